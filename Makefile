@@ -1,0 +1,62 @@
+# journey: PGXS build.
+#
+#   make            the library and the extension script
+#   make install    into the server's folders (DESTDIR= for a staged install)
+#   make installcheck   regress, isolation and TAP against a running server
+#   make lint       the rules of the house, checked
+#   make coverage   which items of the mission have no test
+#   make crash CYCLES=100   the crash harness
+#
+# The version is written once, in journey.control.
+
+EXTENSION = journey
+EXTVERSION := $(shell sed -n "s/^default_version *= *'\(.*\)'/\1/p" journey.control)
+MODULE_big = journey
+
+# One line per room, in the order of the flow.
+OBJS = src/journey.o \
+	$(CORE_OBJS) $(OBSERVE_OBJS) $(INTERPRET_OBJS) $(ORCHESTRATE_OBJS) \
+	$(DELIVER_OBJS) $(MEASURE_OBJS) $(WORKER_OBJS)
+include src/objs.mk
+
+DATA_built = sql/journey--$(EXTVERSION).sql
+DOCS =
+
+# Signatures of the function manager, of hooks and of callbacks leave
+# parameters unused by design; every other warning is an error.
+PG_CPPFLAGS = -I$(srcdir)/src
+PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wmissing-prototypes \
+	-Wdeclaration-after-statement $(JOURNEY_CFLAGS)
+
+REGRESS = $(sort $(basename $(notdir $(wildcard $(srcdir)/test/sql/*.sql))))
+REGRESS_OPTS = --inputdir=$(srcdir)/test --load-extension=journey
+ISOLATION = $(sort $(basename $(notdir $(wildcard $(srcdir)/test/specs/*.spec))))
+ISOLATION_OPTS = --inputdir=$(srcdir)/test --load-extension=journey
+TAP_TESTS = 1
+PROVE_TESTS = test/t/*.pl
+
+EXTRA_CLEAN = sql/journey--*.sql build results output_iso log tmp_check \
+	tmp_check_iso regression.diffs regression.out
+
+# Nothing of ours is inlined into queries, so no bitcode is built; this also
+# keeps clang from being a build dependency.
+override with_llvm = no
+
+PG_CONFIG ?= pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+SQL_FRAGMENTS = $(wildcard $(srcdir)/sql/*/*.sql) $(srcdir)/sql/grants.tsv
+
+sql/journey--$(EXTVERSION).sql: $(SQL_FRAGMENTS) scripts/build-sql
+	$(srcdir)/scripts/build-sql $(srcdir)/sql > $@.tmp && mv $@.tmp $@
+
+$(OBJS): $(wildcard $(srcdir)/src/*/*.h)
+
+.PHONY: lint coverage crash
+lint:
+	$(srcdir)/scripts/lint
+coverage:
+	$(srcdir)/scripts/coverage
+crash:
+	$(srcdir)/test/crash/run --cycles=$(or $(CYCLES),20)

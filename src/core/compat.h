@@ -1,0 +1,29 @@
+/*
+ * compat.h
+ *		The one place that knows that PostgreSQL has major versions.
+ *
+ * Everything else is written against the newest spelling; where an older
+ * server spells it otherwise, the difference is bridged here.
+ */
+#ifndef JNY_COMPAT_H
+#define JNY_COMPAT_H
+
+#include "postgres.h"
+
+#include "utils/wait_event.h"
+
+/* PostgreSQL 18 lets a module say who it is; older ones take the bare mark. */
+#if PG_VERSION_NUM >= 180000
+#define JNY_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "journey", .version = "0.1")
+#else
+#define JNY_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+/* Named wait events came with 17. */
+#if PG_VERSION_NUM >= 170000
+#define jny_wait_event(name) WaitEventExtensionNew(name)
+#else
+#define jny_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+#endif							/* JNY_COMPAT_H */

@@ -1,0 +1,84 @@
+/*
+ * guc.c
+ *		Every setting of journey, with its unit, range and default.
+ *
+ * Called once from _PG_init. None is PGC_POSTMASTER: the library may be
+ * loaded by the first function call of a running backend, where such a
+ * setting would end the session.
+ */
+#include "core/core.h"
+
+#include <limits.h>
+
+#include "utils/guc.h"
+
+char	   *jny_site = NULL;
+bool		jny_worker_enabled = true;
+int			jny_naptime_ms = 1000;
+int			jny_batch_events = 5000;
+int			jny_batch_timers = 1000;
+int			jny_lap_timeout_ms = 60000;
+int			jny_max_permit_lag_ms = 5000;
+int			jny_max_fences = 5000;
+int			jny_max_event_age_s = 7 * 86400;
+int			jny_dedupe_window_s = 30 * 86400;
+int			jny_rotate_interval_ms = 30000;
+int			jny_rotate_size_kb = 65536;
+int			jny_rule_cache_kb = 16384;
+int			jny_max_value_bytes = 65536;
+bool		jny_allow_in_transaction = false;
+bool		jny_allow_drop_data = false;
+
+static void
+define_int(const char *name, const char *what, const char *more, int *var,
+		   int min, int max, GucContext context, int flags)
+{
+	DefineCustomIntVariable(name, what, more, var, *var, min, max, context,
+							flags, NULL, NULL, NULL);
+}
+
+void
+jny_guc_init(void)
+{
+	DefineCustomStringVariable("journey.site",
+							   "Name of the site that this server may speak for.",
+							   "The second of the two keys that let a database contact customers. It belongs in the server's configuration, outside the data directory; empty keeps every database silent.",
+							   &jny_site, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("journey.worker",
+							 "Starts a background worker in each database where journey is installed.",
+							 "Needs journey in shared_preload_libraries; without it journey.run_once() does the same work.",
+							 &jny_worker_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
+	define_int("journey.naptime", "How long the worker sleeps when nothing wakes it.",
+			   "A commit with new events wakes the worker at once; this is the safety net behind that.",
+			   &jny_naptime_ms, 10, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("journey.batch_events", "Most events that one lap takes in.", NULL,
+			   &jny_batch_events, 1, 1000000, PGC_SIGHUP, 0);
+	define_int("journey.batch_timers", "Most due timers that one lap wakes.", NULL,
+			   &jny_batch_timers, 1, 1000000, PGC_SIGHUP, 0);
+	define_int("journey.lap_timeout", "Longest that one lap may run before it is cancelled and split.", NULL,
+			   &jny_lap_timeout_ms, 100, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("journey.max_permit_lag", "Longest that unconsumed events may wait before permits that an event could end answer stale_data.", NULL,
+			   &jny_max_permit_lag_ms, 100, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("journey.max_fences", "Most unconsumed fenced events that a permit reads before it answers stale_data.", NULL,
+			   &jny_max_fences, 100, 10000000, PGC_SIGHUP, 0);
+	define_int("journey.max_event_age", "Events older than this update state but never enroll anyone.", NULL,
+			   &jny_max_event_age_s, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("journey.dedupe_window", "How long a (source, message id) pair is remembered.", NULL,
+			   &jny_dedupe_window_s, 60, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("journey.rotate_interval", "Shortest time between two rotations of the inbox.", NULL,
+			   &jny_rotate_interval_ms, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
+	define_int("journey.rotate_size", "Size of an inbox generation that makes the worker rotate before the interval is over.", NULL,
+			   &jny_rotate_size_kb, 64, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB);
+	define_int("journey.rule_cache", "Memory that one backend may hold in compiled rule expressions.", NULL,
+			   &jny_rule_cache_kb, 64, INT_MAX, PGC_SIGHUP, GUC_UNIT_KB);
+	define_int("journey.max_value", "Longest column value that the capture trigger stores; longer ones are cut and flagged.", NULL,
+			   &jny_max_value_bytes, 64, 1024 * 1024 * 64, PGC_SUSET, GUC_UNIT_BYTE);
+	DefineCustomBoolVariable("journey.allow_in_transaction",
+							 "Lets begin_send run inside a transaction block.",
+							 "A permit counts once committed; a sender that turns this on must not send before its COMMIT has returned.",
+							 &jny_allow_in_transaction, false, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("journey.allow_drop_data",
+							 "Lets DROP EXTENSION journey CASCADE take the data tables with it.", NULL,
+							 &jny_allow_drop_data, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("journey");
+}

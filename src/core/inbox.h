@@ -1,0 +1,93 @@
+/*
+ * inbox.h
+ *		Appending to the inbox and reading the fences that stand in it.
+ *
+ * The write path of the shop ends here. Appending never waits for the end of
+ * another transaction, calls no function that can reject a value, needs no
+ * privilege of the caller and takes no snapshot.
+ */
+#ifndef JNY_INBOX_H
+#define JNY_INBOX_H
+
+#include "core/core.h"
+
+/* Values of inbox.op */
+#define JNY_OP_EVENT	'e'		/* track, ingest, COPY: source, type, subject, props ... */
+#define JNY_OP_INSERT	'I'		/* captured row: cols = new values */
+#define JNY_OP_UPDATE	'U'		/* captured row: cols = new values, then old values */
+#define JNY_OP_DELETE	'D'		/* captured row: cols = old values */
+#define JNY_OP_TRUNCATE 'T'
+#define JNY_OP_ACTION	'a'		/* outcome of an action, for its enrollment; type = action_sent, action_refused,
+								 * action_expired, action_dead, action_unknown, action_cancelled;
+								 * cols = {profile_id, action_id, enrollment_id, step, visit, reason} */
+
+/* Values of inbox.fence */
+#define JNY_FENCE_NONE		'\0'
+#define JNY_FENCE_EVENT		'f'	/* an event of a fenced type: stops actions that list its type */
+#define JNY_FENCE_LINK		'l'	/* no fence of its own; its keys belong to one person */
+#define JNY_FENCE_RELEASE	'r'	/* takes back the fence of the same type and ref; highest seq per ref wins */
+#define JNY_FENCE_BROKEN	'b'	/* wildcard: a mapping no longer fits, every suppressible permit answers stale_data */
+
+typedef struct JnyInboxRow
+{
+	char		op;
+	char		fence;
+	int			attachment;		/* 0 = none */
+	const char *source;
+	const char *scope;
+	const char *type;
+	const char *message_id;
+	const char *ref;			/* object that the event is about, as 'order:42' */
+	TimestampTz occurred_at;	/* 0 = now */
+	Jsonb	   *subject;
+	Jsonb	   *props;
+	Datum		cols;			/* text[], 0 = none */
+	int			nkeys;
+	const int64 *keys;			/* jny_key_hash of every subject key and entry object */
+} JnyInboxRow;
+
+extern void jny_inbox_append(const JnyInboxRow *rows, int nrows);
+
+/* Is this type fenced by any live document (or always)? Cached, invalidated. */
+extern bool jny_type_is_fenced(const char *type);
+
+/* ---- fences, as a permit sees them ------------------------------------ */
+
+typedef struct JnyFence
+{
+	int64		seq;
+	char		fence;
+	const char *type;
+	const char *ref;
+	const char *scope;
+	int			nkeys;
+	int64	   *keys;
+	const char *channel;		/* of an opt-out; NULL = every */
+} JnyFence;
+
+typedef struct JnyFences
+{
+	int			n;
+	JnyFence   *fence;			/* released ones left out; links kept */
+	bool		broken;			/* a wildcard stands */
+	bool		overflow;		/* more than journey.max_fences: answer stale_data */
+	bool		lagging;		/* unconsumed rows older than journey.max_permit_lag */
+	int64		lap;			/* cursor's lap, same snapshot */
+	int64		applied_seq;
+	char	   *snapshot;		/* pg_snapshot text of the statement that read them */
+} JnyFences;
+
+/*
+ * Reads cursor and every unconsumed fenced row in one statement with a new
+ * snapshot. Refuses SERIALIZABLE (25001): SIREAD locks on the inbox would
+ * fail the shop's transactions. Inside SPI_connect().
+ */
+extern JnyFences *jny_fences_read(void);
+
+/*
+ * Closes a set of key hashes over unconsumed links, in place; false when the
+ * closure does not end within its bound (answer stale_data).
+ */
+extern bool jny_fences_close(JnyFences *fences, int64 **keys, int *nkeys);
+
+#endif							/* JNY_INBOX_H */

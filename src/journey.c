@@ -1,0 +1,19 @@
+/*
+ * journey.c
+ *		Loads the library: settings, hooks, the launcher; nothing else.
+ *
+ * _PG_init runs in the postmaster when journey is preloaded, and otherwise
+ * in any backend that first touches one of its functions; it must be silent
+ * in both, and do nothing at all while pg_upgrade drives the server.
+ */
+#include "core/core.h"
+
+JNY_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+void
+_PG_init(void)
+{
+	jny_guc_init();
+}

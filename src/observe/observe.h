@@ -1,0 +1,22 @@
+/*
+ * observe.h
+ *		From inbox rows to events, people and the state of their carts and
+ *		orders. Uses core only.
+ */
+#ifndef JNY_OBSERVE_H
+#define JNY_OBSERVE_H
+
+#include "core/batch.h"
+
+/*
+ * Takes the next rows of the window (at most max_events), applies them to
+ * identity, consent, catalogue, cart, order and message state, writes the
+ * event log and fills the batch. False when another consumer holds the cursor.
+ */
+extern bool jny_observe_take(JnyBatch *batch, int max_events);
+/* Writes profile_state of dirty profiles and moves the cursor; last act of a lap. */
+extern void jny_observe_finish(JnyBatch *batch);
+/* Rotation and truncation of generations, partitions, dedupe window: own short transaction. */
+extern void jny_observe_maintain(const JnyNode *node);
+
+#endif							/* JNY_OBSERVE_H */
