@@ -7,4 +7,4 @@ INTERPRET_OBJS =
 ORCHESTRATE_OBJS =
 DELIVER_OBJS =
 MEASURE_OBJS =
-WORKER_OBJS =
+WORKER_OBJS = src/worker/lap.o src/worker/adopt.o src/stubs.o

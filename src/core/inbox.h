@@ -17,6 +17,8 @@
 #define JNY_OP_UPDATE	'U'		/* captured row: cols = new values, then old values */
 #define JNY_OP_DELETE	'D'		/* captured row: cols = old values */
 #define JNY_OP_TRUNCATE 'T'
+#define JNY_OP_BACKFILL 'B'		/* row read by attach's back-fill or reconcile: cols = values; state and suppression yes, enroll never */
+#define JNY_OP_OLD_EVENT 'b'	/* as 'e', sent with backfill = true */
 #define JNY_OP_ACTION	'a'		/* outcome of an action, for its enrollment; type = action_sent, action_refused,
 								 * action_expired, action_dead, action_unknown, action_cancelled;
 								 * cols = {profile_id, action_id, enrollment_id, step, visit, reason} */
@@ -50,6 +52,13 @@ extern void jny_inbox_append(const JnyInboxRow *rows, int nrows);
 
 /* Is this type fenced by any live document (or always)? Cached, invalidated. */
 extern bool jny_type_is_fenced(const char *type);
+
+/*
+ * A type becomes fenced when a document lists it. Rows written before every
+ * writer knew that carry no fence, so the document may act on the type only
+ * once all transactions of that time have been consumed.
+ */
+extern bool jny_type_is_effective(const char *type);
 
 /* ---- fences, as a permit sees them ------------------------------------ */
 

@@ -1,0 +1,15 @@
+CREATE FUNCTION journey.run_once(max_events integer DEFAULT 10000)
+    RETURNS TABLE (name text, value bigint)
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_run_once';
+COMMENT ON FUNCTION journey.run_once(integer) IS
+    'One lap without a worker: takes in at most max_events events, wakes due timers, steps, decides, enqueues. Returns what it did, a row per counter. Needs READ COMMITTED (25001 otherwise). Does nothing in a database that is not adopted.';
+
+CREATE FUNCTION journey.run_until_idle()
+    RETURNS TABLE (name text, value bigint)
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_run_until_idle';
+COMMENT ON FUNCTION journey.run_until_idle() IS
+    'Laps until nothing is due at journey.clock(); returns the sums of run_once''s counters. Raises 55006 when another session, such as the worker, is consuming.';

@@ -1,0 +1,50 @@
+/*
+ * adopt.c
+ *		A new incarnation: from here on, stored transaction ids are of this
+ *		cluster and database.
+ *
+ * Called by journey.adopt() as journey_owner. Locks the node row.
+ */
+#include "core/core.h"
+
+#include "access/xlog.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+
+JNY_PLAN(new_incarnation, "text, text, text",
+		 "INSERT INTO journey.incarnation (incarnation, system_identifier, database_oid, first_xid, site, adopted_at)"
+		 " SELECT COALESCE(pg_catalog.max(i.incarnation), 0) + 1, $1, $2,"
+		 "        pg_catalog.pg_current_xact_id(), $3, pg_catalog.clock_timestamp()"
+		 " FROM journey.incarnation i RETURNING incarnation");
+JNY_PLAN(arm_node, "integer, text, text, text",
+		 "UPDATE journey.node SET incarnation = $1, system_identifier = $2, database_oid = $3, site = $4,"
+		 " mode = 'off', test_clock = NULL, changed_at = pg_catalog.clock_timestamp()");
+JNY_PLAN(fresh_cursor, "integer",
+		 "UPDATE journey.cursor SET incarnation = $1, previous = pg_catalog.pg_snapshot '1:1:', window_snapshot = NULL,"
+		 " window_seq = 0, moved_at = pg_catalog.clock_timestamp()");
+
+PG_FUNCTION_INFO_V1(journey_adopt);
+
+Datum
+journey_adopt(PG_FUNCTION_ARGS)
+{
+	Datum		sysid = CStringGetTextDatum(psprintf(UINT64_FORMAT, GetSystemIdentifier()));
+	Datum		dboid = CStringGetTextDatum(psprintf("%u", MyDatabaseId));
+	Datum		site = CStringGetTextDatum(jny_site);
+	Datum		first[] = {sysid, dboid, site};
+	Datum		node[4];
+	Datum		incarnation;
+
+	SPI_connect();
+	jny_run(&new_incarnation, first, NULL);
+	incarnation = Int32GetDatum((int32) jny_get_int8(0, 1, 0));
+	node[0] = incarnation;
+	node[1] = sysid;
+	node[2] = dboid;
+	node[3] = site;
+	jny_run(&arm_node, node, NULL);
+	jny_run(&fresh_cursor, &incarnation, NULL);
+	SPI_finish();
+	PG_RETURN_VOID();
+}
