@@ -1,0 +1,166 @@
+/*
+ * shmem.c
+ *		The shared state: one slot per database, one condition variable each.
+ *
+ * Locking: every field of JnyShared but the condition variables is guarded by
+ * JnyShared.lock, held for a few instructions only and never across I/O, a
+ * wait or another lock. Latch pointers are published by their owner at start
+ * and cleared before it leaves; a stale one would be a spurious wakeup for
+ * the next owner of the same PGPROC, nothing worse.
+ */
+#include "core/shmem.h"
+
+#include "miscadmin.h"
+#include "storage/ipc.h"
+#include "storage/shmem.h"
+
+JnyShared  *jny_shared = NULL;
+
+static shmem_request_hook_type prev_request = NULL;
+static shmem_startup_hook_type prev_startup = NULL;
+
+static void
+request(void)
+{
+	if (prev_request)
+		prev_request();
+	RequestAddinShmemSpace(MAXALIGN(sizeof(JnyShared)));
+	RequestNamedLWLockTranche("journey", 1);
+}
+
+static void
+startup(void)
+{
+	bool		found;
+
+	if (prev_startup)
+		prev_startup();
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	jny_shared = ShmemInitStruct("journey", sizeof(JnyShared), &found);
+	if (!found)
+	{
+		memset(jny_shared, 0, sizeof(JnyShared));
+		jny_shared->lock = &(GetNamedLWLockTranche("journey"))->lock;
+		for (int i = 0; i < JNY_MAX_DATABASES; i++)
+			ConditionVariableInit(&jny_shared->db[i].work);
+	}
+	LWLockRelease(AddinShmemInitLock);
+	jny_wake_worker_hook = jny_wake_worker;
+}
+
+void
+jny_shmem_init(void)
+{
+	prev_request = shmem_request_hook;
+	shmem_request_hook = request;
+	prev_startup = shmem_startup_hook;
+	shmem_startup_hook = startup;
+}
+
+JnyDatabase *
+jny_shared_database(Oid dboid, bool make)
+{
+	JnyDatabase *unused = NULL;
+
+	for (int i = 0; i < JNY_MAX_DATABASES; i++)
+	{
+		JnyDatabase *db = &jny_shared->db[i];
+
+		if (db->dboid == dboid)
+			return db;
+		if (db->dboid == InvalidOid && unused == NULL)
+			unused = db;
+	}
+	if (make && unused != NULL)
+		unused->dboid = dboid;
+	return make ? unused : NULL;
+}
+
+void
+jny_wake_worker(void)
+{
+	JnyDatabase *db;
+
+	if (jny_shared == NULL)
+		return;
+	LWLockAcquire(jny_shared->lock, LW_SHARED);
+	db = jny_shared_database(MyDatabaseId, false);
+	if (db != NULL && db->latch != NULL)
+		SetLatch(db->latch);
+	LWLockRelease(jny_shared->lock);
+}
+
+void
+jny_nudge_launcher(void)
+{
+	JnyDatabase *db;
+
+	if (jny_shared == NULL)
+		return;
+	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
+	db = jny_shared_database(MyDatabaseId, true);
+	if (db != NULL)
+		db->nudged = true;
+	if (db != NULL && db->latch != NULL)
+		SetLatch(db->latch);
+	if (jny_shared->launcher_latch != NULL)
+		SetLatch(jny_shared->launcher_latch);
+	LWLockRelease(jny_shared->lock);
+}
+
+static ConditionVariable *
+my_work(void)
+{
+	static ConditionVariable *work = NULL;
+
+	if (work == NULL && jny_shared != NULL)
+	{
+		JnyDatabase *db;
+
+		LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
+		db = jny_shared_database(MyDatabaseId, true);
+		LWLockRelease(jny_shared->lock);
+		if (db != NULL)
+			work = &db->work;
+	}
+	return work;
+}
+
+void
+jny_work_prepare(void)
+{
+	ConditionVariable *work = my_work();
+
+	if (work != NULL)
+		ConditionVariablePrepareToSleep(work);
+}
+
+bool
+jny_wait_for_work(long timeout_ms)
+{
+	ConditionVariable *work = my_work();
+
+	if (work != NULL)
+		return ConditionVariableTimedSleep(work, timeout_ms, jny_wait_event("JourneyClaim"));
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 Min(timeout_ms, 50), jny_wait_event("JourneyClaim"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	return timeout_ms <= 50;
+}
+
+void
+jny_work_done(void)
+{
+	if (my_work() != NULL)
+		ConditionVariableCancelSleep();
+}
+
+void
+jny_work_broadcast(void)
+{
+	ConditionVariable *work = my_work();
+
+	if (work != NULL)
+		ConditionVariableBroadcast(work);
+}

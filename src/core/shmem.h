@@ -1,0 +1,81 @@
+/*
+ * shmem.h
+ *		What the backends of one cluster share: whom to wake, and who waits.
+ */
+#ifndef JNY_SHMEM_H
+#define JNY_SHMEM_H
+
+#include "core/core.h"
+
+#include "storage/condition_variable.h"
+#include "storage/latch.h"
+#include "storage/lwlock.h"
+
+#define JNY_MAX_DATABASES 64
+
+/* Where the launcher stands with a database; drawn in src/worker/README.md. */
+typedef enum JnyWorkerState
+{
+	JNY_WORKER_UNKNOWN,			/* never tried */
+	JNY_WORKER_STARTING,
+	JNY_WORKER_RUNNING,
+	JNY_WORKER_STOPPING,		/* asked to leave */
+	JNY_WORKER_ABSENT,			/* the extension is not there */
+	JNY_WORKER_BACKOFF,			/* it failed; next try at next_try */
+	JNY_WORKER_NO_SLOT			/* max_worker_processes is used up */
+} JnyWorkerState;
+
+/* All fields under JnyShared.lock, but the condition variable. */
+typedef struct JnyDatabase
+{
+	Oid			dboid;			/* InvalidOid = free slot */
+	JnyWorkerState state;
+	bool		stop;			/* somebody asks the worker to leave, and the launcher to keep it out */
+	bool		nudged;			/* look again now */
+	pid_t		pid;
+	Latch	   *latch;			/* of the worker, NULL = none */
+	uint64		generation;		/* of the launcher that started it */
+	int			failures;		/* in a row */
+	TimestampTz next_try;
+	TimestampTz started_at;
+	TimestampTz last_lap_at;
+	int64		laps;
+	int64		events;
+	int64		errors;
+	ConditionVariable work;		/* claims that wait for work in this database */
+} JnyDatabase;
+
+typedef struct JnyShared
+{
+	LWLock	   *lock;
+	pid_t		launcher_pid;
+	Latch	   *launcher_latch;
+	uint64		generation;
+	JnyDatabase db[JNY_MAX_DATABASES];
+} JnyShared;
+
+/* NULL when journey is not in shared_preload_libraries. */
+extern JnyShared *jny_shared;
+
+/* From _PG_init while the postmaster preloads libraries. */
+extern void jny_shmem_init(void);
+/* The slot of a database, made when asked; NULL when there is none. Caller holds the lock (exclusive when make). */
+extern JnyDatabase *jny_shared_database(Oid dboid, bool make);
+
+/* This database's worker: runs in a commit callback, allocates nothing, raises nothing. */
+extern void jny_wake_worker(void);
+/* The launcher, for this database: extension made, adopted or dropped. Same rules. */
+extern void jny_nudge_launcher(void);
+
+/*
+ * Waiting for work in the server. jny_wait_for_work returns after a broadcast
+ * or timeout_ms, whichever is first; without shared memory it sleeps in short
+ * steps. The caller holds no lock and re-checks its condition afterwards:
+ * jny_work_prepare(); check; jny_wait_for_work(); ... jny_work_done();
+ */
+extern void jny_work_prepare(void);
+extern bool jny_wait_for_work(long timeout_ms);	/* true = timed out */
+extern void jny_work_done(void);
+extern void jny_work_broadcast(void);			/* after commit */
+
+#endif							/* JNY_SHMEM_H */
