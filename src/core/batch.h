@@ -51,6 +51,9 @@ typedef struct JnyEvent
 	bool		late;			/* older than journey.max_event_age */
 	bool		is_action;		/* JNY_OP_ACTION: outcome for an enrollment, not in the event log */
 	JnyProfile *profile;		/* never NULL (rows without a person are not in the batch) */
+	/* further people whom a key of the event names (no merge yet): a fence ends their actions too */
+	int			nothers;
+	JnyProfile **others;
 	/* objects it speaks of, NULL when none */
 	const char *cart_id;
 	const char *order_id;
@@ -64,8 +67,9 @@ typedef struct JnyEvent
 	const char *step;
 	int			visit;
 	const char *reason;
-	/* fence, as stored in the inbox */
+	/* fence, as stored in the inbox; on the first event of an inbox row only */
 	char		fence;
+	const char *fence_type;		/* what the fence stands for; may differ from type (an order that got a new owner) */
 	const char *ref;			/* NULL = none */
 } JnyEvent;
 
