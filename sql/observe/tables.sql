@@ -52,8 +52,9 @@ CREATE TABLE journey.attachment (
     attached_at timestamptz NOT NULL,
     backfilled_at timestamptz,
     broken text,                      -- why the mapping no longer fits; null = fits
-    UNIQUE (rel_schema, rel_name, kind)
+    detached_at timestamptz           -- null = attached; the row stays, because rows captured before still need its map
 );
+CREATE UNIQUE INDEX attachment_live ON journey.attachment (rel_schema, rel_name, kind) WHERE detached_at IS NULL;
 CREATE TABLE journey.quarantine (
     quarantine_id uuid PRIMARY KEY,
     received_at timestamptz NOT NULL,

@@ -22,6 +22,8 @@
 #define JNY_OP_ACTION	'a'		/* outcome of an action, for its enrollment; type = action_sent, action_refused,
 								 * action_expired, action_dead, action_unknown, action_cancelled;
 								 * cols = {profile_id, action_id, enrollment_id, step, visit, reason} */
+#define JNY_OP_FENCE	'f'		/* a second fence of the captured row before it: type, ref, keys, subject, props;
+								 * stops actions, is no event (observe/capture.h) */
 
 /* Values of inbox.fence */
 #define JNY_FENCE_NONE		'\0'
