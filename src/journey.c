@@ -8,6 +8,11 @@
  */
 #include "core/core.h"
 
+#include "miscadmin.h"
+
+#include "core/shmem.h"
+#include "worker/worker.h"
+
 JNY_MODULE_MAGIC;
 
 void		_PG_init(void);
@@ -15,5 +20,13 @@ void		_PG_init(void);
 void
 _PG_init(void)
 {
+	if (IsBinaryUpgrade)
+		return;
 	jny_guc_init();
+	if (process_shared_preload_libraries_in_progress)
+	{
+		jny_shmem_init();
+		jny_launcher_register();
+	}
+	jny_ddl_guard_init();
 }

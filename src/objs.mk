@@ -7,4 +7,5 @@ INTERPRET_OBJS =
 ORCHESTRATE_OBJS =
 DELIVER_OBJS =
 MEASURE_OBJS =
-WORKER_OBJS = src/worker/lap.o src/worker/adopt.o src/stubs.o
+WORKER_OBJS = src/worker/lap.o src/worker/adopt.o src/worker/launcher.o \
+	src/worker/worker.o src/worker/ddl_guard.o src/stubs.o

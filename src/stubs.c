@@ -35,3 +35,5 @@ JnyVerdict __attribute__((weak)) jny_expr_verdict(JnyExpr *e, JnyResolver r, voi
 JnyVerdict __attribute__((weak)) jny_expr_explain(JnyExpr *e, JnyResolver r, void *a, List **c, Jsonb **i) { return JNY_UNKNOWN; }
 Datum __attribute__((weak)) jny_feature_value(bytea *f, const char *n, TimestampTz t, Oid *ty, bool *isnull) { return 0; }
 bool __attribute__((weak)) jny_feature_exists(const char *n, Oid *t) { return false; }
+bool __attribute__((weak)) jny_observe_skip(JnyBatch *batch, const ErrorData *error) { return true; }
+void __attribute__((weak)) jny_orchestrate_skip_timer(JnyBatch *batch, const ErrorData *error) {}

@@ -1,6 +1,7 @@
 CREATE FUNCTION journey.install() RETURNS text
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
+    SET client_min_messages = warning
 AS $$
 BEGIN
     IF to_regclass('journey.schema_version') IS NOT NULL THEN
@@ -10,10 +11,87 @@ BEGIN
     EXECUTE journey._ddl('views');
     EXECUTE journey._ddl('seed');
     EXECUTE journey._ddl('grants');
-    INSERT INTO journey.schema_version
+    INSERT INTO journey.schema_version (version, installed_at)
     SELECT extversion, clock_timestamp() FROM pg_extension WHERE extname = 'journey';
     RETURN 'installed';
 END
 $$;
 COMMENT ON FUNCTION journey.install() IS
-    'Creates the data tables, views and reports in schema journey, owned by journey_owner. Does nothing when they exist.';
+    'Creates the data tables, views and reports in schema journey, owned by journey_owner, as ordinary tables that pg_dump saves. Idempotent: does nothing when they exist. Then run journey.adopt().';
+
+CREATE FUNCTION journey.migrate() RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    SET client_min_messages = warning
+AS $$
+DECLARE
+    target text;
+    r record;
+BEGIN
+    IF to_regclass('journey.schema_version') IS NULL THEN
+        RAISE EXCEPTION 'journey is not installed in this database'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Run journey.install() first.';
+    END IF;
+    SELECT extversion INTO target FROM pg_extension WHERE extname = 'journey';
+    FOR r IN
+        SELECT c.oid::regclass AS what
+        FROM pg_class c
+        WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind = 'v'
+          AND NOT EXISTS (SELECT FROM pg_depend d
+                          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    LOOP
+        EXECUTE format('DROP VIEW IF EXISTS %s CASCADE', r.what);
+    END LOOP;
+    EXECUTE journey._ddl('views');
+    EXECUTE journey._ddl('grants');
+    UPDATE journey.schema_version SET version = target, installed_at = clock_timestamp();
+    RETURN target;
+END
+$$;
+COMMENT ON FUNCTION journey.migrate() IS
+    'Brings the data tables to the version of the extension, after ALTER EXTENSION journey UPDATE, and makes views and reports anew. Returns the version. 55000 when install() has not been run.';
+
+CREATE FUNCTION journey.uninstall(confirm text) RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    SET client_min_messages = warning
+AS $$
+DECLARE
+    r record;
+    n integer := 0;
+BEGIN
+    IF confirm IS DISTINCT FROM 'drop all journey data' THEN
+        RAISE EXCEPTION 'uninstall drops every customer, event, consent and decision that journey holds'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'To go on: SELECT journey.uninstall(''drop all journey data'').';
+    END IF;
+    SELECT t.tgrelid::regclass::text AS rel INTO r
+    FROM pg_trigger t
+    JOIN pg_proc p ON p.oid = t.tgfoid
+    WHERE p.proname = '_capture' AND p.pronamespace = 'journey'::regnamespace
+    LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'table % is still attached', r.rel
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  HINT = format('Run journey.detach(%L) first.', r.rel);
+    END IF;
+    UPDATE journey.node SET mode = 'off', incarnation = 0, test_clock = NULL, changed_at = clock_timestamp();
+    UPDATE journey.cursor SET incarnation = 0, previous = NULL, window_snapshot = NULL;
+    FOR r IN
+        SELECT c.oid::regclass AS what, c.relkind
+        FROM pg_class c
+        WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+          AND NOT EXISTS (SELECT FROM pg_depend d
+                          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+        ORDER BY c.relkind = 'v' DESC, c.relname
+    LOOP
+        EXECUTE format('DROP %s IF EXISTS %s CASCADE',
+                       CASE r.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, r.what);
+        n := n + 1;
+    END LOOP;
+    RETURN format('dropped %s tables and views', n);
+END
+$$;
+COMMENT ON FUNCTION journey.uninstall(text) IS
+    'Drops every data table, view and report of journey; the argument must be ''drop all journey data''. Refused (2BP01) while a table is attached. Afterwards DROP EXTENSION works.';

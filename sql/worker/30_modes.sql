@@ -3,28 +3,285 @@ CREATE FUNCTION journey._adopt() RETURNS void
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_adopt';
 COMMENT ON FUNCTION journey._adopt() IS
-    'Opens a new incarnation for this cluster and database and gives the cursor a fresh start.';
+    'Opens a new incarnation for this cluster and database and gives the cursor a fresh start. Part of adopt().';
 
-CREATE FUNCTION journey.adopt() RETURNS text
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+CREATE FUNCTION journey._set_mode(wanted text) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 BEGIN
+    UPDATE journey.node
+    SET mode = wanted, changed_at = clock_timestamp(),
+        test_clock = CASE WHEN wanted = 'test' THEN test_clock END,
+        site = CASE WHEN site = '' THEN current_setting('journey.site') ELSE site END;
+    PERFORM journey._nudge();
+END
+$$;
+COMMENT ON FUNCTION journey._set_mode(text) IS 'Writes the mode; the callers have checked that it may be entered.';
+
+CREATE FUNCTION journey._nudge() RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_nudge';
+COMMENT ON FUNCTION journey._nudge() IS 'Wakes the launcher and this database''s worker when the transaction has committed.';
+
+CREATE FUNCTION journey._require_adopted() RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    state text := journey._node_state();
+BEGIN
+    IF state <> 'adopted' THEN
+        RAISE EXCEPTION 'this database is not adopted: %', state
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'A restored copy, a clone and a fresh install stay silent until somebody says that this is the real one.',
+                  HINT = CASE state WHEN 'not installed' THEN 'Run journey.install(), then journey.adopt().'
+                                    ELSE 'If this database may contact customers, run journey.adopt().' END;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._require_adopted() IS 'Raises 55000 with the reason unless this database is adopted.';
+
+CREATE FUNCTION journey.adopt() RETURNS TABLE (name text, value text)
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    a record;
+BEGIN
+    IF to_regclass('journey.schema_version') IS NULL THEN
+        RAISE EXCEPTION 'journey is not installed in this database'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run journey.install() first.';
+    END IF;
     PERFORM journey._adopt();
-    RETURN journey._node_state();
+    -- Orders whose events stood in the inbox that no dump carries: read them again from the shop's tables.
+    FOR a IN SELECT * FROM journey.attachment ORDER BY attachment LOOP
+        name := format('%s.%s', a.rel_schema, a.rel_name);
+        BEGIN
+            value := journey.reconcile(to_regclass(format('%I.%I', a.rel_schema, a.rel_name)))::text;
+        EXCEPTION WHEN OTHERS THEN
+            value := format('not reconciled: %s (%s)', SQLERRM, SQLSTATE);
+            PERFORM journey._incident('reconcile_failed', name, 'error', value,
+                                      'Mend the cause, then run journey.reconcile() for this table before journey.resume().', '{}');
+        END;
+        RETURN NEXT;
+    END LOOP;
+    name := 'incarnation';
+    value := (SELECT n.incarnation::text FROM journey.node n);
+    RETURN NEXT;
+    name := 'state';
+    value := journey._node_state();
+    RETURN NEXT;
+    PERFORM journey._nudge();
 END
 $$;
 COMMENT ON FUNCTION journey.adopt() IS
-    'Makes this database and cluster the ones that may run journeys.';
+    'Says that this database and cluster are the real ones: opens a new incarnation, starts the cursor afresh, reads attached tables again so that no order is missed, and stays in mode off until resume(), sandbox() or set_clock(). Needed after install(), after a restore, a clone or pg_upgrade; not after failover.';
 
 CREATE FUNCTION journey.set_clock(at timestamptz) RETURNS timestamptz
-    LANGUAGE plpgsql VOLATILE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
+DECLARE
+    node journey.node;
 BEGIN
-    UPDATE journey.node SET test_clock = at, mode = CASE WHEN at IS NULL THEN 'off' ELSE 'test' END;
+    PERFORM journey._require_adopted();
+    SELECT * INTO node FROM journey.node FOR UPDATE;
+    IF node.mode IN ('live', 'sandbox') THEN
+        RAISE EXCEPTION 'the clock of a % database is the real one', node.mode
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Use a database of its own for tests; journey.mode() must be off or test.';
+    END IF;
+    IF at IS NOT NULL AND NOT isfinite(at) THEN
+        RAISE EXCEPTION 'the test clock needs a finite time'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a timestamp, or null for real time.';
+    END IF;
+    IF at < node.test_clock AND EXISTS (SELECT FROM journey.outbox WHERE lease_until IS NOT NULL) THEN
+        RAISE EXCEPTION 'the test clock cannot go back while actions are leased'
+            USING ERRCODE = 'object_in_use',
+                  HINT = 'Ack, fail or release what is claimed first, or go forward.';
+    END IF;
+    UPDATE journey.node
+    SET test_clock = at, mode = CASE WHEN at IS NULL THEN 'off' ELSE 'test' END, changed_at = clock_timestamp();
+    PERFORM journey._nudge();
     RETURN journey.clock();
 END
 $$;
 COMMENT ON FUNCTION journey.set_clock(timestamptz) IS
-    'Sets the test clock and enters mode test; null returns to real time and mode off.';
+    'Sets the one clock and enters mode test, where every row written carries test = true. Null returns to real time and mode off. 55000 while live or in the sandbox, 55006 when it would go back while actions are leased.';
+
+CREATE FUNCTION journey.resume(catch_up text DEFAULT 're-decide', spread interval DEFAULT '1 hour')
+    RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    node journey.node;
+    replanned bigint;
+BEGIN
+    PERFORM journey._require_adopted();
+    IF catch_up IS NULL OR catch_up NOT IN ('re-decide', 'drop', 'as-is') THEN
+        RAISE EXCEPTION 'unknown catch_up: %', coalesce(catch_up, 'null')
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Use re-decide (what is late is decided again, spread over time), drop (what is late expires) or as-is.';
+    END IF;
+    IF spread IS NULL OR spread < interval '0' THEN
+        RAISE EXCEPTION 'spread must not be negative'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval, such as ''1 hour''.';
+    END IF;
+    SELECT * INTO node FROM journey.node FOR UPDATE;
+    IF node.mode = 'test' THEN
+        RAISE EXCEPTION 'this database runs on a test clock'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Run journey.set_clock(null) and journey.discard_test() first.';
+    END IF;
+    IF current_setting('journey.site') = '' THEN
+        RAISE EXCEPTION 'journey.site is not set in this server''s configuration'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = 'It is the second key: it lives outside the data directory, so that a copied database stays silent.',
+                  HINT = 'Set journey.site = ''your-shop'' in postgresql.conf, reload, and run journey.resume() again.';
+    END IF;
+    replanned := journey._catch_up(catch_up, spread);
+    DELETE FROM journey.pause WHERE what = 'all';
+    PERFORM journey._set_mode('live');
+    RETURN format('live, %s late items: %s', replanned, catch_up);
+END
+$$;
+COMMENT ON FUNCTION journey.resume(text, interval) IS
+    'Goes live: permits are granted from this commit on. What became due meanwhile is, by catch_up: re-decide (default: late actions and timers are decided again, spread evenly by profile over the interval), drop (late actions expire) or as-is. Needs adopt() and the setting journey.site (55000 otherwise, with the reason).';
+
+CREATE FUNCTION journey._catch_up(catch_up text, spread interval) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    at timestamptz := journey.clock();
+    n bigint;
+    m bigint;
+BEGIN
+    IF catch_up = 'as-is' THEN
+        RETURN 0;
+    END IF;
+    -- A person's place in the spread is fixed by the id: the same for all of their late items.
+    IF catch_up = 're-decide' THEN
+        UPDATE journey.timer t
+        SET wake_at = at + spread * journey.assign('catch_up', t.profile_id)
+        WHERE t.wake_at < at;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        UPDATE journey.outbox o
+        SET claim_at = at + spread * journey.assign('catch_up', o.profile_id)
+        WHERE o.status = 'pending' AND o.claim_at < at AND o.not_after > at;
+        GET DIAGNOSTICS m = ROW_COUNT;
+    ELSE
+        n := 0;
+        UPDATE journey.outbox o
+        SET not_after = at
+        WHERE o.status = 'pending' AND o.claim_at < at;
+        GET DIAGNOSTICS m = ROW_COUNT;
+    END IF;
+    RETURN n + m;
+END
+$$;
+COMMENT ON FUNCTION journey._catch_up(text, interval) IS
+    'Plans what became due during a pause: returns how many timers and actions it moved. Late actions are decided again by claim, see late and not_after of the outbox.';
+
+CREATE FUNCTION journey.sandbox() RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    PERFORM journey._require_adopted();
+    IF (SELECT n.mode FROM journey.node n FOR UPDATE) = 'test' THEN
+        RAISE EXCEPTION 'this database runs on a test clock'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = 'Run journey.set_clock(null) and journey.discard_test() first.';
+    END IF;
+    PERFORM journey._set_mode('sandbox');
+    RETURN 'sandbox';
+END
+$$;
+COMMENT ON FUNCTION journey.sandbox() IS
+    'Decides everything on live traffic, but only profiles marked by mark_test() get permits; others are refused with reason sandbox.';
+
+CREATE FUNCTION journey.pause(what text DEFAULT NULL, name text DEFAULT NULL, reason text DEFAULT NULL)
+    RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    IF pause.what IS NOT NULL AND pause.what NOT IN ('scope', 'journey', 'channel', 'template') THEN
+        RAISE EXCEPTION 'cannot pause a %', pause.what
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Pause everything with no argument, or a scope, journey, channel or template by name.';
+    END IF;
+    IF pause.what IS NOT NULL AND coalesce(pause.name, '') = '' THEN
+        RAISE EXCEPTION 'which %?', pause.what
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give its name as the second argument.';
+    END IF;
+    INSERT INTO journey.pause (what, name, reason, paused_by, paused_at)
+    VALUES (coalesce(pause.what, 'all'), coalesce(pause.name, ''), pause.reason, session_user, journey.clock())
+    ON CONFLICT (what, name) DO UPDATE
+    SET reason = excluded.reason, paused_by = excluded.paused_by, paused_at = excluded.paused_at;
+    RETURN format('paused: %s', coalesce(pause.what || ' ' || pause.name, 'everything'));
+END
+$$;
+COMMENT ON FUNCTION journey.pause(text, text, text) IS
+    'Stops permits from this commit on: of everything, or of one scope, journey, channel or template. Events are still taken in. End it with unpause() or, for everything, resume().';
+
+CREATE FUNCTION journey.unpause(what text DEFAULT NULL, name text DEFAULT NULL,
+                                catch_up text DEFAULT 're-decide', spread interval DEFAULT '1 hour')
+    RETURNS text
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    DELETE FROM journey.pause p
+    WHERE p.what = coalesce(unpause.what, 'all') AND p.name = coalesce(unpause.name, '');
+    IF NOT FOUND THEN
+        RETURN 'was not paused';
+    END IF;
+    PERFORM journey._catch_up(unpause.catch_up, unpause.spread);
+    PERFORM journey._nudge();
+    RETURN 'permits are granted again';
+END
+$$;
+COMMENT ON FUNCTION journey.unpause(text, text, text, interval) IS
+    'Ends a pause(); what became due meanwhile is caught up as in resume().';
+
+CREATE FUNCTION journey.discard_test() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    t text;
+    n bigint;
+    total bigint := 0;
+BEGIN
+    IF (SELECT mode FROM journey.node) = 'test' THEN
+        RAISE EXCEPTION 'the test is still running'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run journey.set_clock(null) first.';
+    END IF;
+    DELETE FROM journey.timer x USING journey.enrollment e
+    WHERE e.test AND (x.bucket, x.profile_id, x.enrollment_id) = (e.bucket, e.profile_id, e.enrollment_id);
+    DELETE FROM journey.wait x USING journey.enrollment e
+    WHERE e.test AND (x.bucket, x.profile_id, x.enrollment_id) = (e.bucket, e.profile_id, e.enrollment_id);
+    DELETE FROM journey.transition x USING journey.enrollment e
+    WHERE e.test AND (x.bucket, x.profile_id, x.enrollment_id) = (e.bucket, e.profile_id, e.enrollment_id);
+    DELETE FROM journey.attempt_log x USING journey.outbox o
+    WHERE o.test AND (x.bucket, x.profile_id, x.action_id) = (o.bucket, o.profile_id, o.action_id);
+    DELETE FROM journey.attempt_log x USING journey.outbox_history o
+    WHERE o.test AND (x.bucket, x.profile_id, x.action_id) = (o.bucket, o.profile_id, o.action_id);
+    FOREACH t IN ARRAY ARRAY['event', 'decision', 'outbox', 'outbox_history', 'exposure', 'conversion',
+                             'stage_transition', 'enrollment'] LOOP
+        EXECUTE format('DELETE FROM journey.%I WHERE test', t);
+        GET DIAGNOSTICS n = ROW_COUNT;
+        total := total + n;
+    END LOOP;
+    RETURN total;
+END
+$$;
+COMMENT ON FUNCTION journey.discard_test() IS
+    'Removes every row that a test clock left (test = true); returns how many. Profiles, carts and orders stay: they came from the shop.';

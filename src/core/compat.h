@@ -26,4 +26,11 @@
 #define jny_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
+/* One ownership check for every kind of object came with 16. */
+#if PG_VERSION_NUM >= 160000
+#define jny_owns_database(oid, role) object_ownercheck(DatabaseRelationId, oid, role)
+#else
+#define jny_owns_database(oid, role) pg_database_ownercheck(oid, role)
+#endif
+
 #endif							/* JNY_COMPAT_H */

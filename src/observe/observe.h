@@ -16,6 +16,12 @@
 extern bool jny_observe_take(JnyBatch *batch, int max_events);
 /* Writes profile_state of dirty profiles and moves the cursor; last act of a lap. */
 extern void jny_observe_finish(JnyBatch *batch);
+/*
+ * Sets the next row of the window aside: into quarantine with the error, and
+ * the cursor past it. Instead of take and finish, when a lap of one event
+ * has failed. False when another consumer holds the cursor.
+ */
+extern bool jny_observe_skip(JnyBatch *batch, const ErrorData *error);
 /* Rotation and truncation of generations, partitions, dedupe window: own short transaction. */
 extern void jny_observe_maintain(const JnyNode *node);
 

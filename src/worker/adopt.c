@@ -12,6 +12,8 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 
+#include "worker/worker.h"
+
 JNY_PLAN(new_incarnation, "text, text, text",
 		 "INSERT INTO journey.incarnation (incarnation, system_identifier, database_oid, first_xid, site, adopted_at)"
 		 " SELECT COALESCE(pg_catalog.max(i.incarnation), 0) + 1, $1, $2,"
@@ -25,6 +27,15 @@ JNY_PLAN(fresh_cursor, "integer",
 		 " window_seq = 0, moved_at = pg_catalog.clock_timestamp()");
 
 PG_FUNCTION_INFO_V1(journey_adopt);
+PG_FUNCTION_INFO_V1(journey_nudge);
+
+/* The launcher and the worker look again once this transaction has committed. */
+Datum
+journey_nudge(PG_FUNCTION_ARGS)
+{
+	jny_nudge_at_commit();
+	PG_RETURN_VOID();
+}
 
 Datum
 journey_adopt(PG_FUNCTION_ARGS)

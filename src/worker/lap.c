@@ -16,6 +16,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
+#include "utils/resowner.h"
 
 #include "deliver/deliver.h"
 #include "interpret/interpret.h"
@@ -38,10 +39,8 @@ start_batch(JnyBatch *batch)
 }
 
 bool
-jny_lap(JnyBatch *batch, int max_events)
+jny_lap(JnyBatch *batch, int max_events, int max_timers)
 {
-	bool		orchestrates;
-
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
@@ -58,16 +57,161 @@ jny_lap(JnyBatch *batch, int max_events)
 		SPI_finish();
 		return false;
 	}
-	orchestrates = batch->node.mode != JNY_MODE_OFF;
 	jny_features_update(batch);
 	jny_orchestrate_events(batch);
-	if (orchestrates)
-		jny_orchestrate_timers(batch, jny_batch_timers);
+	if (batch->node.mode != JNY_MODE_OFF)
+		jny_orchestrate_timers(batch, max_timers);
 	jny_deliver_reap(&batch->node, jny_batch_timers);
 	jny_deliver_announce();
 	jny_observe_finish(batch);
 	SPI_finish();
 	return true;
+}
+
+/*
+ * Runs one attempt in a subtransaction. On an error everything it did is
+ * rolled back and the error is returned; a cancel asked for by a person is
+ * passed on, one by the lap's own timeout (bgworkers have no other) is not.
+ */
+static ErrorData *
+attempt(bool (*work) (JnyBatch *batch, int events, int timers),
+		JnyBatch *batch, int events, int timers, bool *mine)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	ResourceOwner owner = CurrentResourceOwner;
+	Oid			user;
+	int			security;
+	ErrorData  *volatile error = NULL;
+
+	GetUserIdAndSecContext(&user, &security);
+	BeginInternalSubTransaction("journey_lap");
+	MemoryContextSwitchTo(cxt);
+	PG_TRY();
+	{
+		*mine = work(batch, events, timers);
+		ReleaseCurrentSubTransaction();
+	}
+	PG_CATCH();
+	{
+		MemoryContextSwitchTo(cxt);
+		error = CopyErrorData();
+		FlushErrorState();
+		RollbackAndReleaseCurrentSubTransaction();
+		SetUserIdAndSecContext(user, security);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(cxt);
+	CurrentResourceOwner = owner;
+	if (error != NULL &&
+		(error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
+		 (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !IsBackgroundWorker)))
+		ReThrowError(error);
+	return error;
+}
+
+JNY_PLAN(note_incident, "text, text, text, text, timestamptz",
+		 "INSERT INTO journey.incident AS i (kind, name, severity, count, first_at, last_at, message, hint, detail)"
+		 " VALUES ($1, $2, 'error', 1, $5, $5, $3,"
+		 "  'Look at the reason, mend the rule or the data, then use journey.replay_quarantine() where an event was set aside.',"
+		 "  pg_catalog.jsonb_build_object('sqlstate', $4))"
+		 " ON CONFLICT (kind, name) DO UPDATE SET count = i.count + 1, last_at = EXCLUDED.last_at,"
+		 "  message = EXCLUDED.message, detail = EXCLUDED.detail, resolved_at = NULL");
+
+static void
+note(const char *kind, const char *name, ErrorData *error)
+{
+	Datum		values[5] = {
+		CStringGetTextDatum(kind), CStringGetTextDatum(name),
+		CStringGetTextDatum(error->message),
+		CStringGetTextDatum(unpack_sql_state(error->sqlerrcode)),
+		TimestampTzGetDatum(GetCurrentTimestamp())
+	};
+
+	ereport(LOG,
+			(errmsg("journey set aside one %s: %s", kind, error->message)));
+	SPI_connect();
+	jny_run(&note_incident, values, NULL);
+	SPI_finish();
+}
+
+/* What the item that skip_*() sets aside has raised. */
+static ErrorData *lap_error = NULL;
+
+/* The next event of the window goes to quarantine, with the reason, and the cursor passes it. */
+static bool
+skip_event(JnyBatch *batch, int events, int timers)
+{
+	bool		mine;
+
+	start_batch(batch);
+	SPI_connect();
+	mine = jny_observe_skip(batch, lap_error);
+	SPI_finish();
+	return mine;
+}
+
+static bool
+skip_timer(JnyBatch *batch, int events, int timers)
+{
+	start_batch(batch);
+	SPI_connect();
+	jny_orchestrate_skip_timer(batch, lap_error);
+	SPI_finish();
+	return true;
+}
+
+/* Fewer timers until one is left; that one is set aside. */
+static bool
+find_bad_timer(JnyBatch *batch, bool *mine)
+{
+	ErrorData  *error = NULL;
+
+	for (int timers = jny_batch_timers / 8; timers > 1; timers /= 8)
+		if (attempt(jny_lap, batch, 0, timers, mine) == NULL)
+			return *mine;
+	if ((error = attempt(jny_lap, batch, 0, 1, mine)) == NULL)
+		return *mine;
+	lap_error = error;
+	if ((error = attempt(skip_timer, batch, 0, 1, mine)) != NULL)
+		ReThrowError(error);
+	note("poison_timer", "timer", lap_error);
+	return *mine;
+}
+
+/* Fewer events until one is left; that one is set aside. */
+static bool
+find_bad_event(JnyBatch *batch, int max_events, bool *mine)
+{
+	ErrorData  *error = NULL;
+
+	for (int events = max_events / 8; events > 1; events /= 8)
+		if (attempt(jny_lap, batch, events, 0, mine) == NULL)
+			return *mine;
+	if ((error = attempt(jny_lap, batch, 1, 0, mine)) == NULL)
+		return *mine;
+	lap_error = error;
+	if ((error = attempt(skip_event, batch, 1, 0, mine)) != NULL)
+		ReThrowError(error);
+	note("poison_event", "inbox", lap_error);
+	return *mine;
+}
+
+bool
+jny_lap_guarded(JnyBatch *batch, int max_events)
+{
+	bool		mine = false;
+	ErrorData  *error = attempt(jny_lap, batch, max_events, jny_batch_timers, &mine);
+
+	if (error == NULL)
+		return mine;
+	/* an isolation level or a privilege is no event's fault, nor is a lap that fails with no work */
+	if (error->sqlerrcode == ERRCODE_ACTIVE_SQL_TRANSACTION ||
+		error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE ||
+		attempt(jny_lap, batch, 0, 0, &mine) != NULL)
+		ReThrowError(error);
+	if (attempt(jny_lap, batch, 0, jny_batch_timers, &mine) != NULL)
+		return find_bad_timer(batch, &mine);
+	return find_bad_event(batch, max_events, &mine);
 }
 
 /* ---- SQL: run_once and run_until_idle --------------------------------- */
@@ -120,7 +264,7 @@ journey_run_once(PG_FUNCTION_ARGS)
 	JnyBatch	batch;
 	Counter		sum[16] = {0};
 
-	jny_lap(&batch, PG_GETARG_INT32(0));
+	(void) jny_lap_guarded(&batch, PG_GETARG_INT32(0));
 	add_counts(sum, &batch);
 	MemoryContextDelete(batch.cxt);
 	put_counts(fcinfo, sum);
@@ -137,7 +281,7 @@ journey_run_until_idle(PG_FUNCTION_ARGS)
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (!jny_lap(&batch, jny_batch_events))
+		if (!jny_lap_guarded(&batch, jny_batch_events))
 			ereport(ERROR,
 					(errcode(ERRCODE_OBJECT_IN_USE),
 					 errmsg("another session is consuming the inbox"),

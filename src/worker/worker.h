@@ -8,7 +8,29 @@
 
 #include "core/batch.h"
 
-/* One lap in the current transaction, as the current user. False when another consumer is at it. */
-extern bool jny_lap(JnyBatch *batch, int max_events);
+/*
+ * One lap in the current transaction, as the current user. False when
+ * another consumer is at it. Any error is the caller's.
+ */
+extern bool jny_lap(JnyBatch *batch, int max_events, int max_timers);
+
+/*
+ * The same in a subtransaction: an error halves the lap until the one event
+ * or timer is found that raises it; that one is set aside with its reason.
+ */
+extern bool jny_lap_guarded(JnyBatch *batch, int max_events);
+
+/* launcher.c, worker.c: entry points of background workers */
+extern void jny_launcher_register(void);
+extern PGDLLEXPORT void jny_launcher_main(Datum arg);
+extern PGDLLEXPORT void jny_worker_main(Datum arg);
+
+/* ddl_guard.c: commands that the worker or the data tables must know of */
+extern void jny_ddl_guard_init(void);
+extern void jny_nudge_at_commit(void);
+
+/* Stops the database's worker and waits until it has gone; then keeps it out until released. */
+extern void jny_worker_stop(Oid dboid);
+extern void jny_worker_release(Oid dboid);
 
 #endif							/* JNY_WORKER_H */

@@ -1,0 +1,32 @@
+CREATE FUNCTION journey._incident(kind text, name text, severity text, message text, hint text, detail jsonb)
+    RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO journey.incident AS i
+        (kind, name, severity, count, first_at, last_at, message, hint, detail)
+    VALUES (_incident.kind, _incident.name, _incident.severity, 1, clock_timestamp(), clock_timestamp(),
+            _incident.message, _incident.hint, _incident.detail)
+    ON CONFLICT (kind, name) DO UPDATE
+    SET count = i.count + 1, last_at = excluded.last_at, severity = excluded.severity,
+        message = excluded.message, hint = excluded.hint, detail = excluded.detail, resolved_at = NULL;
+END
+$$;
+COMMENT ON FUNCTION journey._incident(text, text, text, text, text, jsonb) IS
+    'Records that something needs a person: one row per kind and name, counted.';
+
+CREATE FUNCTION journey.resolve_incident(kind text, name text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    UPDATE journey.incident i SET resolved_at = clock_timestamp()
+    WHERE i.kind = resolve_incident.kind AND i.name = resolve_incident.name AND i.resolved_at IS NULL;
+    RETURN FOUND;
+END
+$$;
+COMMENT ON FUNCTION journey.resolve_incident(text, text) IS
+    'Marks an incident as dealt with; false when there is none open. It opens again when it happens again.';
