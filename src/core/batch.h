@@ -83,6 +83,7 @@ typedef struct JnyBatch
 	JnyEvent   *events;			/* in order of seq; identity and consent rows first within one transaction */
 	HTAB	   *profiles;		/* pg_uuid_t -> JnyProfile */
 	bool		more;			/* the window was not finished: call again at once */
+	struct JnyWindow *window;	/* the inbox rows behind it; observe's own */
 	/* counters for run_once() */
 	int64		taken;
 	int64		duplicates;
