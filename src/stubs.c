@@ -19,7 +19,7 @@ void __attribute__((weak)) jny_orchestrate_timers(JnyBatch *batch, int limit) {}
 void __attribute__((weak)) jny_deliver_reap(const JnyNode *node, int limit) {}
 void __attribute__((weak)) jny_deliver_announce(void) {}
 void __attribute__((weak)) jny_enqueue(List *actions) {}
-int64 __attribute__((weak)) jny_cancel(List *enrollment_ids, const char *reason) { return 0; }
+int64 __attribute__((weak)) jny_cancel_of(List *owners, const char *reason) { return 0; }
 /* core */
 void __attribute__((weak)) jny_inbox_append(const JnyInboxRow *rows, int nrows) {}
 bool __attribute__((weak)) jny_type_is_fenced(const char *type) { return false; }

@@ -101,7 +101,7 @@ typedef struct JnyPlan
 	const char *sql;
 	const char *types;
 	int			nargs;
-	Oid			argtypes[32];
+	Oid			argtypes[48];
 	struct _SPI_plan *plan;
 } JnyPlan;
 

@@ -15,7 +15,7 @@
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
-#define MAX_COLS 32
+#define MAX_COLS 48
 
 /* "uuid, text[]" into type oids; type names are those of pg_catalog. */
 static int

@@ -49,8 +49,18 @@ typedef struct JnyAction
 
 /* Set-based insert; an action that already exists is left alone. */
 extern void jny_enqueue(List *actions);
-/* Clean-up after an exit: pending and claimed actions of these enrollments, SKIP LOCKED. Returns how many. */
-extern int64 jny_cancel(List *enrollment_ids, const char *reason);
+/*
+ * Clean-up after an exit: the pending actions of these enrollments, SKIP
+ * LOCKED. One that a sender holds is left: its permit finds the enrollment
+ * ended and is refused. Returns how many.
+ */
+typedef struct JnyOwner
+{
+	pg_uuid_t	profile_id;
+	pg_uuid_t	enrollment_id;
+} JnyOwner;
+
+extern int64 jny_cancel_of(List *owners, const char *reason);	/* of JnyOwner * */
 /* Expired leases, expired actions, dead rates: the reaper's lap. Once per worker lap. */
 extern void jny_deliver_reap(const JnyNode *node, int limit);
 /* NOTIFY journey_outbox_<channel> once per batch; wakes waiting claims after commit. */
