@@ -205,7 +205,7 @@ CREATE TABLE journey.suppression (    -- consumed fences, opt-outs and manual su
     fence_xact xid8,
     incarnation integer NOT NULL,
     lap bigint NOT NULL,              -- lap that consumed it
-    props jsonb NOT NULL DEFAULT '{}',-- what match expressions need
+    matched uuid[] NOT NULL DEFAULT '{}',-- enrollments whose match expression held: stops their actions; without match the type alone does
     until timestamptz,                -- null = no end
     released_by bigint,               -- seq of the release
     released_at timestamptz,
