@@ -33,4 +33,9 @@
 #define jny_owns_database(oid, role) pg_database_ownercheck(oid, role)
 #endif
 
+/* The variable became a macro on the backend's type with 17. */
+#if PG_VERSION_NUM < 170000
+#define AmBackgroundWorkerProcess() IsBackgroundWorker
+#endif
+
 #endif							/* JNY_COMPAT_H */

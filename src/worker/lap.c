@@ -104,7 +104,7 @@ attempt(bool (*work) (JnyBatch *batch, int events, int timers),
 	CurrentResourceOwner = owner;
 	if (error != NULL &&
 		(error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		 (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !IsBackgroundWorker)))
+		 (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !AmBackgroundWorkerProcess())))
 		ReThrowError(error);
 	return error;
 }
