@@ -266,8 +266,6 @@ BEGIN
     END IF;
     DELETE FROM journey.timer x USING journey.enrollment e
     WHERE e.test AND (x.bucket, x.profile_id, x.enrollment_id) = (e.bucket, e.profile_id, e.enrollment_id);
-    DELETE FROM journey.wait x USING journey.enrollment e
-    WHERE e.test AND (x.bucket, x.profile_id, x.enrollment_id) = (e.bucket, e.profile_id, e.enrollment_id);
     DELETE FROM journey.transition x USING journey.enrollment e
     WHERE e.test AND (x.bucket, x.profile_id, x.enrollment_id) = (e.bucket, e.profile_id, e.enrollment_id);
     DELETE FROM journey.attempt_log x USING journey.outbox o

@@ -141,4 +141,13 @@ extern Interval *jny_json_interval(Jsonb *object, const char *key);
 extern Jsonb *jny_json_parse(const char *text);
 extern char *jny_json_scalar_text(JsonbValue *value);
 
+/* ---- local time (zone.c) ---------------------------------------------- */
+
+extern bool jny_zone_valid(const char *zone);
+extern Timestamp jny_zone_local(TimestampTz at, const char *zone);	/* unknown zone = UTC */
+extern TimestampTz jny_zone_instant(Timestamp local, const char *zone);
+extern TimestampTz jny_zone_midnight(TimestampTz at, int days, const char *zone);	/* of the local day, days later */
+extern int64 jny_zone_time_of_day(const char *text);	/* "21:00" in microseconds; -1 = no time */
+extern TimestampTz jny_zone_quiet_until(TimestampTz at, const char *from, const char *to, const char *zone); /* 0 = not quiet */
+
 #endif							/* JNY_CORE_H */

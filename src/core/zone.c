@@ -1,0 +1,117 @@
+/*
+ * zone.c
+ *		Local time without the session's TimeZone: a person's midnight, the end
+ *		of the night.
+ *
+ * Pure functions over the server's time zone data; no SPI, no locks. A local
+ * time that does not exist (clocks go forward) means the first instant after
+ * the gap; one that exists twice means its first occurrence.
+ */
+#include "core/core.h"
+
+#include "pgtime.h"
+#include "utils/datetime.h"
+
+#define DAY_US USECS_PER_DAY
+
+static pg_tz *
+zone_of(const char *zone)
+{
+	pg_tz	   *tz = zone != NULL ? pg_tzset(zone) : NULL;
+
+	return tz != NULL ? tz : pg_tzset("UTC");
+}
+
+bool
+jny_zone_valid(const char *zone)
+{
+	return zone != NULL && zone[0] != '\0' && pg_tzset(zone) != NULL;
+}
+
+/* Seconds to add to UTC at this instant. */
+static long
+offset_at(TimestampTz at, pg_tz *tz)
+{
+	pg_time_t	t = timestamptz_to_time_t(at);
+	struct pg_tm *tm = pg_localtime(&t, tz);
+
+	return tm != NULL ? tm->tm_gmtoff : 0;
+}
+
+/* The wall clock at an instant, as microseconds since 2000-01-01 00:00 on it. */
+Timestamp
+jny_zone_local(TimestampTz at, const char *zone)
+{
+	return at + (Timestamp) offset_at(at, zone_of(zone)) * USECS_PER_SEC;
+}
+
+TimestampTz
+jny_zone_instant(Timestamp local, const char *zone)
+{
+	pg_tz	   *tz = zone_of(zone);
+	long		before = offset_at(local - DAY_US, tz);
+	long		after = offset_at(local + DAY_US, tz);
+	TimestampTz first = local - (TimestampTz) Max(before, after) * USECS_PER_SEC;
+	TimestampTz second = local - (TimestampTz) Min(before, after) * USECS_PER_SEC;
+	pg_time_t	t;
+	pg_time_t	boundary;
+	long		off1;
+	long		off2;
+	int			dst1;
+	int			dst2;
+
+	if (jny_zone_local(first, zone) == local)
+		return first;
+	if (jny_zone_local(second, zone) == local)
+		return second;
+	/* in a gap: the instant of the change */
+	t = timestamptz_to_time_t(first) - SECS_PER_DAY;
+	if (pg_next_dst_boundary(&t, &off1, &dst1, &boundary, &off2, &dst2, tz) == 1)
+		return time_t_to_timestamptz(boundary);
+	return second;
+}
+
+TimestampTz
+jny_zone_midnight(TimestampTz at, int days, const char *zone)
+{
+	Timestamp	local = jny_zone_local(at, zone);
+	Timestamp	day = local >= 0 ? local / DAY_US : -((-local + DAY_US - 1) / DAY_US);
+
+	return jny_zone_instant((day + days) * DAY_US, zone);
+}
+
+/* "21:00" or "21:00:30" as microseconds of the day; -1 = none. */
+int64
+jny_zone_time_of_day(const char *text)
+{
+	int			h = 0;
+	int			m = 0;
+	int			s = 0;
+
+	if (text == NULL || sscanf(text, "%d:%d:%d", &h, &m, &s) < 2 ||
+		h < 0 || h > 24 || m < 0 || m > 59 || s < 0 || s > 60)
+		return -1;
+	return ((int64) h * 3600 + m * 60 + s) * USECS_PER_SEC;
+}
+
+/* When the quiet hours that hold at this instant end; 0 = it is not quiet. */
+TimestampTz
+jny_zone_quiet_until(TimestampTz at, const char *from, const char *to, const char *zone)
+{
+	int64		start = jny_zone_time_of_day(from);
+	int64		end = jny_zone_time_of_day(to);
+	Timestamp	local = jny_zone_local(at, zone);
+	int64		time = local % DAY_US;
+	Timestamp	midnight;
+
+	if (start < 0 || end < 0 || start == end)
+		return 0;
+	if (time < 0)
+		time += DAY_US;
+	midnight = local - time;
+	if (start < end)
+		return time >= start && time < end ? jny_zone_instant(midnight + end, zone) : 0;
+	if (time >= start)
+		return jny_zone_instant(midnight + DAY_US + end, zone);
+	return time < end ? jny_zone_instant(midnight + end, zone) : 0;
+}
