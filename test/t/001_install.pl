@@ -12,7 +12,7 @@ $node->append_conf('postgresql.conf', "journey.site = 'shop'\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE EXTENSION journey; SELECT journey.install()');
 is($node->safe_psql('postgres', 'SELECT journey.mode()'), 'off', 'off before adopt()');
-is($node->safe_psql('postgres', 'SELECT journey.adopt()'), 'adopted', 'adopt() adopts');
+is($node->safe_psql('postgres', q{SELECT value FROM journey.adopt() WHERE name = 'state'}), 'adopted', 'adopt() adopts');
 $node->restart;
 is($node->safe_psql('postgres', 'SELECT journey._node_state()'), 'adopted', 'adopted after a restart');
 

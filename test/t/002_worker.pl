@@ -13,6 +13,7 @@ my $node = PostgreSQL::Test::Cluster->new('worker');
 $node->init;
 $node->append_conf('postgresql.conf', qq{
 shared_preload_libraries = 'journey'
+restart_after_crash = on
 journey.site = 'shop'
 journey.naptime = '200ms'
 });
@@ -37,7 +38,7 @@ $node->safe_psql('postgres', 'CREATE DATABASE shop');
 $node->safe_psql('shop', $install);
 ok($node->poll_query_until('postgres', $worker_of->('shop')), 'a worker comes where the extension is');
 my $lap = "SELECT lap > 0 FROM journey.cursor";
-ok($node->poll_query_until('shop', $lap), 'and runs laps');
+ok($node->poll_query_until("shop", $lap), "and runs laps");
 
 # -- a rolled-back CREATE EXTENSION leaves no worker -----------------------
 $node->safe_psql('postgres', 'CREATE DATABASE never');
