@@ -8,4 +8,4 @@ ORCHESTRATE_OBJS =
 DELIVER_OBJS =
 MEASURE_OBJS =
 WORKER_OBJS = src/worker/lap.o src/worker/adopt.o src/worker/launcher.o \
-	src/worker/worker.o src/worker/ddl_guard.o src/stubs.o
+	src/worker/worker.o src/worker/ddl_guard.o src/worker/status.o src/stubs.o

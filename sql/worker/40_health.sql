@@ -1,0 +1,157 @@
+CREATE FUNCTION journey._workers()
+    RETURNS TABLE (database text, state text, pid integer, started_at timestamptz, last_lap_at timestamptz,
+                   laps bigint, events bigint, failures integer, next_try timestamptz, here boolean)
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_workers';
+COMMENT ON FUNCTION journey._workers() IS
+    'State of the worker of each database that the launcher knows; no rows when journey is not preloaded.';
+
+CREATE FUNCTION journey._preloaded() RETURNS boolean
+    LANGUAGE C STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_preloaded';
+COMMENT ON FUNCTION journey._preloaded() IS 'Is journey in shared_preload_libraries of this server?';
+
+CREATE FUNCTION journey._inbox_state(OUT unconsumed bigint, OUT oldest timestamptz, OUT bytes bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    c journey.cursor;
+BEGIN
+    IF current_setting('transaction_isolation') = 'serializable' THEN
+        RAISE EXCEPTION 'the inbox is not read at isolation level SERIALIZABLE'
+            USING ERRCODE = 'active_sql_transaction',
+                  DETAIL = 'Its predicate locks would fail the shop''s own transactions.',
+                  HINT = 'Use READ COMMITTED or REPEATABLE READ.';
+    END IF;
+    SELECT * INTO c FROM journey.cursor;
+    SELECT count(*), min(i.received_at) INTO unconsumed, oldest
+    FROM (SELECT xact, seq, received_at FROM journey.inbox_0
+          UNION ALL SELECT xact, seq, received_at FROM journey.inbox_1
+          UNION ALL SELECT xact, seq, received_at FROM journey.inbox_2
+          UNION ALL SELECT xact, seq, received_at FROM journey.inbox_copy) i
+    WHERE c.previous IS NOT NULL
+      AND NOT pg_visible_in_snapshot(i.xact, c.previous)
+      AND NOT (c.window_snapshot IS NOT NULL AND pg_visible_in_snapshot(i.xact, c.window_snapshot)
+               AND i.seq <= c.window_seq);
+    bytes := pg_total_relation_size('journey.inbox_0') + pg_total_relation_size('journey.inbox_1')
+           + pg_total_relation_size('journey.inbox_2') + pg_total_relation_size('journey.inbox_copy');
+END
+$$;
+COMMENT ON FUNCTION journey._inbox_state() IS
+    'What waits in the inbox: rows not consumed, real time of the oldest, bytes of all generations. 25001 at SERIALIZABLE.';
+
+CREATE FUNCTION journey._health()
+    RETURNS TABLE (topic text, status text, detail text, hint text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    w record;
+    i record;
+    n bigint;
+    state text := journey._node_state();
+BEGIN
+    topic := 'mode';
+    detail := journey.mode();
+    IF state <> 'adopted' THEN
+        status := 'warning';
+        detail := detail || ': ' || state;
+        hint := 'If this database may contact customers, run journey.adopt(), then journey.resume().';
+    ELSE
+        status := 'ok';
+        hint := CASE detail WHEN 'off' THEN 'journey.resume() goes live; journey.sandbox() contacts test profiles only.' END;
+    END IF;
+    RETURN NEXT;
+
+    topic := 'worker';
+    SELECT * INTO w FROM journey._workers() WHERE here;
+    IF NOT journey._preloaded() THEN
+        status := 'warning';
+        detail := 'no worker: journey is not in shared_preload_libraries';
+        hint := 'Preload it and restart, or let a scheduler call journey.run_once().';
+    ELSIF w.pid IS NULL THEN
+        status := CASE WHEN state = 'adopted' THEN 'error' ELSE 'ok' END;
+        detail := 'no worker is running: ' || coalesce(w.state, 'unknown');
+        hint := CASE w.state WHEN 'no slot' THEN 'Raise max_worker_processes.'
+                             ELSE 'Look into the server''s log; check journey.worker.' END;
+    ELSE
+        status := 'ok';
+        detail := format('pid %s, %s laps, last %s', w.pid, w.laps,
+                         coalesce(date_trunc('second', clock_timestamp() - w.last_lap_at)::text || ' ago', 'never'));
+        hint := NULL;
+    END IF;
+    RETURN NEXT;
+
+    topic := 'inbox';
+    IF current_setting('transaction_isolation') = 'serializable' THEN
+        status := 'warning';
+        detail := 'not read at isolation level SERIALIZABLE';
+        hint := 'Ask again at READ COMMITTED.';
+    ELSE
+        SELECT * INTO i FROM journey._inbox_state();
+        status := CASE WHEN i.oldest < clock_timestamp() - make_interval(secs =>
+                       extract(epoch FROM current_setting('journey.max_permit_lag')::interval)) THEN 'error' ELSE 'ok' END;
+        detail := format('%s events wait%s, %s', i.unconsumed,
+                         coalesce(', the oldest for ' || date_trunc('second', clock_timestamp() - i.oldest)::text, ''),
+                         pg_size_pretty(i.bytes));
+        hint := CASE status WHEN 'error' THEN 'Permits that an event could end answer stale_data: see to the worker, or run journey.run_once().' END;
+    END IF;
+    RETURN NEXT;
+
+    IF to_regclass('journey.schema_version') IS NULL THEN
+        RETURN;
+    END IF;
+
+    FOR topic, status, detail, hint IN
+        SELECT 'incident', CASE x.severity WHEN 'error' THEN 'error' ELSE 'warning' END,
+               format('%s %s: %s (%s times)', x.kind, x.name, x.message, x.count), x.hint
+        FROM journey.incident x WHERE x.resolved_at IS NULL
+        ORDER BY x.last_at DESC
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
+    FOR topic, status, detail, hint IN
+        SELECT 'attachment', 'error', format('%I.%I as %s: %s', a.rel_schema, a.rel_name, a.kind, a.broken),
+               'Attach the table again with a mapping that fits.'
+        FROM journey.attachment a WHERE a.broken IS NOT NULL AND a.detached_at IS NULL
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
+    SELECT count(*) INTO n FROM journey.quarantine q WHERE q.replayed_at IS NULL;
+    topic := 'quarantine';
+    status := CASE WHEN n > 0 THEN 'warning' ELSE 'ok' END;
+    detail := format('%s messages set aside', n);
+    hint := CASE WHEN n > 0 THEN 'Read journey.quarantine; after mending, run journey.replay_quarantine().' END;
+    RETURN NEXT;
+
+    SELECT count(*) INTO n FROM journey.outbox_history o
+    WHERE o.status = 'dead' AND o.finished_at > journey.clock() - interval '1 day';
+    topic := 'dead letters';
+    status := CASE WHEN n > 0 THEN 'warning' ELSE 'ok' END;
+    detail := format('%s in the last day', n);
+    hint := CASE WHEN n > 0 THEN 'Read the error in journey.outbox_history; journey.requeue() tries again.' END;
+    RETURN NEXT;
+
+    FOR topic, status, detail, hint IN
+        SELECT 'pause', 'warning', format('%s %s since %s: %s', p.what, p.name, p.paused_at, coalesce(p.reason, 'no reason given')),
+               'End it with journey.unpause().'
+        FROM journey.pause p
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
+    FOR topic, status, detail, hint IN
+        SELECT 'publication', 'warning', format('publication %I carries every table, the inbox included', p.pubname),
+               format('Name the tables: ALTER PUBLICATION %I SET TABLE ...; the inbox means nothing in another cluster.', p.pubname)
+        FROM pg_publication p WHERE p.puballtables
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION journey._health() IS 'The rows of the view journey.health.';

@@ -1,0 +1,22 @@
+CREATE VIEW journey.health AS
+SELECT h.topic, h.status, h.detail, h.hint FROM journey._health() h;
+COMMENT ON VIEW journey.health IS
+    'Is everything all right, and if not, what to do next: mode, worker, inbox, incidents, attachments, quarantine, dead letters, pauses, publications.';
+COMMENT ON COLUMN journey.health.topic IS 'What the row is about.';
+COMMENT ON COLUMN journey.health.status IS 'ok, warning or error.';
+COMMENT ON COLUMN journey.health.detail IS 'What was found.';
+COMMENT ON COLUMN journey.health.hint IS 'What to do next; null = nothing.';
+
+CREATE VIEW journey.stat_worker AS
+SELECT w.database, w.state, w.pid, w.started_at, w.last_lap_at, w.laps, w.events, w.failures, w.next_try
+FROM journey._workers() w;
+COMMENT ON VIEW journey.stat_worker IS 'The background workers of the cluster, a row per database.';
+COMMENT ON COLUMN journey.stat_worker.database IS 'Name of the database.';
+COMMENT ON COLUMN journey.stat_worker.state IS 'unknown, starting, running, stopping, absent (no extension there), backoff (failed, tries again at next_try) or no slot (max_worker_processes used up).';
+COMMENT ON COLUMN journey.stat_worker.pid IS 'Process id; null = not running.';
+COMMENT ON COLUMN journey.stat_worker.started_at IS 'When it started; null = never.';
+COMMENT ON COLUMN journey.stat_worker.last_lap_at IS 'When its last lap ended; null = none yet.';
+COMMENT ON COLUMN journey.stat_worker.laps IS 'Laps since the server started.';
+COMMENT ON COLUMN journey.stat_worker.events IS 'Events taken in since the server started.';
+COMMENT ON COLUMN journey.stat_worker.failures IS 'Failures in a row.';
+COMMENT ON COLUMN journey.stat_worker.next_try IS 'When the launcher tries again; null = at once.';
