@@ -1,8 +1,10 @@
 # The object files, room by room. Listed by hand: a file that nobody lists
 # is a file that nobody builds.
 CORE_OBJS = src/core/guc.o src/core/hash.o src/core/node.o src/core/plan.o \
-	src/core/doc.o src/core/ids.o src/core/profile.o src/core/shmem.o src/core/zone.o
-OBSERVE_OBJS =
+	src/core/doc.o src/core/ids.o src/core/profile.o src/core/shmem.o src/core/zone.o src/core/inbox.o src/core/keys.o \
+	src/core/fenced.o src/core/fence.o
+OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o \
+	src/observe/vocabulary.o
 INTERPRET_OBJS =
 ORCHESTRATE_OBJS =
 DELIVER_OBJS =

@@ -7,8 +7,9 @@
 #include "measure/measure.h"
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 /* observe */
-bool __attribute__((weak)) jny_observe_take(JnyBatch *batch, int max_events) { return true; }
-void __attribute__((weak)) jny_observe_finish(JnyBatch *batch) {}
+#include "observe/window.h"
+bool __attribute__((weak)) jny_observe_take(JnyBatch *batch, int max_events) { return jny_window_open(batch, max_events); }
+void __attribute__((weak)) jny_observe_finish(JnyBatch *batch) { jny_window_finish(batch); }
 void __attribute__((weak)) jny_observe_maintain(const JnyNode *node) {}
 /* interpret */
 void __attribute__((weak)) jny_features_update(JnyBatch *batch) {}
@@ -21,11 +22,6 @@ void __attribute__((weak)) jny_deliver_announce(void) {}
 void __attribute__((weak)) jny_enqueue(List *actions) {}
 int64 __attribute__((weak)) jny_cancel_of(List *owners, const char *reason) { return 0; }
 /* core */
-void __attribute__((weak)) jny_inbox_append(const JnyInboxRow *rows, int nrows) {}
-bool __attribute__((weak)) jny_type_is_fenced(const char *type) { return false; }
-bool __attribute__((weak)) jny_type_is_effective(const char *type) { return true; }
-JnyFences * __attribute__((weak)) jny_fences_read(void) { return NULL; }
-bool __attribute__((weak)) jny_fences_close(JnyFences *f, int64 **k, int *n) { return true; }
 /* interpret API used by orchestrate */
 JnyExpr * __attribute__((weak)) jny_expr_compile(const char *s, Oid o, Oid t) { return NULL; }
 JnyExpr * __attribute__((weak)) jny_expr_try(const char *s, Oid o, Oid t, char **e) { return NULL; }

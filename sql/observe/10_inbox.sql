@@ -4,6 +4,8 @@ CREATE SEQUENCE journey.inbox_seq AS bigint CACHE 1;
 COMMENT ON SEQUENCE journey.inbox_seq IS
     'Order of capture on this node: rows of one object get it under the shop''s own row lock, so it is their true order.';
 
+-- One row per captured change or event. Never updated or deleted; emptied by
+-- TRUNCATE, a generation at a time, when everybody is past it (rotate.c).
 CREATE TABLE journey.inbox_0 (
     seq bigint NOT NULL DEFAULT pg_catalog.nextval('journey.inbox_seq'),
     xact xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
@@ -22,37 +24,132 @@ CREATE TABLE journey.inbox_0 (
     ref text,
     scope text,
     hash_version smallint
-) WITH (autovacuum_enabled = on, vacuum_truncate = off, toast.vacuum_truncate = off);
+) USING heap WITH (autovacuum_enabled = on, vacuum_truncate = off, toast.vacuum_truncate = off);
 CREATE INDEX inbox_0_xact ON journey.inbox_0 (xact);
 CREATE INDEX inbox_0_fence ON journey.inbox_0 (xact) WHERE fence IS NOT NULL;
-CREATE TABLE journey.inbox_1 (LIKE journey.inbox_0 INCLUDING ALL);
-CREATE TABLE journey.inbox_2 (LIKE journey.inbox_0 INCLUDING ALL);
--- Bulk loads: COPY journey.inbox_copy (source, type, occurred_at, message_id, subject, props).
-CREATE TABLE journey.inbox_copy (LIKE journey.inbox_0 INCLUDING ALL);
+COMMENT ON TABLE journey.inbox_0 IS
+    'A generation of the inbox: what was captured and not yet applied, and a while longer. Node-local, never dumped, never updated.';
+COMMENT ON COLUMN journey.inbox_0.seq IS 'Order of capture on this node; rows are applied in this order.';
+COMMENT ON COLUMN journey.inbox_0.xact IS 'Transaction that wrote the row (the top one, not a savepoint): decides whether it has been consumed.';
+COMMENT ON COLUMN journey.inbox_0.received_at IS 'Real time of capture, even under the test clock.';
+COMMENT ON COLUMN journey.inbox_0.op IS 'e event, b event sent with backfill, I U D T captured change, B row read by back-fill, f second fence of a captured row, a outcome of an action.';
+COMMENT ON COLUMN journey.inbox_0.source IS 'System that says so.';
+COMMENT ON COLUMN journey.inbox_0.type IS 'Event type; of a captured change, the type of its fence.';
+COMMENT ON COLUMN journey.inbox_0.occurred_at IS 'When it happened, as said; null = when it was received.';
+COMMENT ON COLUMN journey.inbox_0.message_id IS 'Id of the message at its source; repeated ones take effect once.';
+COMMENT ON COLUMN journey.inbox_0.subject IS 'Whom it is about: an object namespace -> value.';
+COMMENT ON COLUMN journey.inbox_0.props IS 'Properties of the event.';
+COMMENT ON COLUMN journey.inbox_0.attachment IS 'journey.attachment whose map explains cols.';
+COMMENT ON COLUMN journey.inbox_0.cols IS 'Captured values as text; the layout is in src/observe/capture.h.';
+COMMENT ON COLUMN journey.inbox_0.fence IS 'f stops actions of its keys until consumed, r releases an earlier f of the same ref, l links its keys, b stops all; null = none.';
+COMMENT ON COLUMN journey.inbox_0.keys IS 'Hashes of the subject keys and objects (journey.key_hash); of fenced rows only.';
+COMMENT ON COLUMN journey.inbox_0.ref IS 'Object that it is about, as order:<id> or cart:<id>.';
+COMMENT ON COLUMN journey.inbox_0.scope IS 'Scope of the source; null = default.';
+COMMENT ON COLUMN journey.inbox_0.hash_version IS 'Version of the hash behind keys.';
 
--- Which generation writers use now; read with the newest snapshot, and allowed to be stale.
+CREATE TABLE journey.inbox_1 (LIKE journey.inbox_0 INCLUDING ALL) USING heap
+    WITH (autovacuum_enabled = on, vacuum_truncate = off, toast.vacuum_truncate = off);
+CREATE TABLE journey.inbox_2 (LIKE journey.inbox_0 INCLUDING ALL) USING heap
+    WITH (autovacuum_enabled = on, vacuum_truncate = off, toast.vacuum_truncate = off);
+COMMENT ON TABLE journey.inbox_1 IS 'A generation of the inbox, like inbox_0.';
+COMMENT ON TABLE journey.inbox_2 IS 'A generation of the inbox, like inbox_0.';
+
+-- Bulk loads: COPY journey.inbox_copy (source, type, occurred_at, message_id,
+-- subject, props) FROM ... The defaults fill the rest. Nothing makes fences
+-- here: an order that arrives so stops reminders from its consumption on.
+CREATE TABLE journey.inbox_copy (LIKE journey.inbox_0 INCLUDING ALL) USING heap
+    WITH (autovacuum_enabled = on, vacuum_truncate = off, toast.vacuum_truncate = off);
+COMMENT ON TABLE journey.inbox_copy IS
+    'Landing table for COPY (source, type, occurred_at, message_id, subject, props). Rows make no fence: an order loaded so ends reminders once it has been consumed, not at its commit.';
+
+-- Which generation writers use now; a stale reading does no harm.
 CREATE TABLE journey.inbox_pointer (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     generation integer NOT NULL DEFAULT 0,
     rotated_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
 INSERT INTO journey.inbox_pointer DEFAULT VALUES;
+COMMENT ON TABLE journey.inbox_pointer IS 'Which generation of the inbox writers use; one row.';
+COMMENT ON COLUMN journey.inbox_pointer.one IS 'Always true: there is one row.';
+COMMENT ON COLUMN journey.inbox_pointer.generation IS 'Number of the current generation.';
+COMMENT ON COLUMN journey.inbox_pointer.rotated_at IS 'Real time of the last rotation.';
 
--- Event types that stop actions; the trigger and track() mark their rows.
+-- Insert-only: every writer reads it without a snapshot.
 CREATE TABLE journey.fenced_type (
     type text PRIMARY KEY,
-    seen_xid xid8          -- first snapshot's xmax of the worker that saw the type; null = not yet seen, or always fenced
+    xact xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id()
 );
+COMMENT ON TABLE journey.fenced_type IS
+    'Event types that documents list in suppress_on, beside those that are always fenced. Rows are added by apply() and never changed.';
+COMMENT ON COLUMN journey.fenced_type.type IS 'Event type.';
+COMMENT ON COLUMN journey.fenced_type.xact IS 'Transaction that added it.';
+
+CREATE TABLE journey.fenced_since (
+    type text PRIMARY KEY,
+    next_xid xid8 NOT NULL,
+    effective boolean NOT NULL
+);
+COMMENT ON TABLE journey.fenced_since IS 'Since when every writer marks a fenced type; kept by the consumer.';
+COMMENT ON COLUMN journey.fenced_since.type IS 'Event type of journey.fenced_type.';
+COMMENT ON COLUMN journey.fenced_since.next_xid IS 'Transactions from this id on know the type.';
+COMMENT ON COLUMN journey.fenced_since.effective IS 'True once every earlier transaction has been consumed: the fence may be relied upon.';
 
 -- How far the inbox has been consumed: (previous snapshot, frozen window, last seq applied in it).
 CREATE TABLE journey.cursor (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     incarnation integer NOT NULL DEFAULT 0,
     previous pg_snapshot,
-    window_snapshot pg_snapshot,  -- null = no open window
+    window_snapshot pg_snapshot,
+    window_at timestamptz,
     window_seq bigint NOT NULL DEFAULT 0,
-    applied_seq bigint NOT NULL DEFAULT 0, -- greatest seq ever applied
+    applied_seq bigint NOT NULL DEFAULT 0,
     lap bigint NOT NULL DEFAULT 0,
-    moved_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp() -- real time of the last complete window
+    moved_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 ) WITH (fillfactor = 20);
 INSERT INTO journey.cursor DEFAULT VALUES;
+COMMENT ON TABLE journey.cursor IS 'How far the inbox has been consumed; one row, moved in the same transaction as the effects.';
+COMMENT ON COLUMN journey.cursor.one IS 'Always true: there is one row.';
+COMMENT ON COLUMN journey.cursor.incarnation IS 'Life of the cluster to which the snapshots belong.';
+COMMENT ON COLUMN journey.cursor.previous IS 'What is visible in it has been consumed.';
+COMMENT ON COLUMN journey.cursor.window_snapshot IS 'The window being walked: what is visible in it and not in previous; null = none is open.';
+COMMENT ON COLUMN journey.cursor.window_at IS 'Real time at which the open window was frozen.';
+COMMENT ON COLUMN journey.cursor.window_seq IS 'Rows of the open window up to this seq have been applied.';
+COMMENT ON COLUMN journey.cursor.applied_seq IS 'Greatest seq ever applied.';
+COMMENT ON COLUMN journey.cursor.lap IS 'Number of the last lap.';
+COMMENT ON COLUMN journey.cursor.moved_at IS 'Real time at which the last finished window was frozen: what had committed by then has been consumed.';
+
+CREATE FUNCTION journey._invalidate(rel regclass) RETURNS void
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_invalidate';
+COMMENT ON FUNCTION journey._invalidate(regclass) IS
+    'Tells every backend, at commit, to forget what it keeps of this table. Whoever changes journey.source, journey.namespace or journey.fenced_type calls it in the same transaction.';
+
+CREATE FUNCTION journey._fence(types text[]) RETURNS integer
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    added integer;
+BEGIN
+    INSERT INTO journey.fenced_type (type)
+    SELECT DISTINCT t FROM unnest(types) AS t
+    WHERE t IS NOT NULL AND t NOT IN ('order_placed', 'unsubscribed', 'erased', 'restricted')
+    ON CONFLICT (type) DO NOTHING;
+    GET DIAGNOSTICS added = ROW_COUNT;
+    IF added > 0 THEN
+        PERFORM journey._invalidate('journey.fenced_type');
+    END IF;
+    RETURN added;
+END
+$$;
+COMMENT ON FUNCTION journey._fence(text[]) IS
+    'Makes event types fences: from the commit on, writers mark their rows. Returns how many are new. Called by apply() with what a document lists in suppress_on.';
+
+CREATE FUNCTION journey._fences()
+    RETURNS TABLE (seq bigint, kind text, type text, ref text, scope text, keys bigint[], channel text)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_fences';
+COMMENT ON FUNCTION journey._fences() IS
+    'The fences and links that stand in the inbox now, as a permit would see them: unconsumed and not released. For the owner, to look and to test; 25001 at SERIALIZABLE.';

@@ -38,4 +38,13 @@
 #define AmBackgroundWorkerProcess() IsBackgroundWorker
 #endif
 
+/* 16 learned to update the summarising indexes only. */
+#if PG_VERSION_NUM >= 160000
+#define jny_insert_index_tuples(info, slot, estate) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL, false)
+#else
+#define jny_insert_index_tuples(info, slot, estate) \
+	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL)
+#endif
+
 #endif							/* JNY_COMPAT_H */

@@ -114,6 +114,13 @@ typedef struct JnyPlan
  * READ COMMITTED, what others have committed. nulls may be NULL.
  */
 extern uint64 jny_run(JnyPlan *plan, Datum *values, const bool *nulls);
+/*
+ * The same, read-only, with the newest snapshot even at REPEATABLE READ, and
+ * planned by index: for inbox, cursor and registries, whose statistics say
+ * nothing. Nothing that this transaction did since its last statement ended
+ * is missing from it.
+ */
+extern uint64 jny_run_latest(JnyPlan *plan, Datum *values, const bool *nulls);
 
 /* Rows written column by column: one array per column, for unnest(). */
 typedef struct JnyCols JnyCols;

@@ -11,6 +11,13 @@
 
 #include "core/core.h"
 
+#include "nodes/pg_list.h"
+
+/* Generations of the inbox: inbox_0, inbox_1 ... */
+#define JNY_GENERATIONS 3
+
+#define JNY_DEFAULT_SCOPE "default"
+
 /* Values of inbox.op */
 #define JNY_OP_EVENT	'e'		/* track, ingest, COPY: source, type, subject, props ... */
 #define JNY_OP_INSERT	'I'		/* captured row: cols = new values */
@@ -47,13 +54,25 @@ typedef struct JnyInboxRow
 	Jsonb	   *props;
 	Datum		cols;			/* text[], 0 = none */
 	int			nkeys;
-	const int64 *keys;			/* jny_key_hash of every subject key and entry object */
+	const int64 *keys;			/* jny_key_hash of every subject key and entry object; stored with a fence only */
 } JnyInboxRow;
 
 extern void jny_inbox_append(const JnyInboxRow *rows, int nrows);
 
-/* Is this type fenced by any live document (or always)? Cached, invalidated. */
+/*
+ * Is this type fenced by any live document (or always)? Cached, invalidated.
+ * Assigns the transaction's id: whoever gets a later id than the moment at
+ * which everybody knew a type, knows it.
+ */
 extern bool jny_type_is_fenced(const char *type);
+
+/*
+ * The consumer's part of "everybody knows": notes which types became known to
+ * all writers before window, and makes effective what the window has passed.
+ * Inside SPI_connect().
+ */
+extern void jny_types_note(void);
+extern void jny_types_settle(const char *window);
 
 /*
  * A type becomes fenced when a document lists it. Rows written before every
@@ -61,6 +80,31 @@ extern bool jny_type_is_fenced(const char *type);
  * once all transactions of that time have been consumed.
  */
 extern bool jny_type_is_effective(const char *type);
+
+/* ---- keys and marks of an event (keys.c) ------------------------------- */
+
+#define JNY_MAX_KEYS 32
+
+typedef struct JnyKeys
+{
+	int			n;
+	int64		hash[JNY_MAX_KEYS];
+} JnyKeys;
+
+/* Each adds one hash, once; blank values and group or shared namespaces add none. */
+extern void jny_keys_add(JnyKeys *keys, const char *namespace, const char *value);
+extern void jny_keys_add_object(JnyKeys *keys, const char *namespace, const char *scope, const char *id);
+
+/* The mark of an event with these keys, as JNY_FENCE_*. */
+extern char jny_fence_of(const char *type, const char *ref, const JnyKeys *keys);
+
+/*
+ * Scope of a source, from journey.source; JNY_DEFAULT_SCOPE for one that has
+ * no row. Cached: whoever changes journey.source or journey.namespace calls
+ * journey._invalidate(regclass) in the same transaction. The string lives
+ * until the next message.
+ */
+extern const char *jny_source_scope(const char *source);
 
 /* ---- fences, as a permit sees them ------------------------------------ */
 
@@ -86,12 +130,15 @@ typedef struct JnyFences
 	int64		lap;			/* cursor's lap, same snapshot */
 	int64		applied_seq;
 	char	   *snapshot;		/* pg_snapshot text of the statement that read them */
+	/* private: entries by key, made on first use */
+	int			nby_key;
+	struct JnyFenceKey *by_key;
 } JnyFences;
 
 /*
  * Reads cursor and every unconsumed fenced row in one statement with a new
  * snapshot. Refuses SERIALIZABLE (25001): SIREAD locks on the inbox would
- * fail the shop's transactions. Inside SPI_connect().
+ * fail the shop's transactions. Inside SPI_connect(); lives until SPI_finish().
  */
 extern JnyFences *jny_fences_read(void);
 
@@ -100,5 +147,8 @@ extern JnyFences *jny_fences_read(void);
  * closure does not end within its bound (answer stale_data).
  */
 extern bool jny_fences_close(JnyFences *fences, int64 **keys, int *nkeys);
+
+/* The fences (JNY_FENCE_EVENT) with one of these keys, as JnyFence *, each once. */
+extern List *jny_fences_matching(JnyFences *fences, const int64 *keys, int nkeys);
 
 #endif							/* JNY_INBOX_H */

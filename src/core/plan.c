@@ -8,10 +8,12 @@
  */
 #include "core/core.h"
 
+#include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "parser/parse_type.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
 
@@ -65,6 +67,52 @@ jny_run(JnyPlan *plan, Datum *values, const bool *nulls)
 	rc = SPI_execute_plan(plan->plan, values, nulls ? nullchars : NULL, false, 0);
 	if (rc < 0)
 		elog(ERROR, "could not run \"%s\": %s", plan->sql, SPI_result_code_string(rc));
+	return SPI_processed;
+}
+
+/*
+ * A generation is empty when it is planned and holds a million rows later, so
+ * its plans are pinned instead of costed.
+ */
+static int
+pin_plans(void)
+{
+	static const char *const pins[][2] = {
+		{"enable_seqscan", "off"}, {"enable_bitmapscan", "off"},
+		{"plan_cache_mode", "force_generic_plan"}, {"jit", "off"}
+	};
+	int			nest = NewGUCNestLevel();
+
+	for (int i = 0; i < (int) lengthof(pins); i++)
+		(void) set_config_option(pins[i][0], pins[i][1], PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_SAVE, true, 0, false);
+	return nest;
+}
+
+uint64
+jny_run_latest(JnyPlan *plan, Datum *values, const bool *nulls)
+{
+	int			nest = pin_plans();
+
+	if (!IsolationUsesXactSnapshot())
+		jny_run(plan, values, nulls);
+	else
+	{
+		char		nullchars[MAX_COLS];
+		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+		int			rc;
+
+		if (plan->plan == NULL)
+			prepare(plan);
+		for (int i = 0; i < plan->nargs; i++)
+			nullchars[i] = (nulls != NULL && nulls[i]) ? 'n' : ' ';
+		rc = SPI_execute_snapshot(plan->plan, values, nulls ? nullchars : NULL,
+								  snapshot, InvalidSnapshot, false, false, 0);
+		UnregisterSnapshot(snapshot);
+		if (rc < 0)
+			elog(ERROR, "could not run \"%s\": %s", plan->sql, SPI_result_code_string(rc));
+	}
+	AtEOXact_GUC(true, nest);
 	return SPI_processed;
 }
 

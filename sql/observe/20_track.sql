@@ -1,0 +1,63 @@
+-- No SECURITY DEFINER and no SET: this is the hot path of every event. The C
+-- code names no object through search_path and writes without asking for the
+-- caller's rights on the tables; EXECUTE is the right to send events.
+CREATE FUNCTION journey.track(
+    source text,
+    type text,
+    subject jsonb,
+    props jsonb DEFAULT '{}',
+    occurred_at timestamptz DEFAULT NULL,
+    message_id text DEFAULT NULL)
+    RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'journey_track';
+COMMENT ON FUNCTION journey.track(text, text, jsonb, jsonb, timestamptz, text) IS
+    'Records one event: source (which system says so), type (canonical, or as Segment or GA4 name it), subject (namespace -> value), props, when it occurred (default now) and its id at the source (repeated ones take effect once). Takes effect at commit; order_placed and opt-outs stop reminders from that moment.';
+
+CREATE FUNCTION journey.ingest(messages jsonb, OUT accepted integer, OUT quarantined integer)
+    LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_ingest';
+COMMENT ON FUNCTION journey.ingest(jsonb) IS
+    'Records one message or an array of messages: {source, type, subject, props, occurred_at, message_id, backfill}, or Segment''s identify, track, page and screen. A bad message goes to journey.quarantine with its reason and never fails the others.';
+
+CREATE FUNCTION journey._ingest_one(message jsonb) RETURNS text
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_ingest_one';
+COMMENT ON FUNCTION journey._ingest_one(jsonb) IS
+    'Takes one message: null when it was taken, otherwise the reason why not. For replay_quarantine().';
+
+CREATE FUNCTION journey.replay_quarantine(source text DEFAULT NULL, sqlstate text DEFAULT NULL, OUT replayed integer, OUT kept integer)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    r record;
+    why text;
+BEGIN
+    replayed := 0;
+    kept := 0;
+    FOR r IN
+        SELECT q.quarantine_id, q.original
+        FROM journey.quarantine q
+        WHERE q.replayed_at IS NULL AND q.origin = 'ingest' AND q.original IS NOT NULL
+          AND (replay_quarantine.source IS NULL OR q.source = replay_quarantine.source)
+          AND (replay_quarantine.sqlstate IS NULL OR q.sqlstate = replay_quarantine.sqlstate)
+        ORDER BY q.quarantine_id
+        FOR UPDATE SKIP LOCKED
+    LOOP
+        why := journey._ingest_one(r.original);
+        IF why IS NULL THEN
+            UPDATE journey.quarantine SET replayed_at = clock_timestamp() WHERE quarantine_id = r.quarantine_id;
+            replayed := replayed + 1;
+        ELSE
+            UPDATE journey.quarantine SET reason = why WHERE quarantine_id = r.quarantine_id;
+            kept := kept + 1;
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION journey.replay_quarantine(text, text) IS
+    'Tries quarantined messages of ingest() again, all or those of a source or SQLSTATE: after a source, a namespace or the extension has changed. Those that are taken are marked replayed, the others keep their newest reason.';

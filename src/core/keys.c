@@ -1,0 +1,176 @@
+/*
+ * keys.c
+ *		The keys of an event, and the mark that they earn it.
+ *
+ * Also the two registries that capture asks: which scope a source speaks for
+ * and which namespaces name one person. They are small data tables, read
+ * through SPI as journey_owner on first use and again after a message that
+ * they changed; kept under CacheMemoryContext. No locks beyond the read.
+ */
+#include "core/inbox.h"
+
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+
+JNY_PLAN(read_sources, "", "SELECT s.source, s.scope FROM journey.source s ORDER BY s.source");
+JNY_PLAN(read_groups, "",
+		 "SELECT n.namespace FROM journey.namespace n WHERE n.class IN ('group', 'shared')");
+
+typedef struct Source
+{
+	const char *source;
+	const char *scope;
+} Source;
+
+static struct
+{
+	bool		registered;
+	bool		valid;
+	Oid			source_rel;
+	Oid			namespace_rel;
+	MemoryContext cxt;
+	int			nsources;
+	Source	   *sources;		/* sorted */
+	int			ngroups;
+	const char **groups;
+} registry;
+
+static void
+forget(Datum arg, Oid relid)
+{
+	if (relid == InvalidOid || relid == registry.source_rel || relid == registry.namespace_rel)
+		registry.valid = false;
+}
+
+static void
+read_rows(void)
+{
+	registry.nsources = (int) jny_run_latest(&read_sources, NULL, NULL);
+	registry.sources = MemoryContextAlloc(registry.cxt, sizeof(Source) * (registry.nsources + 1));
+	for (int i = 0; i < registry.nsources; i++)
+	{
+		registry.sources[i].source = MemoryContextStrdup(registry.cxt, jny_get_text(i, 1));
+		registry.sources[i].scope = MemoryContextStrdup(registry.cxt, jny_get_text(i, 2));
+	}
+	registry.ngroups = (int) jny_run_latest(&read_groups, NULL, NULL);
+	registry.groups = MemoryContextAlloc(registry.cxt, sizeof(char *) * (registry.ngroups + 1));
+	for (int i = 0; i < registry.ngroups; i++)
+		registry.groups[i] = MemoryContextStrdup(registry.cxt, jny_get_text(i, 1));
+}
+
+/*
+ * The caller may be a shop's role without any right here, hence the switch.
+ * A snapshot is pushed because a trigger need not have one.
+ */
+static void
+load(void)
+{
+	Oid			nsp = get_namespace_oid("journey", false);
+	Oid			user;
+	int			seccxt;
+
+	if (!registry.registered)
+	{
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+		registry.cxt = AllocSetContextCreate(CacheMemoryContext, "journey registry", ALLOCSET_SMALL_SIZES);
+		registry.registered = true;
+	}
+	MemoryContextReset(registry.cxt);
+	registry.nsources = registry.ngroups = 0;
+	registry.source_rel = get_relname_relid("source", nsp);
+	registry.namespace_rel = get_relname_relid("namespace", nsp);
+	registry.valid = true;
+	if (!OidIsValid(registry.source_rel) || !OidIsValid(registry.namespace_rel))
+	{
+		/* before install(): the tables' own messages will not reach us, so look again next time */
+		registry.valid = false;
+		return;
+	}
+	GetUserIdAndSecContext(&user, &seccxt);
+	SetUserIdAndSecContext(jny_owner_oid(false), seccxt | SECURITY_LOCAL_USERID_CHANGE);
+	SPI_connect();
+	read_rows();
+	SPI_finish();
+	SetUserIdAndSecContext(user, seccxt);
+}
+
+static void
+refresh(void)
+{
+	AcceptInvalidationMessages();
+	if (!registry.valid)
+		load();
+}
+
+static int
+compare_source(const void *a, const void *b)
+{
+	return strcmp(((const Source *) a)->source, ((const Source *) b)->source);
+}
+
+const char *
+jny_source_scope(const char *source)
+{
+	Source		wanted = {.source = source};
+	Source	   *found = NULL;
+
+	refresh();
+	if (source != NULL && registry.nsources > 0)
+		found = bsearch(&wanted, registry.sources, registry.nsources, sizeof(Source), compare_source);
+	return found ? found->scope : JNY_DEFAULT_SCOPE;
+}
+
+/* A household's or a company's key must not let one member's order speak for all. */
+static bool
+names_a_group(const char *namespace)
+{
+	refresh();
+	for (int i = 0; i < registry.ngroups; i++)
+		if (strcmp(registry.groups[i], namespace) == 0)
+			return true;
+	return false;
+}
+
+static void
+add_hash(JnyKeys *keys, int64 hash)
+{
+	for (int i = 0; i < keys->n; i++)
+		if (keys->hash[i] == hash)
+			return;
+	if (keys->n < JNY_MAX_KEYS)
+		keys->hash[keys->n++] = hash;
+}
+
+void
+jny_keys_add(JnyKeys *keys, const char *namespace, const char *value)
+{
+	char	   *normal = value ? jny_normalise(namespace, value) : NULL;
+
+	if (normal != NULL && !names_a_group(namespace))
+		add_hash(keys, jny_key_hash(namespace, normal));
+}
+
+void
+jny_keys_add_object(JnyKeys *keys, const char *namespace, const char *scope, const char *id)
+{
+	char	   *normal = id ? jny_normalise(namespace, id) : NULL;
+
+	if (normal != NULL)
+		add_hash(keys, jny_key_hash(namespace, psprintf("%s:%s", scope, normal)));
+}
+
+char
+jny_fence_of(const char *type, const char *ref, const JnyKeys *keys)
+{
+	if (jny_type_is_fenced(type))
+		return keys->n > 0 ? JNY_FENCE_EVENT : JNY_FENCE_NONE;
+	if (strcmp(type, "order_cancelled") == 0 && ref != NULL)
+		return JNY_FENCE_RELEASE;
+	return keys->n >= 2 ? JNY_FENCE_LINK : JNY_FENCE_NONE;
+}
