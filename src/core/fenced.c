@@ -41,14 +41,11 @@ JNY_PLAN(note_types, "xid8",
 JNY_PLAN(waiting_types, "", "SELECT FROM journey.fenced_since s WHERE NOT s.effective");
 /*
  * Everybody else's transaction below next_xid must be visible in the window
- * $1; ids from the window's xmax on were still running. $2 is our own id,
- * $3 the one after it.
+ * $1; ids from $3 on were still running. $2 is our own id.
  */
 JNY_PLAN(settle_types, "pg_snapshot, xid8, xid8",
 		 "UPDATE journey.fenced_since s SET effective = true"
-		 " WHERE NOT s.effective"
-		 "   AND (pg_catalog.pg_snapshot_xmax($1) >= s.next_xid"
-		 "        OR (pg_catalog.pg_snapshot_xmax($1) = $2 AND s.next_xid = $3))"
+		 " WHERE NOT s.effective AND s.next_xid <= $3"
 		 "   AND NOT EXISTS (SELECT FROM pg_catalog.pg_snapshot_xip($1) AS x(xid)"
 		 "                   WHERE x.xid < s.next_xid AND x.xid <> $2)");
 JNY_PLAN(is_effective, "text",
@@ -171,6 +168,19 @@ jny_types_note(void)
 	UnlockRelationOid(fenced.relid, ShareLock);
 }
 
+/* The first id from the window's xmax on that is not ours or a savepoint's of ours. */
+static FullTransactionId
+first_of_others(const char *window)
+{
+	FullTransactionId xid = FullTransactionIdFromU64(strtou64(strchr(window, ':') + 1, NULL, 10));
+	FullTransactionId next = ReadNextFullTransactionId();
+
+	while (FullTransactionIdPrecedes(xid, next) &&
+		   TransactionIdIsCurrentTransactionId(XidFromFullTransactionId(xid)))
+		FullTransactionIdAdvance(&xid);
+	return xid;
+}
+
 void
 jny_types_settle(const char *window)
 {
@@ -178,13 +188,11 @@ jny_types_settle(const char *window)
 		return;
 	if (jny_run(&waiting_types, NULL, NULL) > 0)
 	{
-		FullTransactionId own = GetTopFullTransactionId();
 		Datum		args[3];
 
 		args[0] = DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(window));
-		args[1] = FullTransactionIdGetDatum(own);
-		FullTransactionIdAdvance(&own);
-		args[2] = FullTransactionIdGetDatum(own);
+		args[1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
+		args[2] = FullTransactionIdGetDatum(first_of_others(window));
 		jny_run(&settle_types, args, NULL);
 	}
 	else if (jny_run(&unknown_types, NULL, NULL) == 0)

@@ -23,7 +23,8 @@
 JNY_PLAN(put_quarantine, "uuid[], text[], text[], text[], jsonb[]",
 		 "INSERT INTO journey.quarantine (quarantine_id, received_at, origin, source, sqlstate, reason, original)"
 		 " SELECT q.id, pg_catalog.clock_timestamp(), 'ingest', q.source, q.sqlstate, q.reason, q.original"
-		 " FROM pg_catalog.unnest($1, $2, $3, $4, $5) AS q(id, source, sqlstate, reason, original)");
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2),"
+		 "      pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) AS q(id, source, sqlstate, reason, original)");
 
 static void
 require_installed(void)
