@@ -14,7 +14,7 @@ JNY_PLAN(load_profiles, "smallint[], uuid[]",
 		 "SELECT p.bucket, p.profile_id, p.confidence, p.class = 'session', p.test, p.restricted,"
 		 "       p.traits, p.zone, p.locale, s.stage, s.features, s.last_event_at,"
 		 "       s.last_order_at, s.orders, s.events"
-		 " FROM pg_catalog.unnest($1, $2) AS k(bucket, profile_id)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.profile p ON p.bucket = k.bucket AND p.profile_id = k.profile_id"
 		 " LEFT JOIN journey.profile_state s ON s.bucket = k.bucket AND s.profile_id = k.profile_id");
 
