@@ -6,7 +6,11 @@ CORE_OBJS = src/core/guc.o src/core/hash.o src/core/node.o src/core/plan.o \
 OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o \
 	src/observe/vocabulary.o
 INTERPRET_OBJS =
-ORCHESTRATE_OBJS =
+ORCHESTRATE_OBJS = src/orchestrate/orchestrate.o src/orchestrate/run.o \
+	src/orchestrate/load.o src/orchestrate/suppress.o src/orchestrate/event.o \
+	src/orchestrate/entry.o src/orchestrate/advance.o src/orchestrate/decide.o \
+	src/orchestrate/gates.o src/orchestrate/payload.o src/orchestrate/stage.o \
+	src/orchestrate/write.o
 DELIVER_OBJS =
 MEASURE_OBJS =
 WORKER_OBJS = src/worker/lap.o src/worker/adopt.o src/worker/launcher.o \

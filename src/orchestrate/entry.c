@@ -1,0 +1,413 @@
+/*
+ * entry.c
+ *		Who enters a journey, and why somebody does not.
+ *
+ * Called for each event after exits and waits. Memory only. A condition that
+ * is false is counted; every other refusal is a decision row, and the same
+ * refusal of the same person and key is one row that counts.
+ */
+#include "orchestrate/engine.h"
+
+#include "core/inbox.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+typedef struct ById
+{
+	pg_uuid_t	id;
+	JnyDecision *decision;
+} ById;
+
+static JnyDay *
+day_of(JnyRun *run, const JnyJourney *j)
+{
+	bool		found;
+	JnyDay	   *day = hash_search(run->days, j->name, HASH_ENTER, &found);
+
+	if (!found)
+		day->before = day->entered = day->not_entered = 0;
+	return day;
+}
+
+static void
+refuse(JnyRun *run, JnyPerson *person, const JnyJourney *j, const char *key, const char *reason,
+	   const char *rule, const JnyEvent *event)
+{
+	pg_uuid_t	id;
+	bool		found;
+	ById	   *slot;
+	JnyDecision *d;
+
+	run->batch->refused++;
+	jny_uuid_of(&id, "refusal", j->name, jny_uuid_str(&person->id), key, reason, NULL);
+	slot = hash_search(run->refusals, &id, HASH_ENTER, &found);
+	if (found)
+	{
+		slot->decision->repeats++;
+		return;
+	}
+	slot->decision = d = jny_decision_new(run, person, j, "entry");
+	d->id = id;
+	d->step = key;
+	d->verdict = "not_enrolled";
+	d->reason = reason;
+	d->rule = rule;
+	d->event = event;
+	jny_decision_input(run, d, "event.type", event->type);
+	jny_decision_input(run, d, "key", key);
+}
+
+/* An order of the same scope that is younger than the event. */
+static bool
+ordered_since(JnyRun *run, JnyPerson *person, const JnyEvent *event)
+{
+	ListCell   *lc;
+
+	foreach(lc, person->orders)
+	{
+		JnyLastOrder *last = lfirst(lc);
+
+		if (jny_same_scope(run, last->scope, event->scope) && event->occurred_at < last->at)
+			return true;
+	}
+	return false;
+}
+
+static bool
+ends_by_order(const JnyJourney *j)
+{
+	for (int i = 0; i < j->nsuppress; i++)
+		if (j->suppress[i].match == NULL && jny_on_type(&j->suppress[i], "order_placed"))
+			return true;
+	return false;
+}
+
+/* A type becomes a fence when its first document is applied; rows written before carry none. */
+static bool
+fences_effective(const JnyJourney *j)
+{
+	for (int i = 0; i < j->nsuppress; i++)
+		for (int t = 0; t < j->suppress[i].ntypes; t++)
+			if (!jny_type_is_effective(j->suppress[i].types[t]))
+				return false;
+	return true;
+}
+
+/* The enrollment that stands in the way, and the number of the new one. */
+static const char *
+check_reentry(JnyRun *run, JnyPerson *person, const JnyJourney *j, const char *key,
+			  const JnyEvent *event, int *occurrence)
+{
+	ListCell   *lc;
+	TimestampTz at = Min(event->occurred_at, run->now);
+
+	*occurrence = 1;
+	foreach(lc, person->past)
+	{
+		JnyPast    *past = lfirst(lc);
+		bool		same_key = strcmp(past->key, key) == 0;
+
+		if (strcmp(past->journey, j->name) != 0)
+			continue;
+		if (same_key)
+			*occurrence = Max(*occurrence, past->occurrence + 1);
+		if (!same_key && j->reentry_per == JNY_REENTRY_KEY)
+			continue;
+		if (past->ended_at == 0)
+			return "already_enrolled";
+		if (j->reentry_never)
+			return "reentry";
+		if (j->reentry_after != NULL &&
+			at < DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														 TimestampTzGetDatum(past->ended_at),
+														 IntervalPGetDatum(j->reentry_after))))
+			return "reentry";
+	}
+	return NULL;
+}
+
+static const char *
+check_person(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEvent *event)
+{
+	JnyProfile *p = person->profile;
+	JnyDay	   *day;
+
+	if (event->late)
+		return "too_late";
+	if (!fences_effective(j))
+		return "not_effective";
+	if (p->restricted)
+		return "restricted";
+	if (ends_by_order(j) && p->last_order_at != 0 && ordered_since(run, person, event))
+		return "ordered";
+	if (p->confidence < j->min_confidence)
+		return strcmp(j->low_identity, "skip") == 0 ? "" : "low_confidence";
+	if (j->rollout < 1.0 && jny_assign(j->rollout_salt, &p->id) >= j->rollout)
+		return "rollout";
+	day = day_of(run, j);
+	if (j->max_per_day > 0 && day->before + day->entered >= j->max_per_day)
+		return "max_per_day";
+	return NULL;
+}
+
+/* treatment, or control with who holds them back. Depends on salt and profile only. */
+static const char *
+arm_of(JnyRun *run, const JnyJourney *j, const JnyProfile *p)
+{
+	if (strcmp(j->purpose, "marketing") != 0)
+		return "treatment";
+	if (run->policy->holdout > 0 && jny_assign(run->policy->holdout_salt, &p->id) < run->policy->holdout)
+		return "control";
+	if (j->holdout > 0 && jny_assign(j->holdout_salt, &p->id) < j->holdout)
+		return "control";
+	return "treatment";
+}
+
+/* The entry's data, frozen: {"top_sku": ...}. */
+static Jsonb *
+freeze(JnyRun *run, const JnyJourney *j, const JnyEntry *entry, JnySubjectContext *subject,
+	   const JnyEvent *event)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '{');
+	for (int i = 0; i < entry->ndata; i++)
+	{
+		Datum		value;
+		Oid			type = InvalidOid;
+		bool		isnull;
+		Jsonb	   *json = NULL;
+
+		if (jny_run_value(run, subject, event, j->owner, entry->data[i].value, InvalidOid,
+						  psprintf("journey/%s entry data %s", j->name, entry->data[i].name),
+						  &value, &type, &isnull) && !isnull)
+			json = jny_value_jsonb(value, type, false);
+		appendStringInfo(&buf, "%s", i > 0 ? ", " : "");
+		escape_json(&buf, entry->data[i].name);
+		appendStringInfo(&buf, ": %s", json ? JsonbToCString(NULL, &json->root, 64) : "null");
+	}
+	appendStringInfoChar(&buf, '}');
+	return jny_json_parse(buf.data);
+}
+
+static JnyEnrollment *
+make_enrollment(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEvent *event,
+				const char *key, int occurrence, Jsonb *data)
+{
+	JnyEnrollment *e = palloc0(sizeof(JnyEnrollment));
+
+	e->person = person;
+	e->journey = j;
+	e->journey_name = j->name;
+	e->version = j->version;
+	e->scope = event->scope;
+	e->key = key;
+	e->occurrence = occurrence;
+	e->status = "active";
+	e->step = JNY_EDGE_NONE;
+	e->has_entry_event = true;
+	e->entry_event = event->event_id;
+	e->entry_seq = event->seq;
+	e->entry_ref = event->ref ? event->ref : "";
+	e->entry_cart = event->cart_id ? event->cart_id : "";
+	if (event->cart_id != NULL)
+		e->entry_hash = jny_key_hash("cart", psprintf("%s:%s", event->scope, event->cart_id));
+	else if (event->order_id != NULL)
+		e->entry_hash = jny_key_hash("order", psprintf("%s:%s", event->scope, event->order_id));
+	e->data = data;
+	e->steps = jny_json_parse("{}");
+	e->arm = arm_of(run, j, person->profile);
+	e->confidence = person->profile->confidence;
+	e->entered_at = Min(event->occurred_at, run->now);
+	e->stepped_at = e->entered_at;
+	if (j->has_goal && j->goal_within != NULL)
+		e->goal_until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+																TimestampTzGetDatum(e->entered_at),
+																IntervalPGetDatum(j->goal_within)));
+	e->lap = run->batch->lap;
+	e->test = run->batch->node.test || person->profile->test;
+	e->is_new = true;
+	jny_uuid_of(&e->id, "enrollment", j->name, jny_uuid_str(&person->id), key,
+				psprintf("%d", occurrence), NULL);
+	return e;
+}
+
+static void
+enroll(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *entry,
+	   const JnyEvent *event, const char *key, int occurrence, JnySubjectContext *subject)
+{
+	JnyEnrollment *e = make_enrollment(run, person, j, event, key, occurrence,
+									   freeze(run, j, entry, subject, event));
+	JnyDecision *d = jny_decision_of(run, e, key, "entry");
+	JnyPast    *past = palloc(sizeof(JnyPast));
+
+	d->verdict = "enrolled";
+	d->rule = entry->on.when;
+	d->event = event;
+	(void) jny_run_explain(run, d, subject, event, j->owner, entry->on.when,
+						   psprintf("journey/%s entry", j->name));
+	jny_subject_of(run, person, j, e, &e->subject);
+	person->enrollments = lappend(person->enrollments, e);
+	past->journey = j->name;
+	past->key = key;
+	past->occurrence = occurrence;
+	past->ended_at = 0;
+	person->past = lcons(past, person->past);
+	day_of(run, j)->entered++;
+	run->batch->entered++;
+	jny_touch(run, e);
+	jny_advance(run, e, 0, "entry", event->type, e->entered_at, 0, event);
+}
+
+/* Ends of this phase count for re-entry in the same phase. */
+static void
+refresh_past(JnyPerson *person, const JnyJourney *j)
+{
+	ListCell   *lc;
+	ListCell   *lc2;
+
+	foreach(lc, person->past)
+	{
+		JnyPast    *past = lfirst(lc);
+
+		if (past->ended_at != 0 || strcmp(past->journey, j->name) != 0)
+			continue;
+		foreach(lc2, person->enrollments)
+		{
+			JnyEnrollment *e = lfirst(lc2);
+
+			if (e->occurrence == past->occurrence && strcmp(e->key, past->key) == 0 &&
+				strcmp(e->journey_name, past->journey) == 0)
+				past->ended_at = e->exited_at;
+		}
+	}
+}
+
+/* False when the entry's own condition does not hold. */
+static bool
+try_entry(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *entry,
+		  const JnyEvent *event)
+{
+	JnySubjectContext *subject = &run->subjects[event - run->batch->events];
+	Datum		value;
+	bool		isnull;
+	char	   *key = "";
+	const char *reason;
+	int			occurrence;
+
+	subject->key = NULL;
+	if (jny_run_judge(run, NULL, subject, event, j->owner, entry->on.when,
+					  psprintf("journey/%s entry", j->name)) != JNY_TRUE)
+	{
+		day_of(run, j)->not_entered++;
+		return false;
+	}
+	if (entry->key != NULL)
+	{
+		if (!jny_run_value(run, subject, event, j->owner, entry->key, TEXTOID,
+						   psprintf("journey/%s key", j->name), &value, NULL, &isnull) || isnull)
+		{
+			refuse(run, person, j, "", "no_key", entry->key, event);
+			return true;
+		}
+		key = TextDatumGetCString(value);
+	}
+	subject->key = key;
+	refresh_past(person, j);
+	reason = check_reentry(run, person, j, key, event, &occurrence);
+	if (reason == NULL)
+		reason = check_person(run, person, j, event);
+	if (reason == NULL)
+		enroll(run, person, j, entry, event, key, occurrence, subject);
+	else if (reason[0] != '\0')
+		refuse(run, person, j, key, reason, NULL, event);
+	return true;
+}
+
+static bool
+may_enter(const JnyJourney *j, const JnyEvent *event)
+{
+	return strcmp(j->scope, "*") == 0 || strcmp(j->scope, event->scope) == 0;
+}
+
+/* Adds the parts that an expression reads. */
+static uint32
+parts_of(const char *text, Oid owner)
+{
+	char	   *error;
+	JnyExpr    *expr = text != NULL && OidIsValid(owner) ? jny_expr_try(text, owner, InvalidOid, &error) : NULL;
+
+	return expr != NULL ? jny_expr_parts(expr) : 0;
+}
+
+/*
+ * One subject for each event that some journey enters on, with what their
+ * conditions read, loaded for the whole batch.
+ */
+void
+jny_entry_prepare(JnyRun *run)
+{
+	JnyBatch   *batch = run->batch;
+	JnySubjectContext **wanted = palloc(sizeof(JnySubjectContext *) * (batch->nevents + 1));
+	int			n = 0;
+	uint32		parts = 0;
+
+	run->subjects = palloc0(sizeof(JnySubjectContext) * (batch->nevents + 1));
+	for (int i = 0; i < run->njourneys; i++)
+		for (int k = 0; k < run->journeys[i]->nentries; k++)
+		{
+			const JnyEntry *entry = &run->journeys[i]->entries[k];
+			Oid			owner = run->journeys[i]->owner;
+
+			parts |= parts_of(entry->on.when, owner) | parts_of(entry->key, owner);
+			for (int d = 0; d < entry->ndata; d++)
+				parts |= parts_of(entry->data[d].value, owner);
+		}
+	for (int ev = 0; ev < batch->nevents; ev++)
+	{
+		const JnyEvent *event = &batch->events[ev];
+		bool		some = false;
+
+		if (event->is_action || event->backfill)
+			continue;
+		for (int i = 0; i < run->njourneys && !some; i++)
+			for (int k = 0; k < run->journeys[i]->nentries && !some; k++)
+				some = may_enter(run->journeys[i], event) &&
+					jny_on_type(&run->journeys[i]->entries[k].on, event->type);
+		if (!some)
+			continue;
+		jny_subject_of(run, jny_run_person(run, event->profile), NULL, NULL, &run->subjects[ev]);
+		run->subjects[ev].scope = event->scope;
+		run->subjects[ev].event = event;
+		wanted[n++] = &run->subjects[ev];
+	}
+	if (n > 0 && parts != 0)
+		jny_subjects_load(wanted, n, parts);
+}
+
+void
+jny_entry_apply(JnyRun *run, const JnyEvent *event)
+{
+	JnyPerson  *person;
+
+	if (event->is_action || event->backfill)
+		return;
+	person = jny_run_person(run, event->profile);
+	for (int i = 0; i < run->njourneys; i++)
+	{
+		const JnyJourney *j = run->journeys[i];
+
+		if (!may_enter(j, event))
+			continue;
+		for (int k = 0; k < j->nentries; k++)
+		{
+			const JnyEntry *entry = &j->entries[k];
+
+			if (entry->on.ntypes > 0 && jny_on_type(&entry->on, event->type) &&
+				try_entry(run, person, j, entry, event))
+				break;
+		}
+	}
+}

@@ -1,0 +1,515 @@
+/*
+ * gates.c
+ *		What stands between a send and the outbox, each gate by itself.
+ *
+ * Called by decide.c in the documented order. Every gate leaves what it saw
+ * in the decision. Memory only: load.c has read the rows. Permits look again
+ * at whatever may change between here and the sender.
+ */
+#include "orchestrate/engine.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+static bool
+is_marketing(const JnySend *s)
+{
+	return strcmp(s->e->journey->purpose, "marketing") == 0;
+}
+
+static const char *
+where_of(const JnySend *s, const char *what)
+{
+	return psprintf("journey/%s step %s %s", s->e->journey->name, s->step->name, what);
+}
+
+/* Conditions that the step itself requires, freshness of sources among them. */
+const char *
+jny_gate_requires(JnyRun *run, JnySend *s)
+{
+	for (int i = 0; i < s->step->nrequire; i++)
+	{
+		const JnyRequire *r = &s->step->require[i];
+
+		if (r->when == NULL)
+			continue;
+		if (jny_run_explain(run, s->decision, &s->e->subject, NULL, s->e->journey->owner, r->when,
+							where_of(s, "require")) == JNY_TRUE)
+			continue;
+		s->decision->rule = r->when;
+		return r->reason != NULL ? r->reason : "required";
+	}
+	return NULL;
+}
+
+/* House vetoes. One that cannot be judged does not speak; one that no longer compiles is an incident. */
+const char *
+jny_gate_vetoes(JnyRun *run, JnySend *s)
+{
+	const JnyRule **rules;
+	int			n = jny_rules("veto", &rules);
+
+	for (int i = 0; i < n; i++)
+	{
+		const JnyRule *r = rules[i];
+		const char *name = psprintf("%s v%d #%d", r->document, r->version, r->n + 1);
+
+		if ((strcmp(r->scope, "*") != 0 && strcmp(r->scope, s->e->scope) != 0) ||
+			run->now < r->valid_from || run->now >= r->valid_to || r->on.when == NULL)
+			continue;
+		if (strcmp(s->e->journey->purpose, "transactional") == 0)
+			continue;
+		if (jny_run_explain(run, s->decision, &s->e->subject, NULL, r->owner, r->on.when, name) != JNY_TRUE)
+			continue;
+		s->decision->rule = name;
+		return r->reason != NULL ? r->reason : "vetoed";
+	}
+	return NULL;
+}
+
+static bool
+same_or_any(const char *value, const char *wanted)
+{
+	return strcmp(value, "*") == 0 || strcmp(value, wanted) == 0;
+}
+
+/* The most restrictive statement about channel and purpose wins; none is not enough. */
+static bool
+has_consent(JnyRun *run, const JnySend *s, const JnyChannel *channel)
+{
+	bool		granted = false;
+	ListCell   *lc;
+
+	foreach(lc, s->e->person->consents)
+	{
+		JnyConsentRow *c = lfirst(lc);
+
+		if (!same_or_any(c->scope, s->e->scope) || !same_or_any(c->purpose, s->e->journey->purpose) ||
+			!(same_or_any(c->channel, channel->name) ||
+			  (channel->address != NULL && strcmp(c->channel, channel->address) == 0)))
+			continue;
+		if (strcmp(c->state, "granted") == 0)
+		{
+			if (c->expires_at == 0 || c->expires_at > run->now)
+				granted = true;
+		}
+		else if (strcmp(c->state, "unknown") != 0 && strcmp(c->state, "pending") != 0)
+			return false;
+	}
+	return granted;
+}
+
+static bool
+has_contact(const JnySend *s, const JnyChannel *channel)
+{
+	ListCell   *lc;
+
+	if (channel->address == NULL)
+		return true;
+	foreach(lc, s->e->person->contacts)
+	{
+		JnyContactRow *c = lfirst(lc);
+
+		if (same_or_any(c->scope, s->e->scope) &&
+			(strcmp(c->channel, channel->name) == 0 || strcmp(c->channel, channel->address) == 0) &&
+			strcmp(c->state, "hard") != 0 && strcmp(c->state, "complained") != 0)
+			return true;
+	}
+	return false;
+}
+
+static bool
+in_list(int n, const char **list, const char *value)
+{
+	for (int i = 0; i < n; i++)
+		if (strcmp(list[i], value) == 0)
+			return true;
+	return false;
+}
+
+/* A manual suppression of this person on this channel. */
+static bool
+manually_suppressed(JnyRun *run, const JnySend *s, const char *channel)
+{
+	ListCell   *lc;
+
+	if (strcmp(s->e->journey->purpose, "transactional") == 0)
+		return false;
+	foreach(lc, s->e->person->suppressions)
+	{
+		JnySuppressionRow *row = lfirst(lc);
+
+		if (strcmp(row->type, "manual") == 0 && (row->until == 0 || row->until > run->now) &&
+			same_or_any(row->scope, s->e->scope) && same_or_any(row->channel, channel) &&
+			same_or_any(row->purpose, s->e->journey->purpose))
+			return true;
+	}
+	return false;
+}
+
+static const char *
+judge_channel(JnyRun *run, JnySend *s, const JnyChannel *channel)
+{
+	if (!in_list(channel->npurposes, channel->purposes, s->e->journey->purpose))
+		return "wrong_purpose";
+	if (s->template->nchannels > 0 && !in_list(s->template->nchannels, s->template->channels, channel->name))
+		return "no_content";
+	if (channel->mode == JNY_CHANNEL_OPS)
+		return NULL;
+	if (manually_suppressed(run, s, channel->name))
+		return "opted_out";
+	if (is_marketing(s) && !has_consent(run, s, channel))
+		return "opted_out";
+	if (!has_contact(s, channel))
+		return "bad_address";
+	return NULL;
+}
+
+static void
+note_candidate(JnyDecision *d, const char *kind, const char *name, const char *reason)
+{
+	if (d->candidates == NULL)
+		d->candidates = makeStringInfo();
+	else
+		appendStringInfoString(d->candidates, ", ");
+	appendStringInfoChar(d->candidates, '{');
+	escape_json(d->candidates, kind);
+	appendStringInfoString(d->candidates, ": ");
+	escape_json(d->candidates, name);
+	if (reason != NULL)
+	{
+		appendStringInfoString(d->candidates, ", \"reason\": ");
+		escape_json(d->candidates, reason);
+	}
+	appendStringInfoChar(d->candidates, '}');
+}
+
+/* The ladder: which of the step's channels may reach the person. */
+const char *
+jny_gate_channels(JnyRun *run, JnySend *s)
+{
+	const char *first = NULL;
+
+	if (s->e->person->profile->restricted)
+	{
+		s->decision->rule = "restriction";
+		return "restricted";
+	}
+	s->channels = NIL;
+	for (int i = 0; i < s->step->nchannels; i++)
+	{
+		const JnyChannel *channel = jny_channel(s->step->channels[i]);
+		const char *reason = channel != NULL ? judge_channel(run, s, channel) : "no_channel";
+
+		if (s->step->nchannels > 1 || reason != NULL)
+			note_candidate(s->decision, "channel", s->step->channels[i], reason);
+		if (reason == NULL)
+			s->channels = lappend(s->channels, (void *) channel);
+		else if (first == NULL)
+			first = reason;
+	}
+	if (s->channels != NIL)
+		return NULL;
+	s->decision->rule = "consent and address";
+	return first != NULL ? first : "no_channel";
+}
+
+const char *
+jny_gate_stock(JnyRun *run, JnySend *s)
+{
+	ListCell   *lc;
+
+	foreach(lc, s->skus)
+	{
+		const char *sku = lfirst(lc);
+		const JnyStock *stock = jny_stock_of(run, sku);
+		JnyVerdict	v = stock == NULL || !stock->known ? JNY_UNKNOWN : stock->in_stock ? JNY_TRUE : JNY_FALSE;
+
+		jny_decision_clause(s->decision, psprintf("%s is in stock", sku), v);
+		if (v == JNY_TRUE)
+			continue;
+		s->decision->rule = "stock";
+		return "out_of_stock";
+	}
+	return NULL;
+}
+
+/*
+ * The object whose fence does not stop the action: only where the journey is
+ * entered by a type that it also lists in suppress_on, so that an order does
+ * not block its own confirmation but its cancellation does.
+ */
+const char *
+jny_own_ref(const JnyEnrollment *e)
+{
+	const JnyJourney *j = e->journey;
+
+	for (int i = 0; i < j->nsuppress; i++)
+		for (int t = 0; t < j->suppress[i].ntypes; t++)
+			for (int k = 0; k < j->nentries; k++)
+				if (jny_on_type(&j->entries[k].on, j->suppress[i].types[t]))
+					return e->entry_ref;
+	return "";
+}
+
+static bool
+listed_without_match(const JnyJourney *j, const char *type)
+{
+	for (int i = 0; i < j->nsuppress; i++)
+		if (j->suppress[i].match == NULL && j->suppress[i].when == NULL && jny_on_type(&j->suppress[i], type))
+			return true;
+	return false;
+}
+
+static bool
+is_matched(ArrayType *matched, const pg_uuid_t *id)
+{
+	Datum	   *elems;
+	int			n;
+
+	if (matched == NULL)
+		return false;
+	deconstruct_array(matched, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elems, NULL, &n);
+	for (int i = 0; i < n; i++)
+		if (memcmp(DatumGetUUIDP(elems[i]), id, UUID_LEN) == 0)
+			return true;
+	return false;
+}
+
+/* What has happened since the entry that ends what the journey wants to send. */
+const char *
+jny_gate_suppression(JnyRun *run, JnySend *s)
+{
+	JnyEnrollment *e = s->e;
+	const char *own = jny_own_ref(e);
+	ListCell   *lc;
+
+	foreach(lc, e->person->suppressions)
+	{
+		JnySuppressionRow *row = lfirst(lc);
+
+		if (row->seq <= e->entry_seq || strcmp(row->type, "manual") == 0 ||
+			(row->until != 0 && row->until <= run->now) || !jny_same_scope(run, row->scope, e->scope))
+			continue;
+		if (own[0] != '\0' && strcmp(own, row->ref) == 0)
+			continue;
+		if (!listed_without_match(e->journey, row->type) && !is_matched(row->matched, &e->id))
+			continue;
+		s->decision->rule = psprintf("suppress_on %s", row->type);
+		jny_decision_input(run, s->decision, "suppression.ref", row->ref);
+		return row->reason;
+	}
+	return NULL;
+}
+
+/* One live action per person and group; who came first, or has the greater priority, has it. */
+const char *
+jny_gate_exclusion(JnyRun *run, JnySend *s)
+{
+	const JnyJourney *j = s->e->journey;
+	ListCell   *lc;
+
+	if (j->exclusion == NULL)
+		return NULL;
+	s->exclusion = j->exclusion_per == NULL || strcmp(j->exclusion_per, "person") == 0
+		? j->exclusion : psprintf("%s/%s", j->exclusion, s->e->key);
+	foreach(lc, s->e->person->actions)
+	{
+		JnyLiveAction *a = lfirst(lc);
+
+		if (strcmp(a->exclusion, s->exclusion) != 0 || !jny_same_scope(run, a->scope, s->e->scope) ||
+			memcmp(&a->enrollment_id, &s->e->id, UUID_LEN) == 0)
+			continue;
+		note_candidate(s->decision, "winner", psprintf("%s/%s", a->journey, a->step), NULL);
+		s->decision->rule = psprintf("exclusion group %s: %s has it", s->exclusion, a->journey);
+		return "superseded";
+	}
+	return NULL;
+}
+
+/* ---- caps ---------------------------------------------------------------- */
+
+typedef struct Cap
+{
+	const char *scope;			/* journey, or the house's */
+	const char *channel;
+	int			max;
+	Interval   *per;
+	bool		calendar;
+	bool		hold;
+} Cap;
+
+static void
+read_cap(Jsonb *json, Cap *cap)
+{
+	char	   *text;
+
+	cap->scope = jny_json_text(json, "scope");
+	if (cap->scope == NULL)
+		cap->scope = "house";
+	cap->channel = jny_json_text(json, "channel");
+	if (cap->channel == NULL)
+		cap->channel = "*";
+	text = jny_json_text(json, "max");
+	cap->max = text ? pg_strtoint32(text) : 0;
+	cap->per = jny_json_interval(json, "per");
+	text = jny_json_text(json, "window");
+	cap->calendar = text != NULL && strcmp(text, "calendar") == 0;
+	text = jny_json_text(json, "otherwise");
+	cap->hold = text != NULL && strcmp(text, "drop") != 0;
+}
+
+static const char *
+zone_for(JnyRun *run, const JnySend *s, const char *zone)
+{
+	const char *own = s->e->person->profile->zone;
+
+	if (zone != NULL && strcmp(zone, "profile") != 0 && jny_zone_valid(zone))
+		return zone;
+	return jny_zone_valid(own) ? own : run->policy->zone;
+}
+
+/* Start of the window that ends now. A calendar window of n days holds today and the n - 1 days before. */
+static TimestampTz
+window_start(JnyRun *run, const JnySend *s, const Cap *cap, int *days)
+{
+	int64		span = cap->per->time + (int64) (cap->per->day + cap->per->month * 30) * USECS_PER_DAY;
+
+	*days = (int) Max(1, (span + USECS_PER_DAY - 1) / USECS_PER_DAY);
+	if (cap->calendar)
+		return jny_zone_midnight(run->now, 1 - *days, zone_for(run, s, "profile"));
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(run->now),
+												   IntervalPGetDatum(cap->per)));
+}
+
+/* True when one more is allowed; else *again says from when. */
+static bool
+cap_allows(JnyRun *run, JnySend *s, const Cap *cap, const JnyChannel *channel, TimestampTz *again)
+{
+	bool		journey = strcmp(cap->scope, "journey") == 0;
+	int			days;
+	TimestampTz start = window_start(run, s, cap, &days);
+	TimestampTz oldest = 0;
+	int			n = 0;
+	ListCell   *lc;
+
+	if (strcmp(cap->channel, "*") != 0 && strcmp(cap->channel, channel->name) != 0)
+		return true;
+	/* youngest first */
+	foreach(lc, s->e->person->permits)
+	{
+		JnyPermitRow *p = lfirst(lc);
+
+		if (p->at < start || strcmp(p->purpose, "marketing") != 0 ||
+			!jny_same_scope(run, p->scope, s->e->scope) ||
+			(journey && strcmp(p->journey, s->e->journey->name) != 0) ||
+			(strcmp(cap->channel, "*") != 0 && strcmp(cap->channel, p->channel) != 0))
+			continue;
+		if (++n == cap->max)
+			oldest = p->at;
+	}
+	if (n < cap->max)
+		return true;
+	if (cap->calendar)
+		*again = jny_zone_midnight(oldest != 0 ? oldest : run->now, days, zone_for(run, s, "profile"));
+	else
+		*again = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+														 TimestampTzGetDatum(oldest != 0 ? oldest : run->now),
+														 IntervalPGetDatum(cap->per)));
+	return false;
+}
+
+static bool
+channel_allows(JnyRun *run, JnySend *s, const JnyChannel *channel)
+{
+	JsonbIterator *it;
+	JsonbValue	v;
+	JsonbIteratorToken tok;
+
+	if (s->e->journey->caps == NULL || channel->mode == JNY_CHANNEL_OPS)
+		return true;
+	it = JsonbIteratorInit(&s->e->journey->caps->root);
+	tok = JsonbIteratorNext(&it, &v, false);
+	while ((tok = JsonbIteratorNext(&it, &v, true)) == WJB_ELEM)
+	{
+		Cap			cap;
+		TimestampTz again = 0;
+
+		read_cap(JsonbValueToJsonb(&v), &cap);
+		if (cap.per == NULL || cap_allows(run, s, &cap, channel, &again))
+			continue;
+		s->decision->rule = psprintf("cap: %d per %s, %s", cap.max,
+									 DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(cap.per))),
+									 cap.scope);
+		s->again = cap.hold ? again : 0;
+		return false;
+	}
+	return true;
+}
+
+/* Counts permits granted so far; the permit itself counts again, under a lock. */
+const char *
+jny_gate_caps(JnyRun *run, JnySend *s)
+{
+	ListCell   *lc;
+
+	foreach(lc, s->channels)
+	{
+		const JnyChannel *channel = lfirst(lc);
+
+		if (is_marketing(s) && !channel_allows(run, s, channel))
+		{
+			note_candidate(s->decision, "channel", channel->name, "capped");
+			continue;
+		}
+		s->channel = channel;
+		s->again = 0;
+		s->decision->rule = NULL;
+		return NULL;
+	}
+	return "capped";
+}
+
+/* ---- quiet hours --------------------------------------------------------- */
+
+/* Moves due_at behind the night; the original stays in the decision. */
+const char *
+jny_gate_quiet(JnyRun *run, JnySend *s)
+{
+	Jsonb	   *quiet = s->e->journey->quiet;
+	const char *from;
+	const char *to;
+	const char *zone;
+	const char *otherwise;
+	TimestampTz until;
+	StringInfoData buf;
+
+	if (quiet == NULL || s->channel->mode != JNY_CHANNEL_PUSH)
+		return NULL;
+	from = jny_json_text(quiet, "from");
+	to = jny_json_text(quiet, "to");
+	zone = zone_for(run, s, jny_json_text(quiet, "zone"));
+	otherwise = jny_json_text(quiet, "otherwise");
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "{\"from\": ");
+	escape_json(&buf, from ? from : "");
+	appendStringInfoString(&buf, ", \"to\": ");
+	escape_json(&buf, to ? to : "");
+	appendStringInfoString(&buf, ", \"zone\": ");
+	escape_json(&buf, zone);
+	appendStringInfoString(&buf, ", \"otherwise\": ");
+	escape_json(&buf, otherwise ? otherwise : "hold");
+	appendStringInfoChar(&buf, '}');
+	s->quiet = jny_json_parse(buf.data);
+
+	until = jny_zone_quiet_until(s->due_at, from, to, zone);
+	if (until == 0)
+		return NULL;
+	s->decision->rule = psprintf("quiet hours %s to %s, %s", from, to, zone);
+	jny_decision_input(run, s->decision, "due_at", timestamptz_to_str(s->due_at));
+	jny_decision_input(run, s->decision, "held_until", timestamptz_to_str(until));
+	if (otherwise != NULL && strcmp(otherwise, "drop") == 0)
+		return "quiet_hours";
+	s->due_at = until;
+	return NULL;
+}

@@ -1,0 +1,224 @@
+/*
+ * run.c
+ *		A phase of a lap: its people, and how conditions are judged for them.
+ *
+ * Called by every file of the room. No locks, no writes. Memory: run->cxt,
+ * which is the lap's context. A rule that no longer compiles never raises: it
+ * is unknown, and an incident of kind broken_rule names it.
+ */
+#include "orchestrate/engine.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+
+static HTAB *
+make_table(JnyRun *run, const char *name, Size key, Size entry, int flags)
+{
+	HASHCTL		ctl = {0};
+
+	ctl.keysize = key;
+	ctl.entrysize = entry;
+	ctl.hcxt = run->cxt;
+	return hash_create(name, 128, &ctl, HASH_ELEM | HASH_CONTEXT | flags);
+}
+
+typedef struct ById
+{
+	pg_uuid_t	id;
+	void	   *what;
+} ById;
+
+JnyRun *
+jny_run_start(JnyBatch *batch, bool preview)
+{
+	JnyRun	   *run = palloc0(sizeof(JnyRun));
+
+	run->batch = batch;
+	run->cxt = CurrentMemoryContext;
+	run->preview = preview;
+	run->now = batch->node.now;
+	jny_documents_refresh();
+	run->policy = jny_policy();
+	run->njourneys = jny_journeys_active(&run->journeys);
+	run->people = make_table(run, "journey people", sizeof(pg_uuid_t), sizeof(JnyPerson), HASH_BLOBS);
+	run->by_id = make_table(run, "journey enrollments", sizeof(pg_uuid_t), sizeof(ById), HASH_BLOBS);
+	run->refusals = make_table(run, "journey refusals", sizeof(pg_uuid_t), sizeof(ById), HASH_BLOBS);
+	run->days = make_table(run, "journey days", sizeof(((JnyDay *) 0)->journey), sizeof(JnyDay), HASH_STRINGS);
+	run->transitions = jny_cols("smallint, uuid, uuid, integer, text, text, text, text, timestamptz, uuid");
+	run->releases = jny_cols("smallint, uuid, text, text, bigint");
+	run->exposures = jny_cols("smallint, uuid, uuid, text, integer, text, text, text, double precision");
+	run->conversions = jny_cols("smallint, uuid, uuid, text, uuid, timestamptz, text, numeric, text");
+	run->stages = jny_cols("smallint, uuid, bigint, integer, text, text, timestamptz, text, uuid");
+	run->incidents = jny_cols("text, text, text");
+	return run;
+}
+
+JnyPerson *
+jny_run_person(JnyRun *run, JnyProfile *profile)
+{
+	bool		found;
+	JnyPerson  *person = hash_search(run->people, &profile->id, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		memset(person, 0, sizeof(*person));
+		person->id = profile->id;
+		person->profile = profile;
+	}
+	return person;
+}
+
+/* Does what happened in one scope concern the other? */
+bool
+jny_same_scope(const JnyRun *run, const char *a, const char *b)
+{
+	return strcmp(a, b) == 0 || strcmp(a, "*") == 0 || strcmp(b, "*") == 0 ||
+		run->policy->fences_cross_scopes;
+}
+
+void
+jny_run_incident(JnyRun *run, const char *kind, const char *name, const char *message)
+{
+	jny_cols_text(run->incidents, 0, kind);
+	jny_cols_text(run->incidents, 1, name);
+	jny_cols_text(run->incidents, 2, message);
+	jny_cols_next(run->incidents);
+}
+
+/* What conditions about this person on this journey speak of. */
+void
+jny_subject_of(JnyRun *run, JnyPerson *person, const JnyJourney *journey,
+			   const JnyEnrollment *e, JnySubjectContext *subject)
+{
+	memset(subject, 0, sizeof(*subject));
+	subject->cxt = run->cxt;
+	subject->profile_id = person->id;
+	subject->profile = person->profile;
+	subject->now = run->now;
+	if (e == NULL)
+		return;
+	subject->scope = e->scope;
+	subject->key = e->key;
+	subject->cart_id = e->entry_cart[0] ? e->entry_cart : NULL;
+	subject->entry = e->data;
+	subject->steps = e->steps;
+	if (strncmp(e->entry_ref, "order:", 6) == 0)
+		subject->order_id = e->entry_ref + 6;
+}
+
+static JnyExpr *
+compile(JnyRun *run, Oid owner, const char *text, Oid wanted, const char *where)
+{
+	char	   *error = NULL;
+	JnyExpr    *expr = NULL;
+
+	if (!OidIsValid(owner))
+		error = "the role that owns the rule is gone";
+	else
+		expr = jny_expr_try(text, owner, wanted, &error);
+	if (expr == NULL)
+		jny_run_incident(run, "broken_rule", where, error != NULL ? error : "the rule does not compile");
+	return expr;
+}
+
+JnyVerdict
+jny_run_judge(JnyRun *run, const JnyEnrollment *e, JnySubjectContext *subject,
+			  const JnyEvent *event, Oid owner, const char *text, const char *where)
+{
+	JnyExpr    *expr;
+
+	if (text == NULL)
+		return JNY_TRUE;
+	expr = compile(run, owner, text, BOOLOID, where);
+	if (expr == NULL)
+		return JNY_UNKNOWN;
+	subject->event = event;
+	subject->now = run->now;
+	if (e != NULL)
+	{
+		subject->entry = e->data;
+		subject->steps = e->steps;
+	}
+	return jny_expr_verdict(expr, jny_subject_resolve, subject);
+}
+
+static void
+keep_clauses(JnyDecision *d, List *clauses)
+{
+	ListCell   *lc;
+
+	foreach(lc, clauses)
+	{
+		JnyClause  *c = lfirst(lc);
+
+		jny_decision_clause(d, c->clause, c->verdict);
+		if (c->error != NULL)
+		{
+			/* inside the object that was just closed */
+			d->clauses->data[--d->clauses->len] = '\0';
+			appendStringInfoString(d->clauses, ", \"error\": ");
+			escape_json(d->clauses, c->error);
+			appendStringInfoChar(d->clauses, '}');
+		}
+	}
+}
+
+JnyVerdict
+jny_run_explain(JnyRun *run, JnyDecision *decision, JnySubjectContext *subject,
+				const JnyEvent *event, Oid owner, const char *text, const char *where)
+{
+	JnyExpr    *expr;
+	List	   *clauses = NIL;
+	Jsonb	   *inputs = NULL;
+	JnyVerdict	verdict;
+
+	if (text == NULL)
+		return JNY_TRUE;
+	expr = compile(run, owner, text, BOOLOID, where);
+	if (expr == NULL)
+	{
+		jny_decision_clause(decision, text, JNY_UNKNOWN);
+		return JNY_UNKNOWN;
+	}
+	subject->event = event;
+	subject->now = run->now;
+	verdict = jny_expr_explain(expr, jny_subject_resolve, subject, &clauses, &inputs);
+	keep_clauses(decision, clauses);
+	if (inputs != NULL)
+		decision->inputs = lappend(decision->inputs, inputs);
+	return verdict;
+}
+
+bool
+jny_run_value(JnyRun *run, JnySubjectContext *subject, const JnyEvent *event, Oid owner,
+			  const char *text, Oid wanted, const char *where,
+			  Datum *value, Oid *type, bool *isnull)
+{
+	JnyExpr    *expr = compile(run, owner, text, wanted, where);
+
+	*isnull = true;
+	*value = (Datum) 0;
+	if (expr == NULL)
+		return false;
+	subject->event = event;
+	subject->now = run->now;
+	*value = jny_expr_value(expr, jny_subject_resolve, subject, isnull);
+	if (type != NULL)
+		*type = jny_expr_type(expr);
+	return true;
+}
+
+/* An {"on", "match", "when"} of this enrollment, the event's type already known to fit. */
+JnyVerdict
+jny_run_on(JnyRun *run, JnyEnrollment *e, const JnyEvent *event, const JnyOn *on, const char *where)
+{
+	JnyVerdict	match = jny_run_judge(run, e, &e->subject, event, e->journey->owner, on->match, where);
+	JnyVerdict	when;
+
+	if (match == JNY_FALSE)
+		return JNY_FALSE;
+	when = jny_run_judge(run, e, &e->subject, event, e->journey->owner, on->when, where);
+	if (when == JNY_FALSE)
+		return JNY_FALSE;
+	return match == JNY_TRUE && when == JNY_TRUE ? JNY_TRUE : JNY_UNKNOWN;
+}

@@ -1,0 +1,136 @@
+/*
+ * suppress.c
+ *		A fence that is consumed becomes a suppression, whether or not it has an
+ *		effect now, and the enrollments that it concerns are named in it.
+ *
+ * Called for every event, before anything else is made of it, also in mode
+ * off. A type that a journey lists without match stops its actions by type
+ * and lap alone; with match, the expression is judged here, once, and permits
+ * need only look whether the action's enrollment is in suppression.matched.
+ * No locks: claimed rows are not touched. Memory: run->cxt.
+ */
+#include "orchestrate/engine.h"
+
+#include "core/inbox.h"
+
+static const char *
+reason_of(const char *type)
+{
+	if (strcmp(type, "order_placed") == 0)
+		return "ordered";
+	if (strcmp(type, "unsubscribed") == 0 || strcmp(type, "consent_revoked") == 0)
+		return "opted_out";
+	return type;
+}
+
+/* What the fenced event means for one live enrollment: true = its match expression holds. */
+static bool
+judge_match(JnyRun *run, JnyEnrollment *e, const JnyEvent *event, const char *type)
+{
+	const JnyJourney *j = e->journey;
+
+	if (j == NULL || e->exited_at != 0 || jny_is_own_event(e, event) ||
+		!jny_same_scope(run, e->scope, event->scope))
+		return false;
+	for (int i = 0; i < j->nsuppress; i++)
+	{
+		const JnyOn *on = &j->suppress[i];
+
+		if ((on->match == NULL && on->when == NULL) || !jny_on_type(on, type))
+			continue;
+		/* what cannot be judged stops the action: better one reminder less */
+		if (jny_run_on(run, e, event, on, psprintf("journey/%s suppress_on", j->name)) != JNY_FALSE)
+			return true;
+	}
+	return false;
+}
+
+/* One inbox row may hold several events of a type (the lines of an order): one suppression. */
+static JnySuppress *
+suppression_for(JnyRun *run, JnyPerson *person, const JnyEvent *event, const char *type)
+{
+	JnySuppress *s;
+
+	for (int i = list_length(run->suppressions) - 1; i >= 0; i--)
+	{
+		s = list_nth(run->suppressions, i);
+		if (s->event->seq != event->seq)
+			break;
+		if (s->person == person && strcmp(s->type, type) == 0)
+			return s;
+	}
+	s = palloc0(sizeof(JnySuppress));
+	s->person = person;
+	s->event = event;
+	s->type = type;
+	s->reason = reason_of(type);
+	run->suppressions = lappend(run->suppressions, s);
+	return s;
+}
+
+static void
+suppress_person(JnyRun *run, JnyPerson *person, const JnyEvent *event, const char *type)
+{
+	JnySuppress *s = suppression_for(run, person, event, type);
+	ListCell   *lc;
+
+	foreach(lc, person->enrollments)
+	{
+		JnyEnrollment *e = lfirst(lc);
+
+		if (judge_match(run, e, event, type))
+			s->matched = list_append_unique_ptr(s->matched, e);
+	}
+}
+
+static void
+suppress_type(JnyRun *run, const JnyEvent *event, const char *type)
+{
+	int64		hash;
+	ListCell   *lc;
+
+	suppress_person(run, jny_run_person(run, event->profile), event, type);
+	for (int i = 0; i < event->nothers; i++)
+		suppress_person(run, jny_run_person(run, event->others[i]), event, type);
+	if (event->cart_id == NULL || run->by_object == NIL)
+		return;
+	hash = jny_key_hash("cart", psprintf("%s:%s", event->scope, event->cart_id));
+	foreach(lc, run->by_object)
+	{
+		JnyEnrollment *e = lfirst(lc);
+
+		if (e->entry_hash == hash && e->person->profile != event->profile)
+			suppress_person(run, e->person, event, type);
+	}
+}
+
+static void
+release(JnyRun *run, const JnyEvent *event, const JnyProfile *profile)
+{
+	jny_cols_set(run->releases, 0, Int16GetDatum(profile->bucket));
+	jny_cols_set(run->releases, 1, jny_uuid_datum(&profile->id));
+	jny_cols_text(run->releases, 2, "order_placed");
+	jny_cols_text(run->releases, 3, event->ref);
+	jny_cols_set(run->releases, 4, Int64GetDatum(event->seq));
+	jny_cols_next(run->releases);
+}
+
+void
+jny_suppress_event(JnyRun *run, const JnyEvent *event)
+{
+	const char *type = event->fence_type != NULL ? event->fence_type : event->type;
+
+	if (event->is_action)
+		return;
+	if (event->fence == JNY_FENCE_RELEASE && event->ref != NULL)
+	{
+		release(run, event, event->profile);
+		for (int i = 0; i < event->nothers; i++)
+			release(run, event, event->others[i]);
+	}
+	if (event->fence == JNY_FENCE_EVENT)
+		suppress_type(run, event, type);
+	if (jny_type_is_fenced(event->type) &&
+		(event->fence != JNY_FENCE_EVENT || strcmp(type, event->type) != 0))
+		suppress_type(run, event, event->type);
+}

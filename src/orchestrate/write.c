@@ -1,0 +1,515 @@
+/*
+ * write.c
+ *		Every table of the room, written once per phase.
+ *
+ * Called at the end of a phase, inside SPI_connect(). Rows belong to people
+ * that only the one consumer of the node changes; outbox rows that a sender
+ * holds are left alone by jny_cancel_of (SKIP LOCKED). Any error aborts the lap.
+ */
+#include "orchestrate/engine.h"
+
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/date.h"
+
+#define ENROLLMENT_TYPES \
+	"smallint[], uuid[], uuid[], text[], integer[], text[], text[], integer[], text[], text[]," \
+	" integer[], integer[], uuid[], bigint[], text[], text[], bigint[], jsonb[], jsonb[], text[]," \
+	" double precision[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[]," \
+	" text[], timestamptz[], timestamptz[], bigint[], boolean[]"
+
+JNY_PLAN(insert_enrollments, ENROLLMENT_TYPES,
+		 "INSERT INTO journey.enrollment (bucket, profile_id, enrollment_id, journey, version, scope, key, occurrence,"
+		 " status, step, visit, transitions, entry_event, entry_seq, entry_ref, entry_cart, entry_hash, data, steps, arm,"
+		 " confidence, entered_at, stepped_at, wake_at, restarts, exited_at, exit_reason, goal_at, goal_until, lap, test)"
+		 " SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
+		 " $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)");
+JNY_PLAN(update_enrollments,
+		 "smallint[], uuid[], uuid[], text[], text[], integer[], integer[], jsonb[], timestamptz[], timestamptz[],"
+		 " integer[], timestamptz[], text[], timestamptz[]",
+		 "UPDATE journey.enrollment e SET status = x.status, step = x.step, visit = x.visit, transitions = x.transitions,"
+		 " steps = x.steps, stepped_at = x.stepped_at, wake_at = x.wake_at, restarts = x.restarts,"
+		 " exited_at = x.exited_at, exit_reason = x.exit_reason, goal_at = x.goal_at"
+		 " FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+		 "  AS x(bucket, profile_id, enrollment_id, status, step, visit, transitions, steps, stepped_at, wake_at,"
+		 "       restarts, exited_at, exit_reason, goal_at)"
+		 " WHERE e.bucket = x.bucket AND e.profile_id = x.profile_id AND e.enrollment_id = x.enrollment_id");
+JNY_PLAN(set_timers, "smallint[], uuid[], uuid[], timestamptz[], timestamptz[], integer[]",
+		 "INSERT INTO journey.timer (bucket, profile_id, enrollment_id, wake_at, planned_at, visit)"
+		 " SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6)"
+		 " ON CONFLICT (bucket, profile_id, enrollment_id)"
+		 " DO UPDATE SET wake_at = EXCLUDED.wake_at, planned_at = EXCLUDED.planned_at, visit = EXCLUDED.visit");
+JNY_PLAN(clear_timers, "smallint[], uuid[], uuid[]",
+		 "DELETE FROM journey.timer t USING pg_catalog.unnest($1, $2, $3) AS x(bucket, profile_id, enrollment_id)"
+		 " WHERE t.bucket = x.bucket AND t.profile_id = x.profile_id AND t.enrollment_id = x.enrollment_id");
+JNY_PLAN(insert_transitions,
+		 "smallint[], uuid[], uuid[], integer[], text[], text[], text[], text[], timestamptz[], uuid[]",
+		 "INSERT INTO journey.transition (bucket, profile_id, enrollment_id, n, from_step, to_step, edge, reason, at, event_id)"
+		 " SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
+JNY_PLAN(bump_refusals, "smallint[], uuid[], uuid[], integer[], timestamptz",
+		 "UPDATE journey.decision d SET repeats = d.repeats + x.n"
+		 " FROM pg_catalog.unnest($1, $2, $3, $4) AS x(bucket, profile_id, decision_id, n)"
+		 " WHERE d.bucket = x.bucket AND d.profile_id = x.profile_id AND d.decision_id = x.decision_id"
+		 "  AND d.decided_at > $5"
+		 " RETURNING d.decision_id");
+JNY_PLAN(insert_decisions,
+		 "smallint[], uuid[], timestamptz[], uuid[], uuid[], text[], integer[], text[], text[], text[], text[], text[],"
+		 " jsonb[], jsonb[], jsonb[], text[], jsonb[], text[], double precision[], uuid[], uuid[], integer[], bigint, boolean",
+		 "INSERT INTO journey.decision (bucket, profile_id, decided_at, decision_id, enrollment_id, journey, version, step,"
+		 " kind, verdict, reason, rule, clauses, inputs, versions, fallback, candidates, arm, identity_confidence,"
+		 " action_id, event_id, repeats, lap, test)"
+		 " SELECT x.*, $23, $24 FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
+		 " $16, $17, $18, $19, $20, $21, $22) AS x"
+		 " ON CONFLICT (bucket, profile_id, decided_at, decision_id) DO UPDATE SET repeats = journey.decision.repeats + EXCLUDED.repeats");
+JNY_PLAN(insert_suppressions,
+		 "smallint[], uuid[], bigint[], text[], text[], text[], text[], text[], text[], timestamptz[], xid8[], text[],"
+		 " timestamptz, integer, bigint",
+		 "INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, channel, purpose, reason, occurred_at,"
+		 " fence_xact, matched, effective_at, incarnation, lap)"
+		 " SELECT x.bucket, x.profile_id, x.seq, x.type, x.ref, x.scope, x.channel, x.purpose, x.reason, x.occurred_at,"
+		 "  x.fence_xact, x.matched::pg_catalog.uuid[], $13, $14, $15"
+		 " FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+		 "  AS x(bucket, profile_id, seq, type, ref, scope, channel, purpose, reason, occurred_at, fence_xact, matched)"
+		 " ON CONFLICT (bucket, profile_id, seq, type) DO NOTHING");
+JNY_PLAN(release_suppressions, "smallint[], uuid[], text[], text[], bigint[], timestamptz",
+		 "UPDATE journey.suppression s SET released_by = x.seq, released_at = $6"
+		 " FROM pg_catalog.unnest($1, $2, $3, $4, $5) AS x(bucket, profile_id, type, ref, seq)"
+		 " WHERE s.bucket = x.bucket AND s.profile_id = x.profile_id AND s.type = x.type AND s.ref = x.ref"
+		 "  AND s.seq < x.seq AND s.released_by IS NULL");
+JNY_PLAN(insert_exposures,
+		 "smallint[], uuid[], uuid[], text[], integer[], text[], text[], text[], double precision[], integer, timestamptz, boolean",
+		 "INSERT INTO journey.exposure (bucket, profile_id, enrollment_id, journey, version, arm, held_by, salt, place,"
+		 " algo, exposed_at, test)"
+		 " SELECT x.*, $10, $11, $12 FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS x"
+		 " ON CONFLICT (bucket, profile_id, enrollment_id) DO NOTHING");
+JNY_PLAN(insert_conversions,
+		 "smallint[], uuid[], uuid[], text[], uuid[], timestamptz[], text[], text[], text[], boolean",
+		 "INSERT INTO journey.conversion (bucket, profile_id, enrollment_id, goal, event_id, at, order_id, amount, currency, test)"
+		 " SELECT x.bucket, x.profile_id, x.enrollment_id, x.goal, x.event_id, x.at, x.order_id,"
+		 "  CASE WHEN x.amount ~ '^-?[0-9]+(\\.[0-9]+)?$' THEN x.amount::pg_catalog.numeric END, x.currency, $10"
+		 " FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+		 "  AS x(bucket, profile_id, enrollment_id, goal, event_id, at, order_id, amount, currency)"
+		 " ON CONFLICT (bucket, profile_id, enrollment_id, goal) DO NOTHING");
+JNY_PLAN(insert_stages,
+		 "smallint[], uuid[], bigint[], integer[], text[], text[], timestamptz[], text[], uuid[], boolean",
+		 "INSERT INTO journey.stage_transition (bucket, profile_id, seq, n, from_stage, to_stage, at, rule, event_id, test)"
+		 " SELECT x.*, $10 FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS x");
+JNY_PLAN(add_days, "text[], bigint[], bigint[], date",
+		 "INSERT INTO journey.journey_day AS d (journey, day, entered, not_entered)"
+		 " SELECT x.journey, $4, x.entered, x.not_entered FROM pg_catalog.unnest($1, $2, $3) AS x(journey, entered, not_entered)"
+		 " ON CONFLICT (journey, day) DO UPDATE SET entered = d.entered + EXCLUDED.entered,"
+		 "  not_entered = d.not_entered + EXCLUDED.not_entered");
+JNY_PLAN(add_incidents, "text[], text[], text[], timestamptz",
+		 "INSERT INTO journey.incident AS i (kind, name, severity, count, first_at, last_at, message, hint, detail)"
+		 " SELECT x.kind, x.name, 'error', pg_catalog.count(*), $4, $4, pg_catalog.min(x.message),"
+		 "  'Its journey takes the fallback until the document is mended and applied again.', '{}'"
+		 " FROM pg_catalog.unnest($1, $2, $3) AS x(kind, name, message) GROUP BY x.kind, x.name"
+		 " ON CONFLICT (kind, name) DO UPDATE SET count = i.count + EXCLUDED.count, last_at = EXCLUDED.last_at,"
+		 "  message = EXCLUDED.message, resolved_at = NULL");
+
+static void
+set_time(JnyCols *c, int col, TimestampTz at)
+{
+	if (at != 0)
+		jny_cols_set(c, col, TimestampTzGetDatum(at));
+}
+
+static void
+set_owner(JnyCols *c, const JnyPerson *person)
+{
+	jny_cols_set(c, 0, Int16GetDatum(person->profile->bucket));
+	jny_cols_set(c, 1, UUIDPGetDatum(&person->id));
+}
+
+static const char *
+step_of(const JnyEnrollment *e)
+{
+	return e->step == JNY_EDGE_NONE ? NULL : e->journey->steps[e->step].name;
+}
+
+static void
+add_new(JnyCols *c, const JnyEnrollment *e)
+{
+	set_owner(c, e->person);
+	jny_cols_set(c, 2, UUIDPGetDatum(&e->id));
+	jny_cols_text(c, 3, e->journey_name);
+	jny_cols_set(c, 4, Int32GetDatum(e->version));
+	jny_cols_text(c, 5, e->scope);
+	jny_cols_text(c, 6, e->key);
+	jny_cols_set(c, 7, Int32GetDatum(e->occurrence));
+	jny_cols_text(c, 8, e->status);
+	jny_cols_text(c, 9, step_of(e));
+	jny_cols_set(c, 10, Int32GetDatum(e->visit));
+	jny_cols_set(c, 11, Int32GetDatum(e->transitions));
+	if (e->has_entry_event)
+		jny_cols_set(c, 12, UUIDPGetDatum(&e->entry_event));
+	jny_cols_set(c, 13, Int64GetDatum(e->entry_seq));
+	jny_cols_text(c, 14, e->entry_ref);
+	jny_cols_text(c, 15, e->entry_cart);
+	if (e->entry_hash != 0)
+		jny_cols_set(c, 16, Int64GetDatum(e->entry_hash));
+	jny_cols_set(c, 17, JsonbPGetDatum(e->data));
+	jny_cols_set(c, 18, JsonbPGetDatum(e->steps));
+	jny_cols_text(c, 19, e->arm);
+	jny_cols_set(c, 20, Float8GetDatum(e->confidence));
+	set_time(c, 21, e->entered_at);
+	set_time(c, 22, e->stepped_at);
+	set_time(c, 23, e->wake_at);
+	jny_cols_set(c, 24, Int32GetDatum(e->restarts));
+	set_time(c, 25, e->exited_at);
+	jny_cols_text(c, 26, e->exit_reason);
+	set_time(c, 27, e->goal_at);
+	set_time(c, 28, e->goal_until);
+	jny_cols_set(c, 29, Int64GetDatum(e->lap));
+	jny_cols_set(c, 30, BoolGetDatum(e->test));
+	jny_cols_next(c);
+}
+
+static void
+add_changed(JnyCols *c, const JnyEnrollment *e)
+{
+	set_owner(c, e->person);
+	jny_cols_set(c, 2, UUIDPGetDatum(&e->id));
+	jny_cols_text(c, 3, e->status);
+	jny_cols_text(c, 4, step_of(e));
+	jny_cols_set(c, 5, Int32GetDatum(e->visit));
+	jny_cols_set(c, 6, Int32GetDatum(e->transitions));
+	jny_cols_set(c, 7, JsonbPGetDatum(e->steps));
+	set_time(c, 8, e->stepped_at);
+	set_time(c, 9, e->wake_at);
+	jny_cols_set(c, 10, Int32GetDatum(e->restarts));
+	set_time(c, 11, e->exited_at);
+	jny_cols_text(c, 12, e->exit_reason);
+	set_time(c, 13, e->goal_at);
+	jny_cols_next(c);
+}
+
+static void
+write_enrollments(JnyRun *run)
+{
+	JnyCols    *fresh = jny_cols("smallint, uuid, uuid, text, integer, text, text, integer, text, text, integer,"
+								 " integer, uuid, bigint, text, text, bigint, jsonb, jsonb, text, double precision,"
+								 " timestamptz, timestamptz, timestamptz, integer, timestamptz, text, timestamptz,"
+								 " timestamptz, bigint, boolean");
+	JnyCols    *old = jny_cols("smallint, uuid, uuid, text, text, integer, integer, jsonb, timestamptz, timestamptz,"
+							   " integer, timestamptz, text, timestamptz");
+	JnyCols    *timers = jny_cols("smallint, uuid, uuid, timestamptz, timestamptz, integer");
+	JnyCols    *cleared = jny_cols("smallint, uuid, uuid");
+	ListCell   *lc;
+
+	foreach(lc, run->touched)
+	{
+		JnyEnrollment *e = lfirst(lc);
+
+		if (e->is_new)
+			add_new(fresh, e);
+		else
+			add_changed(old, e);
+		if (e->timer_dirty && e->wake_at != 0)
+		{
+			set_owner(timers, e->person);
+			jny_cols_set(timers, 2, UUIDPGetDatum(&e->id));
+			set_time(timers, 3, e->wake_at);
+			set_time(timers, 4, e->planned_at);
+			jny_cols_set(timers, 5, Int32GetDatum(e->visit));
+			jny_cols_next(timers);
+		}
+		else if (e->timer_dirty && !e->is_new)
+		{
+			set_owner(cleared, e->person);
+			jny_cols_set(cleared, 2, UUIDPGetDatum(&e->id));
+			jny_cols_next(cleared);
+		}
+	}
+	if (jny_cols_count(fresh) > 0)
+		jny_run(&insert_enrollments, jny_cols_datums(fresh, 0), NULL);
+	if (jny_cols_count(old) > 0)
+		jny_run(&update_enrollments, jny_cols_datums(old, 0), NULL);
+	if (jny_cols_count(cleared) > 0)
+		jny_run(&clear_timers, jny_cols_datums(cleared, 0), NULL);
+	if (jny_cols_count(timers) > 0)
+		jny_run(&set_timers, jny_cols_datums(timers, 0), NULL);
+	if (jny_cols_count(run->transitions) > 0)
+		jny_run(&insert_transitions, jny_cols_datums(run->transitions, 0), NULL);
+}
+
+/* ---- decisions -------------------------------------------------------------- */
+
+static Datum
+json_list(StringInfo text, char open, char close)
+{
+	return JsonbPGetDatum(jny_json_parse(psprintf("%c%s%c", open, text ? text->data : "", close)));
+}
+
+static Datum
+merged_inputs(const JnyDecision *d)
+{
+	Datum		all = JsonbPGetDatum(jny_json_parse("{}"));
+	ListCell   *lc;
+
+	foreach(lc, d->inputs)
+		all = DirectFunctionCall2(jsonb_concat, all, JsonbPGetDatum((Jsonb *) lfirst(lc)));
+	return all;
+}
+
+static void
+add_decision(JnyCols *c, const JnyDecision *d)
+{
+	set_owner(c, d->person);
+	jny_cols_set(c, 2, TimestampTzGetDatum(d->at));
+	jny_cols_set(c, 3, UUIDPGetDatum(&d->id));
+	if (d->enrollment != NULL)
+		jny_cols_set(c, 4, UUIDPGetDatum(&d->enrollment->id));
+	jny_cols_text(c, 5, d->journey->name);
+	jny_cols_set(c, 6, Int32GetDatum(d->journey->version));
+	jny_cols_text(c, 7, d->step);
+	jny_cols_text(c, 8, d->kind);
+	jny_cols_text(c, 9, d->verdict);
+	jny_cols_text(c, 10, d->reason);
+	jny_cols_text(c, 11, d->rule);
+	jny_cols_set(c, 12, json_list(d->clauses, '[', ']'));
+	jny_cols_set(c, 13, merged_inputs(d));
+	jny_cols_set(c, 14, json_list(d->versions, '{', '}'));
+	jny_cols_text(c, 15, d->fallback);
+	jny_cols_set(c, 16, json_list(d->candidates, '[', ']'));
+	jny_cols_text(c, 17, d->arm);
+	jny_cols_set(c, 18, Float8GetDatum(d->person->profile->confidence));
+	if (d->has_action)
+		jny_cols_set(c, 19, UUIDPGetDatum(&d->action_id));
+	if (d->event != NULL)
+		jny_cols_set(c, 20, UUIDPGetDatum(&d->event->event_id));
+	jny_cols_set(c, 21, Int32GetDatum(d->repeats));
+	jny_cols_next(c);
+}
+
+/* A refused entry that was refused like this within the last 30 days is counted there. */
+static List *
+bump_known(JnyRun *run)
+{
+	JnyCols    *c = jny_cols("smallint, uuid, uuid, integer");
+	List	   *fresh = NIL;
+	HTAB	   *known;
+	HASHCTL		ctl = {0};
+	Datum	   *values;
+	ListCell   *lc;
+
+	foreach(lc, run->decisions)
+	{
+		JnyDecision *d = lfirst(lc);
+
+		if (d->enrollment != NULL)
+			continue;
+		set_owner(c, d->person);
+		jny_cols_set(c, 2, UUIDPGetDatum(&d->id));
+		jny_cols_set(c, 3, Int32GetDatum(d->repeats));
+		jny_cols_next(c);
+	}
+	if (jny_cols_count(c) == 0)
+		return run->decisions;
+	ctl.keysize = sizeof(pg_uuid_t);
+	ctl.entrysize = sizeof(pg_uuid_t);
+	ctl.hcxt = run->cxt;
+	known = hash_create("journey known refusals", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	values = jny_cols_datums(c, 1);
+	values[4] = TimestampTzGetDatum(run->now - 30 * USECS_PER_DAY);
+	jny_run(&bump_refusals, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		hash_search(known, jny_get_uuid(row, 1), HASH_ENTER, NULL);
+	foreach(lc, run->decisions)
+	{
+		JnyDecision *d = lfirst(lc);
+
+		if (d->enrollment != NULL || hash_search(known, &d->id, HASH_FIND, NULL) == NULL)
+			fresh = lappend(fresh, d);
+	}
+	return fresh;
+}
+
+static void
+write_decisions(JnyRun *run)
+{
+	JnyCols    *c = jny_cols("smallint, uuid, timestamptz, uuid, uuid, text, integer, text, text, text, text, text,"
+							 " jsonb, jsonb, jsonb, text, jsonb, text, double precision, uuid, uuid, integer");
+	List	   *fresh = bump_known(run);
+	Datum	   *values;
+	ListCell   *lc;
+
+	foreach(lc, fresh)
+		add_decision(c, lfirst(lc));
+	if (jny_cols_count(c) == 0)
+		return;
+	values = jny_cols_datums(c, 2);
+	values[22] = Int64GetDatum(run->batch->lap);
+	values[23] = BoolGetDatum(run->batch->node.test);
+	jny_run(&insert_decisions, values, NULL);
+}
+
+/* ---- suppressions ------------------------------------------------------------ */
+
+static char *
+uuid_list(List *enrollments)
+{
+	StringInfoData buf;
+	ListCell   *lc;
+
+	initStringInfo(&buf);
+	appendStringInfoChar(&buf, '{');
+	foreach(lc, enrollments)
+		appendStringInfo(&buf, "%s%s", buf.len > 1 ? "," : "", jny_uuid_str(&((JnyEnrollment *) lfirst(lc))->id));
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
+}
+
+static const char *
+prop_or_any(const JnyEvent *event, const char *name)
+{
+	char	   *value = jny_json_text(event->props, name);
+
+	return value != NULL && value[0] ? value : "*";
+}
+
+void
+jny_write_suppressions(JnyRun *run)
+{
+	JnyCols    *c = jny_cols("smallint, uuid, bigint, text, text, text, text, text, text, timestamptz, xid8, text");
+	Datum	   *values;
+	ListCell   *lc;
+
+	foreach(lc, run->suppressions)
+	{
+		JnySuppress *s = lfirst(lc);
+		bool		opted_out = strcmp(s->reason, "opted_out") == 0;
+
+		set_owner(c, s->person);
+		jny_cols_set(c, 2, Int64GetDatum(s->event->seq));
+		jny_cols_text(c, 3, s->type);
+		jny_cols_text(c, 4, s->event->ref ? s->event->ref : "");
+		jny_cols_text(c, 5, s->event->scope);
+		jny_cols_text(c, 6, opted_out ? prop_or_any(s->event, "channel") : "*");
+		jny_cols_text(c, 7, opted_out ? prop_or_any(s->event, "purpose") : "*");
+		jny_cols_text(c, 8, s->reason);
+		jny_cols_set(c, 9, TimestampTzGetDatum(s->event->occurred_at));
+		jny_cols_set(c, 10, FullTransactionIdGetDatum(s->event->xact));
+		jny_cols_text(c, 11, uuid_list(s->matched));
+		jny_cols_next(c);
+	}
+	if (jny_cols_count(c) > 0)
+	{
+		values = jny_cols_datums(c, 3);
+		values[12] = TimestampTzGetDatum(run->now);
+		values[13] = Int32GetDatum(run->batch->node.incarnation);
+		values[14] = Int64GetDatum(run->batch->lap);
+		jny_run(&insert_suppressions, values, NULL);
+	}
+	if (jny_cols_count(run->releases) > 0)
+	{
+		values = jny_cols_datums(run->releases, 1);
+		values[5] = TimestampTzGetDatum(run->now);
+		jny_run(&release_suppressions, values, NULL);
+	}
+}
+
+/* ---- the rest ---------------------------------------------------------------- */
+
+static void
+write_measures(JnyRun *run)
+{
+	Datum	   *values;
+
+	if (jny_cols_count(run->exposures) > 0)
+	{
+		values = jny_cols_datums(run->exposures, 3);
+		values[9] = Int32GetDatum(JNY_HASH_VERSION);
+		values[10] = TimestampTzGetDatum(run->now);
+		values[11] = BoolGetDatum(run->batch->node.test);
+		jny_run(&insert_exposures, values, NULL);
+	}
+	if (jny_cols_count(run->conversions) > 0)
+	{
+		values = jny_cols_datums(run->conversions, 1);
+		values[9] = BoolGetDatum(run->batch->node.test);
+		jny_run(&insert_conversions, values, NULL);
+	}
+	if (jny_cols_count(run->stages) > 0)
+	{
+		values = jny_cols_datums(run->stages, 1);
+		values[9] = BoolGetDatum(run->batch->node.test);
+		jny_run(&insert_stages, values, NULL);
+	}
+}
+
+static void
+write_days(JnyRun *run)
+{
+	JnyCols    *c = jny_cols("text, bigint, bigint");
+	HASH_SEQ_STATUS scan;
+	JnyDay	   *day;
+	Datum	   *values;
+
+	hash_seq_init(&scan, run->days);
+	while ((day = hash_seq_search(&scan)) != NULL)
+	{
+		if (day->entered == 0 && day->not_entered == 0)
+			continue;
+		jny_cols_text(c, 0, day->journey);
+		jny_cols_set(c, 1, Int64GetDatum(day->entered));
+		jny_cols_set(c, 2, Int64GetDatum(day->not_entered));
+		jny_cols_next(c);
+	}
+	if (jny_cols_count(c) == 0)
+		return;
+	values = jny_cols_datums(c, 1);
+	values[3] = DirectFunctionCall1(timestamp_date,
+									TimestampGetDatum(jny_zone_local(run->now, run->policy->zone)));
+	jny_run(&add_days, values, NULL);
+}
+
+/* One call per reason: pending and claimed actions of enrollments that have ended. */
+static void
+cancel_actions(JnyRun *run)
+{
+	while (run->stopped != NIL)
+	{
+		const char *reason = ((JnyStop *) linitial(run->stopped))->reason;
+		List	   *owners = NIL;
+		List	   *rest = NIL;
+		ListCell   *lc;
+
+		foreach(lc, run->stopped)
+		{
+			JnyStop    *stop = lfirst(lc);
+			JnyOwner   *owner;
+
+			if (strcmp(stop->reason, reason) != 0)
+			{
+				rest = lappend(rest, stop);
+				continue;
+			}
+			owner = palloc(sizeof(JnyOwner));
+			owner->profile_id = stop->enrollment->person->id;
+			owner->enrollment_id = stop->enrollment->id;
+			owners = lappend(owners, owner);
+		}
+		(void) jny_cancel_of(owners, reason);
+		run->stopped = rest;
+	}
+}
+
+void
+jny_write_all(JnyRun *run)
+{
+	write_enrollments(run);
+	write_decisions(run);
+	write_measures(run);
+	write_days(run);
+	if (jny_cols_count(run->incidents) > 0)
+	{
+		Datum	   *values = jny_cols_datums(run->incidents, 1);
+
+		values[3] = TimestampTzGetDatum(run->now);
+		jny_run(&add_incidents, values, NULL);
+	}
+	cancel_actions(run);
+	if (run->actions != NIL)
+		jny_enqueue(run->actions);
+}
