@@ -10,6 +10,7 @@
 #include "orchestrate/engine.h"
 
 #include "utils/builtins.h"
+#include "utils/json.h"
 
 /* Steps that one enrollment may enter in one phase: a document that runs in circles ends here. */
 #define MAX_HOPS 64

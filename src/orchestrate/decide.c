@@ -16,6 +16,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 
 /* How long a hold without a better idea waits. */
 #define HOLD_US (5 * USECS_PER_MINUTE)

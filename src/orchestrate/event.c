@@ -9,6 +9,7 @@
 #include "orchestrate/engine.h"
 
 #include "utils/builtins.h"
+#include "utils/json.h"
 #include "utils/numeric.h"
 
 /*

@@ -10,6 +10,8 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/datetime.h"
+#include "utils/json.h"
 
 static bool
 is_marketing(const JnySend *s)
@@ -46,12 +48,12 @@ jny_gate_requires(JnyRun *run, JnySend *s)
 const char *
 jny_gate_vetoes(JnyRun *run, JnySend *s)
 {
-	const JnyRule **rules;
+	const JnyRule *rules;
 	int			n = jny_rules("veto", &rules);
 
 	for (int i = 0; i < n; i++)
 	{
-		const JnyRule *r = rules[i];
+		const JnyRule *r = &rules[i];
 		const char *name = psprintf("%s v%d #%d", r->document, r->version, r->n + 1);
 
 		if ((strcmp(r->scope, "*") != 0 && strcmp(r->scope, s->e->scope) != 0) ||
@@ -369,17 +371,50 @@ zone_for(JnyRun *run, const JnySend *s, const char *zone)
 	return jny_zone_valid(own) ? own : run->policy->zone;
 }
 
-/* Start of the window that ends now. A calendar window of n days holds today and the n - 1 days before. */
+/* Local midnight that begins the month, a number of months away. */
 static TimestampTz
-window_start(JnyRun *run, const JnySend *s, const Cap *cap, int *days)
+month_start(Timestamp local, int months, const char *zone)
 {
-	int64		span = cap->per->time + (int64) (cap->per->day + cap->per->month * 30) * USECS_PER_DAY;
+	int			y;
+	int			m;
+	int			d;
+	int			n;
 
-	*days = (int) Max(1, (span + USECS_PER_DAY - 1) / USECS_PER_DAY);
-	if (cap->calendar)
-		return jny_zone_midnight(run->now, 1 - *days, zone_for(run, s, "profile"));
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(run->now),
-												   IntervalPGetDatum(cap->per)));
+	j2date((int) (local / USECS_PER_DAY) + POSTGRES_EPOCH_JDATE, &y, &m, &d);
+	n = y * 12 + m - 1 + months;
+	return jny_zone_instant((Timestamp) (date2j(n / 12, n % 12 + 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY, zone);
+}
+
+/*
+ * Where the window that a cap counts begins, and, for a calendar one, where
+ * the next begins: whole months, weeks from Monday, or days of the person's
+ * calendar, the present one included. Shorter ones roll. As permits count.
+ */
+static TimestampTz
+window_start(JnyRun *run, const JnySend *s, const Cap *cap, TimestampTz *next)
+{
+	const char *zone = zone_for(run, s, "profile");
+	Timestamp	local = jny_zone_local(run->now, zone);
+	int			back;
+
+	*next = 0;
+	if (!cap->calendar || (cap->per->month == 0 && cap->per->day == 0))
+		return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(run->now),
+													   IntervalPGetDatum(cap->per)));
+	if (cap->per->month > 0)
+	{
+		*next = month_start(local, 1, zone);
+		return month_start(local, 1 - cap->per->month, zone);
+	}
+	if (cap->per->day % 7 == 0)
+	{
+		/* the epoch, day 0, was a Saturday */
+		back = (int) ((local / USECS_PER_DAY + 5) % 7);
+		*next = jny_zone_midnight(run->now, 7 - back, zone);
+		return jny_zone_midnight(run->now, 7 - back - cap->per->day, zone);
+	}
+	*next = jny_zone_midnight(run->now, 1, zone);
+	return jny_zone_midnight(run->now, 1 - cap->per->day, zone);
 }
 
 /* True when one more is allowed; else *again says from when. */
@@ -387,8 +422,8 @@ static bool
 cap_allows(JnyRun *run, JnySend *s, const Cap *cap, const JnyChannel *channel, TimestampTz *again)
 {
 	bool		journey = strcmp(cap->scope, "journey") == 0;
-	int			days;
-	TimestampTz start = window_start(run, s, cap, &days);
+	TimestampTz next;
+	TimestampTz start = window_start(run, s, cap, &next);
 	TimestampTz oldest = 0;
 	int			n = 0;
 	ListCell   *lc;
@@ -410,8 +445,8 @@ cap_allows(JnyRun *run, JnySend *s, const Cap *cap, const JnyChannel *channel, T
 	}
 	if (n < cap->max)
 		return true;
-	if (cap->calendar)
-		*again = jny_zone_midnight(oldest != 0 ? oldest : run->now, days, zone_for(run, s, "profile"));
+	if (next != 0)
+		*again = next;
 	else
 		*again = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
 														 TimestampTzGetDatum(oldest != 0 ? oldest : run->now),

@@ -25,11 +25,11 @@ typedef struct ById
 
 JNY_PLAN(load_live, "smallint[], uuid[], timestamptz",
 		 "SELECT" ENROLLMENT_COLUMNS
-		 " FROM pg_catalog.unnest($1, $2) AS k(bucket, profile_id)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.enrollment e ON e.bucket = k.bucket AND e.profile_id = k.profile_id AND e.exited_at IS NULL"
 		 " UNION ALL"
 		 " SELECT" ENROLLMENT_COLUMNS
-		 " FROM pg_catalog.unnest($1, $2) AS k(bucket, profile_id)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.enrollment e ON e.bucket = k.bucket AND e.profile_id = k.profile_id"
 		 "  AND e.exited_at IS NOT NULL AND e.goal_at IS NULL AND e.goal_until IS NOT NULL AND e.goal_until >= $3"
 		 " ORDER BY entered_at, enrollment_id");
@@ -40,12 +40,12 @@ JNY_PLAN(load_objects, "bigint[]",
 		 " ORDER BY e.entered_at, e.enrollment_id");
 JNY_PLAN(load_past, "smallint[], uuid[], text[]",
 		 "SELECT DISTINCT ON (e.profile_id, e.journey, e.key) e.profile_id, e.journey, e.key, e.occurrence, e.exited_at"
-		 " FROM pg_catalog.unnest($1, $2) AS k(bucket, profile_id)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.enrollment e ON e.bucket = k.bucket AND e.profile_id = k.profile_id AND e.journey = ANY ($3)"
 		 " ORDER BY e.profile_id, e.journey, e.key, e.occurrence DESC");
 JNY_PLAN(load_orders, "smallint[], uuid[]",
 		 "SELECT o.profile_id, o.scope, pg_catalog.max(o.placed_at)"
-		 " FROM pg_catalog.unnest($1, $2) AS k(bucket, profile_id)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.orders o ON o.bucket = k.bucket AND o.profile_id = k.profile_id"
 		 " WHERE o.placed_at IS NOT NULL AND o.cancelled_at IS NULL"
 		 " GROUP BY o.profile_id, o.scope");
@@ -361,26 +361,26 @@ jny_load_due(JnyRun *run, int limit)
 
 JNY_PLAN(load_consents, "smallint[], uuid[]",
 		 "SELECT c.profile_id, c.scope, c.channel, c.purpose, c.state, c.expires_at"
-		 " FROM pg_catalog.unnest($1, $2) AS k(bucket, profile_id)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.consent c ON c.bucket = k.bucket AND c.profile_id = k.profile_id");
 JNY_PLAN(load_contacts, "smallint[], uuid[]",
 		 "SELECT c.profile_id, c.scope, c.channel, c.state"
-		 " FROM pg_catalog.unnest($1, $2) AS k(bucket, profile_id)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.contact_point c ON c.bucket = k.bucket AND c.profile_id = k.profile_id");
 JNY_PLAN(load_suppressions, "smallint[], uuid[], bigint[]",
 		 "SELECT s.profile_id, s.seq, s.type, s.ref, s.scope, s.channel, s.purpose, s.reason, s.matched, s.until"
-		 " FROM pg_catalog.unnest($1, $2, $3) AS k(bucket, profile_id, seq)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS k(bucket, profile_id, seq)"
 		 " JOIN journey.suppression s ON s.bucket = k.bucket AND s.profile_id = k.profile_id"
 		 " WHERE s.released_by IS NULL AND (s.seq > k.seq OR s.type = 'manual')"
 		 " ORDER BY s.seq");
 JNY_PLAN(load_actions, "smallint[], uuid[]",
 		 "SELECT o.profile_id, o.exclusion, o.scope, o.journey, o.step, o.enrollment_id, o.priority"
-		 " FROM pg_catalog.unnest($1, $2) AS k(bucket, profile_id)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.outbox o ON o.bucket = k.bucket AND o.profile_id = k.profile_id"
 		 " WHERE o.exclusion IS NOT NULL AND o.status IN ('pending', 'claimed', 'sending', 'unknown')");
 JNY_PLAN(load_permits, "smallint[], uuid[], timestamptz",
 		 "SELECT a.profile_id, a.granted_at, a.journey, a.scope, a.channel, a.purpose"
-		 " FROM pg_catalog.unnest($1, $2) AS k(bucket, profile_id)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.attempt_log a ON a.bucket = k.bucket AND a.profile_id = k.profile_id"
 		 " WHERE a.counted AND a.granted_at > $3"
 		 " ORDER BY a.granted_at DESC");

@@ -8,6 +8,7 @@
 #include "orchestrate/engine.h"
 
 #include "utils/builtins.h"
+#include "utils/json.h"
 
 static uint32
 parts_of(const char *text, Oid owner)
@@ -22,14 +23,14 @@ void
 jny_load_subjects(JnyRun *run, List *sends)
 {
 	JnySubjectContext **subjects = palloc(sizeof(JnySubjectContext *) * (list_length(sends) + 1));
-	const JnyRule **vetoes;
+	const JnyRule *vetoes;
 	int			nvetoes = jny_rules("veto", &vetoes);
 	uint32		parts = 0;
 	int			n = 0;
 	ListCell   *lc;
 
 	for (int i = 0; i < nvetoes; i++)
-		parts |= parts_of(vetoes[i]->on.when, vetoes[i]->owner);
+		parts |= parts_of(vetoes[i].on.when, vetoes[i].owner);
 	foreach(lc, sends)
 	{
 		JnySend    *s = lfirst(lc);

@@ -10,6 +10,7 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
+#include "utils/json.h"
 
 static HTAB *
 make_table(JnyRun *run, const char *name, Size key, Size entry, int flags)

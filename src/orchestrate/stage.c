@@ -41,7 +41,7 @@ move(JnyRun *run, JnyProfile *p, const JnyRule *r, const JnyEvent *event)
 void
 jny_stage_apply(JnyRun *run, const JnyEvent *event)
 {
-	const JnyRule **rules;
+	const JnyRule *rules;
 	int			n = jny_rules("stage", &rules);
 	JnyProfile *p = event->profile;
 	JnySubjectContext subject;
@@ -52,7 +52,7 @@ jny_stage_apply(JnyRun *run, const JnyEvent *event)
 	subject.scope = event->scope;
 	for (int i = 0; i < n; i++)
 	{
-		const JnyRule *r = rules[i];
+		const JnyRule *r = &rules[i];
 
 		if (r->to == NULL || !jny_on_type(&r->on, event->type) || !leaves(r, p->stage) ||
 			(strcmp(r->scope, "*") != 0 && strcmp(r->scope, event->scope) != 0) ||

@@ -11,6 +11,7 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
+#include "utils/xid8.h"
 
 #define ENROLLMENT_TYPES \
 	"smallint[], uuid[], uuid[], text[], integer[], text[], text[], integer[], text[], text[]," \
@@ -22,33 +23,45 @@ JNY_PLAN(insert_enrollments, ENROLLMENT_TYPES,
 		 "INSERT INTO journey.enrollment (bucket, profile_id, enrollment_id, journey, version, scope, key, occurrence,"
 		 " status, step, visit, transitions, entry_event, entry_seq, entry_ref, entry_cart, entry_hash, data, steps, arm,"
 		 " confidence, entered_at, stepped_at, wake_at, restarts, exited_at, exit_reason, goal_at, goal_until, lap, test)"
-		 " SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17,"
-		 " $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31)");
+		 " SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		 " pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
+		 " pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
+		 " pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20),"
+		 " pg_catalog.unnest($21), pg_catalog.unnest($22), pg_catalog.unnest($23), pg_catalog.unnest($24),"
+		 " pg_catalog.unnest($25), pg_catalog.unnest($26), pg_catalog.unnest($27), pg_catalog.unnest($28),"
+		 " pg_catalog.unnest($29), pg_catalog.unnest($30), pg_catalog.unnest($31))");
 JNY_PLAN(update_enrollments,
 		 "smallint[], uuid[], uuid[], text[], text[], integer[], integer[], jsonb[], timestamptz[], timestamptz[],"
 		 " integer[], timestamptz[], text[], timestamptz[]",
 		 "UPDATE journey.enrollment e SET status = x.status, step = x.step, visit = x.visit, transitions = x.transitions,"
 		 " steps = x.steps, stepped_at = x.stepped_at, wake_at = x.wake_at, restarts = x.restarts,"
 		 " exited_at = x.exited_at, exit_reason = x.exit_reason, goal_at = x.goal_at"
-		 " FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		 " pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
+		 " pg_catalog.unnest($13), pg_catalog.unnest($14))"
 		 "  AS x(bucket, profile_id, enrollment_id, status, step, visit, transitions, steps, stepped_at, wake_at,"
 		 "       restarts, exited_at, exit_reason, goal_at)"
 		 " WHERE e.bucket = x.bucket AND e.profile_id = x.profile_id AND e.enrollment_id = x.enrollment_id");
 JNY_PLAN(set_timers, "smallint[], uuid[], uuid[], timestamptz[], timestamptz[], integer[]",
 		 "INSERT INTO journey.timer (bucket, profile_id, enrollment_id, wake_at, planned_at, visit)"
-		 " SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6)"
+		 " SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6))"
 		 " ON CONFLICT (bucket, profile_id, enrollment_id)"
 		 " DO UPDATE SET wake_at = EXCLUDED.wake_at, planned_at = EXCLUDED.planned_at, visit = EXCLUDED.visit");
 JNY_PLAN(clear_timers, "smallint[], uuid[], uuid[]",
-		 "DELETE FROM journey.timer t USING pg_catalog.unnest($1, $2, $3) AS x(bucket, profile_id, enrollment_id)"
+		 "DELETE FROM journey.timer t USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS x(bucket, profile_id, enrollment_id)"
 		 " WHERE t.bucket = x.bucket AND t.profile_id = x.profile_id AND t.enrollment_id = x.enrollment_id");
 JNY_PLAN(insert_transitions,
 		 "smallint[], uuid[], uuid[], integer[], text[], text[], text[], text[], timestamptz[], uuid[]",
 		 "INSERT INTO journey.transition (bucket, profile_id, enrollment_id, n, from_step, to_step, edge, reason, at, event_id)"
-		 " SELECT * FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
+		 " SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		 " pg_catalog.unnest($9), pg_catalog.unnest($10))");
 JNY_PLAN(bump_refusals, "smallint[], uuid[], uuid[], integer[], timestamptz",
 		 "UPDATE journey.decision d SET repeats = d.repeats + x.n"
-		 " FROM pg_catalog.unnest($1, $2, $3, $4) AS x(bucket, profile_id, decision_id, n)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS x(bucket, profile_id, decision_id, n)"
 		 " WHERE d.bucket = x.bucket AND d.profile_id = x.profile_id AND d.decision_id = x.decision_id"
 		 "  AND d.decided_at > $5"
 		 " RETURNING d.decision_id");
@@ -58,8 +71,12 @@ JNY_PLAN(insert_decisions,
 		 "INSERT INTO journey.decision (bucket, profile_id, decided_at, decision_id, enrollment_id, journey, version, step,"
 		 " kind, verdict, reason, rule, clauses, inputs, versions, fallback, candidates, arm, identity_confidence,"
 		 " action_id, event_id, repeats, lap, test)"
-		 " SELECT x.*, $23, $24 FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15,"
-		 " $16, $17, $18, $19, $20, $21, $22) AS x"
+		 " SELECT x.*, $23, $24 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		 " pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
+		 " pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
+		 " pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20),"
+		 " pg_catalog.unnest($21), pg_catalog.unnest($22)) AS x"
 		 " ON CONFLICT (bucket, profile_id, decided_at, decision_id) DO UPDATE SET repeats = journey.decision.repeats + EXCLUDED.repeats");
 JNY_PLAN(insert_suppressions,
 		 "smallint[], uuid[], bigint[], text[], text[], text[], text[], text[], text[], timestamptz[], xid8[], text[],"
@@ -68,42 +85,51 @@ JNY_PLAN(insert_suppressions,
 		 " fence_xact, matched, effective_at, incarnation, lap)"
 		 " SELECT x.bucket, x.profile_id, x.seq, x.type, x.ref, x.scope, x.channel, x.purpose, x.reason, x.occurred_at,"
 		 "  x.fence_xact, x.matched::pg_catalog.uuid[], $13, $14, $15"
-		 " FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		 " pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12))"
 		 "  AS x(bucket, profile_id, seq, type, ref, scope, channel, purpose, reason, occurred_at, fence_xact, matched)"
 		 " ON CONFLICT (bucket, profile_id, seq, type) DO NOTHING");
 JNY_PLAN(release_suppressions, "smallint[], uuid[], text[], text[], bigint[], timestamptz",
 		 "UPDATE journey.suppression s SET released_by = x.seq, released_at = $6"
-		 " FROM pg_catalog.unnest($1, $2, $3, $4, $5) AS x(bucket, profile_id, type, ref, seq)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5)) AS x(bucket, profile_id, type, ref, seq)"
 		 " WHERE s.bucket = x.bucket AND s.profile_id = x.profile_id AND s.type = x.type AND s.ref = x.ref"
 		 "  AND s.seq < x.seq AND s.released_by IS NULL");
 JNY_PLAN(insert_exposures,
 		 "smallint[], uuid[], uuid[], text[], integer[], text[], text[], text[], double precision[], integer, timestamptz, boolean",
 		 "INSERT INTO journey.exposure (bucket, profile_id, enrollment_id, journey, version, arm, held_by, salt, place,"
 		 " algo, exposed_at, test)"
-		 " SELECT x.*, $10, $11, $12 FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS x"
+		 " SELECT x.*, $10, $11, $12 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		 " pg_catalog.unnest($9)) AS x"
 		 " ON CONFLICT (bucket, profile_id, enrollment_id) DO NOTHING");
 JNY_PLAN(insert_conversions,
 		 "smallint[], uuid[], uuid[], text[], uuid[], timestamptz[], text[], text[], text[], boolean",
 		 "INSERT INTO journey.conversion (bucket, profile_id, enrollment_id, goal, event_id, at, order_id, amount, currency, test)"
 		 " SELECT x.bucket, x.profile_id, x.enrollment_id, x.goal, x.event_id, x.at, x.order_id,"
 		 "  CASE WHEN x.amount ~ '^-?[0-9]+(\\.[0-9]+)?$' THEN x.amount::pg_catalog.numeric END, x.currency, $10"
-		 " FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		 " pg_catalog.unnest($9))"
 		 "  AS x(bucket, profile_id, enrollment_id, goal, event_id, at, order_id, amount, currency)"
 		 " ON CONFLICT (bucket, profile_id, enrollment_id, goal) DO NOTHING");
 JNY_PLAN(insert_stages,
 		 "smallint[], uuid[], bigint[], integer[], text[], text[], timestamptz[], text[], uuid[], boolean",
 		 "INSERT INTO journey.stage_transition (bucket, profile_id, seq, n, from_stage, to_stage, at, rule, event_id, test)"
-		 " SELECT x.*, $10 FROM pg_catalog.unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS x");
+		 " SELECT x.*, $10 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
+		 " pg_catalog.unnest($9)) AS x");
 JNY_PLAN(add_days, "text[], bigint[], bigint[], date",
 		 "INSERT INTO journey.journey_day AS d (journey, day, entered, not_entered)"
-		 " SELECT x.journey, $4, x.entered, x.not_entered FROM pg_catalog.unnest($1, $2, $3) AS x(journey, entered, not_entered)"
+		 " SELECT x.journey, $4, x.entered, x.not_entered FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS x(journey, entered, not_entered)"
 		 " ON CONFLICT (journey, day) DO UPDATE SET entered = d.entered + EXCLUDED.entered,"
 		 "  not_entered = d.not_entered + EXCLUDED.not_entered");
 JNY_PLAN(add_incidents, "text[], text[], text[], timestamptz",
 		 "INSERT INTO journey.incident AS i (kind, name, severity, count, first_at, last_at, message, hint, detail)"
 		 " SELECT x.kind, x.name, 'error', pg_catalog.count(*), $4, $4, pg_catalog.min(x.message),"
 		 "  'Its journey takes the fallback until the document is mended and applied again.', '{}'"
-		 " FROM pg_catalog.unnest($1, $2, $3) AS x(kind, name, message) GROUP BY x.kind, x.name"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS x(kind, name, message) GROUP BY x.kind, x.name"
 		 " ON CONFLICT (kind, name) DO UPDATE SET count = i.count + EXCLUDED.count, last_at = EXCLUDED.last_at,"
 		 "  message = EXCLUDED.message, resolved_at = NULL");
 
