@@ -2,10 +2,12 @@
 # is a file that nobody builds.
 CORE_OBJS = src/core/guc.o src/core/hash.o src/core/node.o src/core/plan.o \
 	src/core/doc.o src/core/ids.o src/core/profile.o src/core/shmem.o src/core/zone.o src/core/inbox.o src/core/keys.o \
-	src/core/fenced.o src/core/fence.o
+	src/core/fenced.o src/core/fence.o src/core/value.o
 OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o \
 	src/observe/vocabulary.o
-INTERPRET_OBJS =
+INTERPRET_OBJS = src/interpret/vocabulary.o src/interpret/parse.o src/interpret/policy.o \
+	src/interpret/compile.o src/interpret/expr.o src/interpret/json.o \
+	src/interpret/subject.o src/interpret/subject_load.o src/interpret/rule_sql.o
 ORCHESTRATE_OBJS = src/orchestrate/orchestrate.o src/orchestrate/run.o \
 	src/orchestrate/load.o src/orchestrate/suppress.o src/orchestrate/event.o \
 	src/orchestrate/entry.o src/orchestrate/advance.o src/orchestrate/decide.o \

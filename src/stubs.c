@@ -21,14 +21,10 @@ void __attribute__((weak)) jny_deliver_reap(const JnyNode *node, int limit) {}
 void __attribute__((weak)) jny_deliver_announce(void) {}
 void __attribute__((weak)) jny_enqueue(List *actions) {}
 int64 __attribute__((weak)) jny_cancel_of(List *owners, const char *reason) { return 0; }
-/* core */
-/* interpret API used by orchestrate */
-JnyExpr * __attribute__((weak)) jny_expr_compile(const char *s, Oid o, Oid t) { return NULL; }
-JnyExpr * __attribute__((weak)) jny_expr_try(const char *s, Oid o, Oid t, char **e) { return NULL; }
-int __attribute__((weak)) jny_expr_inputs(JnyExpr *e, const JnyInput **i) { return 0; }
-Datum __attribute__((weak)) jny_expr_value(JnyExpr *e, JnyResolver r, void *a, bool *n) { return 0; }
-JnyVerdict __attribute__((weak)) jny_expr_verdict(JnyExpr *e, JnyResolver r, void *a) { return JNY_UNKNOWN; }
-JnyVerdict __attribute__((weak)) jny_expr_explain(JnyExpr *e, JnyResolver r, void *a, List **c, Jsonb **i) { return JNY_UNKNOWN; }
+/* interpret: until features are merged */
+#include "interpret/feature.h"
+void __attribute__((weak)) jny_features_refresh(void) {}
+const char * __attribute__((weak)) jny_feature_name(int i) { return NULL; }
 Datum __attribute__((weak)) jny_feature_value(bytea *f, const char *n, TimestampTz t, Oid *ty, bool *isnull) { return 0; }
 bool __attribute__((weak)) jny_feature_exists(const char *n, Oid *t) { return false; }
 bool __attribute__((weak)) jny_observe_skip(JnyBatch *batch, const ErrorData *error) { return true; }

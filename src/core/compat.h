@@ -26,6 +26,15 @@
 #define jny_wait_event(name) PG_WAIT_EXTENSION
 #endif
 
+/* The date parser explains itself further since 16. */
+#if PG_VERSION_NUM >= 160000
+#define JNY_DECODE_DATETIME(field, ftype, nf, dtype, tm, fsec, tz) \
+	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz, &(DateTimeErrorExtra) {0})
+#else
+#define JNY_DECODE_DATETIME(field, ftype, nf, dtype, tm, fsec, tz) \
+	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz)
+#endif
+
 /* One ownership check for every kind of object came with 16. */
 #if PG_VERSION_NUM >= 160000
 #define jny_owns_database(oid, role) object_ownercheck(DatabaseRelationId, oid, role)

@@ -203,6 +203,7 @@ coerce_to_wanted(Node *node, Oid wanted, ParseState *pstate)
 static Node *
 analyze(Node *raw, Oid wanted, ParseState *pstate, JnyPolicyWalk *walk)
 {
+	List	   *moments = jny_policy_moments(raw);
 	Node	   *node;
 
 	jny_rule_rewrite(raw, pstate);
@@ -213,7 +214,7 @@ analyze(Node *raw, Oid wanted, ParseState *pstate, JnyPolicyWalk *walk)
 	memset(walk, 0, sizeof(*walk));
 	walk->pstate = pstate;
 	jny_policy_check(node, walk);
-	jny_policy_literals(node, raw, pstate);
+	jny_policy_literals(node, moments, pstate);
 	return node;
 }
 
@@ -243,26 +244,31 @@ keep_names(JnyExpr *expr, const Names *names)
 	ExecStoreVirtualTuple(expr->slot);
 }
 
-static void
-keep_clause(JnyExprClause *clause, Node *node, const JnyPolicyWalk *walk, const char *text)
-{
-	Expr	   *planned = expression_planner((Expr *) node);
-	int			attno = -1;
-
-	clause->text = pstrdup(text);
-	clause->may_fail = walk->may_fail;
-	clause->inputs = palloc(sizeof(int) * Max(bms_num_members(walk->attnos), 1));
-	while ((attno = bms_next_member(walk->attnos, attno)) >= 0)
-		clause->inputs[clause->ninputs++] = attno - 1;
-	clause->state = ExecInitExpr(copyObject(planned), NULL);
-}
-
 typedef struct Analyzed
 {
 	Node	   *node;
 	JnyPolicyWalk walk;
 	const char *text;
+	bool		zoned;			/* the time zone matters */
 } Analyzed;
+
+static void
+keep_clause(JnyExprClause *clause, Analyzed *part, int zone)
+{
+	Expr	   *planned = expression_planner((Expr *) part->node);
+	int			attno = -1;
+
+	clause->text = pstrdup(part->text);
+	clause->may_fail = part->walk.may_fail;
+	clause->zoned = part->zoned;
+	if (clause->zoned)
+		part->walk.attnos = bms_add_member(part->walk.attnos, zone + 1);
+	clause->inputs = palloc(sizeof(int) * Max(bms_num_members(part->walk.attnos), 1));
+	while ((attno = bms_next_member(part->walk.attnos, attno)) >= 0)
+		clause->inputs[clause->ninputs++] = attno - 1;
+	clause->state = ExecInitExpr(copyObject(planned), NULL);
+}
+
 
 static JnyExpr *
 keep(const char *source, Oid owner, Oid wanted, Analyzed *parts, int n, const Names *names, int zone)
@@ -285,7 +291,7 @@ keep(const char *source, Oid owner, Oid wanted, Analyzed *parts, int n, const Na
 	expr->clauses = palloc0(sizeof(JnyExprClause) * n);
 	for (int i = 0; i < n; i++)
 	{
-		keep_clause(&expr->clauses[i], parts[i].node, &parts[i].walk, parts[i].text);
+		keep_clause(&expr->clauses[i], &parts[i], zone);
 		expr->user_functions |= parts[i].walk.user_functions;
 	}
 	if (expr->user_functions)
@@ -319,7 +325,8 @@ compile(const char *source, Oid owner, Oid wanted)
 	{
 		parts[n].node = analyze(lfirst(raw), wanted, pstate, &parts[n].walk);
 		parts[n].text = lfirst(text);
-		zoned |= contain_mutable_functions(parts[n].node);
+		parts[n].zoned = contain_mutable_functions(parts[n].node);
+		zoned |= parts[n].zoned;
 		n++;
 	}
 	/* What depends on the time zone reads the person's, as one more input. */

@@ -328,10 +328,8 @@ evaluate_clause(Run *run, JnyExprClause *clause)
 	run->clause = clause;
 	for (int i = 0; i < clause->ninputs; i++)
 		read_input(run, clause->inputs[i]);
-	if (expr->zone >= 0)
-		read_input(run, expr->zone);
 	jny_identity_enter(&identity, expr->owner);
-	if (expr->zone >= 0)
+	if (clause->zoned)
 		set_zone(expr, &identity);
 	if (clause->may_fail)
 		error = guard(run_clause, run);
@@ -467,7 +465,7 @@ values_of(Run *run, const int *inputs, int n)
 		pushJsonbValue(&state, WJB_KEY, &key);
 		jny_value_to_json(expr->slot->tts_values[k], expr->inputs[k].type,
 						  expr->slot->tts_isnull[k], &value);
-		jny_json_push(&state, WJB_VALUE, &value);
+		pushJsonbValue(&state, WJB_VALUE, &value);
 	}
 	object = pushJsonbValue(&state, WJB_END_OBJECT, NULL);
 	return JsonbValueToJsonb(object);

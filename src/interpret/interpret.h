@@ -87,8 +87,10 @@ extern JnyVerdict jny_expr_explain(JnyExpr *expr, JnyResolver resolver, void *ar
 								   List **clauses, Jsonb **inputs);
 /* A value of a vocabulary type as jsonb, e.g. to freeze entry data. */
 extern Jsonb *jny_value_jsonb(Datum value, Oid type, bool isnull);
-/* A scalar or object of jsonb as a value of a vocabulary type; null when it does not fit. */
-extern Datum jny_jsonb_value(JsonbValue *json, Oid type, bool *isnull);
+/* The same as a JsonbValue that pushJsonbValue() takes. */
+extern void jny_value_to_json(Datum value, Oid type, bool isnull, JsonbValue *out);
+/* A piece of jsonb as a value of a vocabulary type; null when it does not fit. */
+extern Datum jny_json_to_value(JsonbValue *json, Oid type, bool *isnull);
 
 /*
  * ---- the subject of a rule (subject.c) ---------------------------------

@@ -121,8 +121,9 @@ first_of(List *list)
 	return list != NIL ? linitial(list) : NULL;
 }
 
+/* last is where the last token starts: a word behind the expression becomes its label. */
 static Node *
-parse_one(const char *text, const char *source)
+parse_one(const char *text, const char *source, int last)
 {
 	List	   *stmts = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *s = (SelectStmt *) linitial_node(RawStmt, stmts)->stmt;
@@ -148,8 +149,16 @@ parse_one(const char *text, const char *source)
 	if (list_length(s->targetList) > 1)
 		refuse_clause(lsecond(s->targetList), source);
 	target = linitial_node(ResTarget, s->targetList);
-	if (target->name != NULL || target->indirection != NIL)
-		refuse_clause((Node *) target, source);
+	if (target->name != NULL)
+	{
+		ParseState *pstate = make_parsestate(NULL);
+
+		pstate->p_sourcetext = source;
+		ereport(ERROR,
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("unexpected \"%s\" behind the expression", target->name),
+				 parser_errposition(pstate, last)));
+	}
 	return target->val;
 }
 
@@ -186,10 +195,9 @@ refuse_walker(Node *node, void *context)
 					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 					 errmsg("a rule cannot contain CURRENT OF")));
 			break;
-		case T_A_Star:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("a rule cannot contain *")));
+		case T_ColumnRef:
+			if (IsA(llast(((ColumnRef *) node)->fields), A_Star))
+				refuse_node("*", node, pstate);
 			break;
 		case T_FuncCall:
 			{
@@ -198,6 +206,15 @@ refuse_walker(Node *node, void *context)
 				if (f->over || f->agg_filter || f->agg_order || f->agg_star ||
 					f->agg_distinct || f->agg_within_group)
 					refuse_node("aggregate or window functions", node, pstate);
+				break;
+			}
+		case T_A_Indirection:
+			{
+				ListCell   *lc;
+
+				foreach(lc, ((A_Indirection *) node)->indirection)
+					if (IsA(lfirst(lc), A_Star))
+						refuse_node("*", node, pstate);
 				break;
 			}
 		case T_TypeName:
@@ -428,7 +445,7 @@ split_clauses(JnyParsed *parsed, const Tokens *tokens)
 	{
 		Piece	   *piece = lfirst(lc);
 
-		if (piece == NULL || !equal(parse_one(piece->text, piece->text), lfirst(arg)))
+		if (piece == NULL || !equal(parse_one(piece->text, piece->text, 0), lfirst(arg)))
 			return false;
 		parsed->texts = lappend(parsed->texts, piece->words);
 	}
@@ -447,7 +464,7 @@ jny_rule_parse(const char *source, bool wants_clauses, JnyParsed *parsed)
 	pstate->p_sourcetext = source;
 	lex(source, &tokens);
 	tokens.text = unreserve(source, &tokens);
-	parsed->raw = parse_one(tokens.text, source);
+	parsed->raw = parse_one(tokens.text, source, tokens.n > 0 ? tokens.tok[tokens.n - 1].start : -1);
 	refuse_walker(parsed->raw, pstate);
 	if (!wants_clauses || !split_clauses(parsed, &tokens))
 	{

@@ -172,13 +172,21 @@ constant_walker(Node *node, void *arg)
 	return expression_tree_walker(node, constant_walker, arg);
 }
 
-void
-jny_policy_literals(Node *analyzed, Node *raw, ParseState *pstate)
+List *
+jny_policy_moments(Node *raw)
 {
-	LiteralContext context = {pstate, NIL};
+	List	   *locations = NIL;
 
-	literal_walker(raw, &context.locations);
-	if (context.locations != NIL)
+	literal_walker(raw, &locations);
+	return locations;
+}
+
+void
+jny_policy_literals(Node *analyzed, List *moments, ParseState *pstate)
+{
+	LiteralContext context = {pstate, moments};
+
+	if (moments != NIL)
 		constant_walker(analyzed, &context);
 }
 

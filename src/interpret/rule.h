@@ -11,6 +11,7 @@
 #include "lib/ilist.h"
 #include "nodes/execnodes.h"
 #include "nodes/primnodes.h"
+#include "parser/parse_node.h"
 
 /* ---- vocabulary.c ------------------------------------------------------ */
 
@@ -60,8 +61,10 @@ typedef struct JnyPolicyWalk
 extern Node *jny_policy_clock(Node *node, ParseState *pstate, Var *(*now) (ParseState *, int));
 /* Raises 0A000 for whatever is not on the lists. */
 extern void jny_policy_check(Node *node, JnyPolicyWalk *walk);
-/* Does a literal of this text mean another moment at each evaluation? */
-extern void jny_policy_literals(Node *analyzed, Node *raw, ParseState *pstate);
+/* Where the raw tree has literals such as 'today'; before analysis, which changes the raw tree. */
+extern List *jny_policy_moments(Node *raw);
+/* Refuses those that became dates or times: they would be frozen when the rule is compiled. */
+extern void jny_policy_literals(Node *analyzed, List *moments, ParseState *pstate);
 
 /* ---- expr.c -------------------------------------------------------------- */
 
@@ -70,6 +73,7 @@ typedef struct JnyExprClause
 	const char *text;
 	ExprState  *state;
 	bool		may_fail;
+	bool		zoned;			/* the time zone matters */
 	int			ninputs;
 	int		   *inputs;			/* indexes into JnyExpr.inputs */
 } JnyExprClause;
@@ -87,7 +91,7 @@ struct JnyExpr
 	bool		user_functions;
 	uint64		generation;
 	uint64		user_generation;
-	int			zone;			/* index of the input profile.zone when the time zone matters, else -1 */
+	int			zone;			/* index of the input profile.zone when some clause is zoned, else -1 */
 	int			ninputs;
 	JnyInput   *inputs;
 	uint32		parts;
@@ -100,9 +104,12 @@ struct JnyExpr
 	dlist_node	lru;
 };
 
+/* Like jny_expr_try, with the whole error. */
+extern JnyExpr *jny_expr_check(const char *source, Oid owner, Oid result_type, ErrorData **error);
+
 /* compile.c: a new JnyExpr in a context of its own, child of CurrentMemoryContext. */
 extern JnyExpr *jny_expr_build(const char *source, Oid owner, Oid result_type);
-/* Sets the role and, with settings, the safe settings; returns the GUC nest level. */
+/* Who was speaking before the rule's owner. */
 typedef struct JnyIdentity
 {
 	Oid			user;

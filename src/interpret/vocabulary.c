@@ -24,6 +24,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
+#include "utils/varlena.h"
 
 #include "interpret/feature.h"
 
@@ -242,7 +243,7 @@ find_word(const char *name)
 	return strlen(name) < NAME_LEN ? hash_search(words, name, HASH_FIND, NULL) : NULL;
 }
 
-/* event.foo is served by event.*, step.remind.sent by step.*.sent */
+/* event.foo is served by event.*, step.remind.sent by step.*.sent, source.age('x') by source.age:* */
 static Word *
 find_wildcard(const char *name, const char **field)
 {
@@ -253,6 +254,11 @@ find_wildcard(const char *name, const char **field)
 
 	if (dot == NULL || dot == name || dot[1] == '\0')
 		return NULL;
+	if (strncmp(name, "source.age:", strlen("source.age:")) == 0)
+	{
+		*field = pstrdup(name + strlen("source.age:"));
+		return find_word("source.age:*");
+	}
 	if (last != dot)
 	{
 		pattern = psprintf("%.*s.*%s", (int) (dot - name), name, last);

@@ -1,0 +1,458 @@
+/*
+ * subject_load.c
+ *		Reading what rules speak of, set-based: one statement per part, for
+ *		any number of subjects.
+ *
+ * Called before a lap judges its subjects, and by the resolver for one subject
+ * whose part is missing. Plain SELECTs, no locks; each sees what this
+ * transaction has written. What is read is copied into the subject's context.
+ * The caller is inside SPI_connect().
+ */
+#include "interpret/rule.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/memutils.h"
+
+#include "interpret/subject.h"
+
+JNY_PLAN(read_profiles, "integer[], smallint[], uuid[]",
+		 "SELECT k.n, p.traits, p.zone, p.locale, p.confidence,"
+		 "       coalesce(s.stage, 'awareness'), s.features"
+		 " FROM unnest($1, $2, $3) AS k(n, bucket, profile_id)"
+		 " JOIN journey.profile p ON p.bucket = k.bucket AND p.profile_id = k.profile_id"
+		 " LEFT JOIN journey.profile_state s ON s.bucket = k.bucket AND s.profile_id = k.profile_id");
+
+/* The cart of that id, else the open one that changed last; the own scope first. */
+JNY_PLAN(read_carts, "integer[], smallint[], uuid[], text[], text[]",
+		 "SELECT k.n, c.cart_id, c.scope, c.status, c.items, c.lines, c.value, c.currency, c.changed_at"
+		 " FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, id)"
+		 " CROSS JOIN LATERAL (SELECT * FROM journey.cart c"
+		 "  WHERE c.bucket = k.bucket AND c.profile_id = k.profile_id"
+		 "    AND (c.cart_id = k.id OR k.id IS NULL AND c.status = 'open')"
+		 "  ORDER BY c.scope = k.scope DESC, c.changed_at DESC, c.cart_id LIMIT 1) c");
+
+/* Best line first: by value, ties by sku. */
+JNY_PLAN(read_lines, "integer[], smallint[], uuid[], text[], text[]",
+		 "SELECT l.n, pg_catalog.array_agg(l.sku ORDER BY l.value DESC, l.sku),"
+		 "       (pg_catalog.array_agg(l.category ORDER BY l.value DESC, l.sku))[1],"
+		 "       pg_catalog.array_agg(DISTINCT l.category) FILTER (WHERE l.category IS NOT NULL)"
+		 " FROM (SELECT k.n, l.sku, p.category,"
+		 "              pg_catalog.max(l.quantity * coalesce(l.price, p.price, 0)) AS value"
+		 "       FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, id)"
+		 "       JOIN journey.cart_line l ON l.bucket = k.bucket AND l.profile_id = k.profile_id"
+		 "        AND l.scope = k.scope AND l.cart_id = k.id"
+		 "       LEFT JOIN journey.product p ON p.sku = l.sku"
+		 "       WHERE l.quantity > 0"
+		 "       GROUP BY k.n, l.sku, p.category) l"
+		 " GROUP BY l.n");
+
+JNY_PLAN(read_order, "integer[], smallint[], uuid[], text[], text[]",
+		 "SELECT k.n, o.order_id, o.status, o.amount, o.currency, o.origin, o.placed_at, l.lines, l.skus"
+		 " FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, id)"
+		 " CROSS JOIN LATERAL (SELECT * FROM journey.orders o"
+		 "  WHERE o.bucket = k.bucket AND o.profile_id = k.profile_id"
+		 "    AND (o.order_id = k.id OR k.id IS NULL AND o.placed_at IS NOT NULL)"
+		 "  ORDER BY o.scope = k.scope DESC, o.placed_at DESC NULLS LAST, o.order_id LIMIT 1) o"
+		 " CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS lines,"
+		 "         pg_catalog.array_agg(DISTINCT l.sku) AS skus"
+		 "  FROM journey.order_line l"
+		 "  WHERE l.bucket = o.bucket AND l.profile_id = o.profile_id AND l.scope = o.scope"
+		 "    AND l.order_id = o.order_id) l");
+
+/* Orders that stand; a sum over several currencies would mean nothing. */
+JNY_PLAN(read_orders, "integer[], smallint[], uuid[]",
+		 "SELECT k.n, pg_catalog.count(*),"
+		 "       CASE WHEN pg_catalog.count(DISTINCT o.currency) <= 1 THEN coalesce(pg_catalog.sum(o.amount), 0) END,"
+		 "       pg_catalog.max(o.placed_at)"
+		 " FROM unnest($1, $2, $3) AS k(n, bucket, profile_id)"
+		 " JOIN journey.orders o ON o.bucket = k.bucket AND o.profile_id = k.profile_id"
+		 " WHERE o.status IN ('placed', 'paid', 'shipped', 'delivered')"
+		 " GROUP BY k.n");
+
+JNY_PLAN(read_products, "integer[], text[]",
+		 "SELECT k.n, p.sku, p.name, p.category, p.class, p.currency, p.price, p.available,"
+		 "       p.replenish_after, p.replenishable"
+		 " FROM unnest($1, $2) AS k(n, sku)"
+		 " JOIN journey.product p ON p.sku = k.sku");
+
+JNY_PLAN(read_consents, "integer[], smallint[], uuid[], text[], timestamptz[]",
+		 "SELECT k.n, pg_catalog.array_agg(c.channel || '_' || c.purpose), pg_catalog.array_agg(c.state)"
+		 " FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, now)"
+		 " JOIN journey.consent c ON c.bucket = k.bucket AND c.profile_id = k.profile_id"
+		 "  AND c.scope = k.scope AND (c.expires_at IS NULL OR c.expires_at > k.now)"
+		 " GROUP BY k.n");
+
+JNY_PLAN(read_sources, "",
+		 "SELECT source, last_event_at FROM journey.source WHERE last_event_at IS NOT NULL");
+
+/* ---- reading a row into the subject's context ------------------------------------------ */
+
+static const char *
+get_string(uint64 row, int col)
+{
+	return jny_get_text(row, col);	/* palloc'd where we are: the subject's context */
+}
+
+static Datum
+get_ref(uint64 row, int col)
+{
+	bool		isnull;
+	Datum		d = jny_get(row, col, &isnull);
+
+	return isnull ? (Datum) 0 : PointerGetDatum(PG_DETOAST_DATUM_COPY(d));
+}
+
+static Datum
+get_fixed(uint64 row, int col, int len)
+{
+	bool		isnull;
+	Datum		d = jny_get(row, col, &isnull);
+
+	return isnull ? (Datum) 0 : datumCopy(d, false, len);
+}
+
+static TimestampTz
+get_time(uint64 row, int col)
+{
+	bool		isnull;
+	Datum		d = jny_get(row, col, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(d);
+}
+
+static void
+take_profile(JnySubjectParts *p, uint64 row)
+{
+	bool		isnull;
+
+	p->has_profile = true;
+	p->traits = (Jsonb *) DatumGetPointer(get_ref(row, 2));
+	p->zone = get_string(row, 3);
+	p->locale = get_string(row, 4);
+	p->confidence = DatumGetFloat8(jny_get(row, 5, &isnull));
+	p->stage = get_string(row, 6);
+	p->features = (bytea *) DatumGetPointer(get_ref(row, 7));
+}
+
+static void
+take_cart(JnySubjectParts *p, uint64 row)
+{
+	p->has_cart = true;
+	p->cart_id = get_string(row, 2);
+	p->cart_scope = get_string(row, 3);
+	p->cart_status = get_string(row, 4);
+	p->cart_items = get_ref(row, 5);
+	p->cart_lines = jny_get_int8(row, 6, 0);
+	p->cart_value = get_ref(row, 7);
+	p->cart_currency = get_string(row, 8);
+	p->cart_changed_at = get_time(row, 9);
+}
+
+static void
+take_lines(JnySubjectParts *p, uint64 row)
+{
+	ArrayType  *skus;
+	Datum		first;
+	bool		isnull;
+
+	p->skus = get_ref(row, 2);
+	p->top_category = get_string(row, 3);
+	p->categories = get_ref(row, 4);
+	skus = DatumGetArrayTypeP(p->skus);
+	first = array_get_element(PointerGetDatum(skus), 1, (int[]) {1}, -1, -1, false, TYPALIGN_INT, &isnull);
+	p->top_sku = isnull ? NULL : TextDatumGetCString(first);
+}
+
+static void
+take_order(JnySubjectParts *p, uint64 row)
+{
+	p->has_order = true;
+	p->order_id = get_string(row, 2);
+	p->order_status = get_string(row, 3);
+	p->order_amount = get_ref(row, 4);
+	p->order_currency = get_string(row, 5);
+	p->order_origin = get_string(row, 6);
+	p->order_placed_at = get_time(row, 7);
+	p->order_lines = jny_get_int8(row, 8, 0);
+	p->order_skus = get_ref(row, 9);
+}
+
+static void
+take_orders(JnySubjectParts *p, uint64 row)
+{
+	p->orders_count = jny_get_int8(row, 2, 0);
+	p->orders_sum = get_ref(row, 3);
+	p->orders_last_at = get_time(row, 4);
+}
+
+static void
+take_product(JnySubjectParts *p, uint64 row)
+{
+	p->has_product = true;
+	p->product_sku = get_string(row, 2);
+	p->product_name = get_string(row, 3);
+	p->product_category = get_string(row, 4);
+	p->product_class = get_string(row, 5);
+	p->product_currency = get_string(row, 6);
+	p->product_price = get_ref(row, 7);
+	p->product_available = get_ref(row, 8);
+	p->product_replenish_after = get_fixed(row, 9, sizeof(Interval));
+	p->product_replenishable = (int) jny_get_int8(row, 10, -1);
+}
+
+static void
+take_consents(JnySubjectParts *p, uint64 row)
+{
+	bool		isnull;
+	Datum	   *names;
+	Datum	   *states;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(jny_get(row, 2, &isnull)), TEXTOID, -1, false,
+					  TYPALIGN_INT, &names, NULL, &n);
+	deconstruct_array(DatumGetArrayTypeP(jny_get(row, 3, &isnull)), TEXTOID, -1, false,
+					  TYPALIGN_INT, &states, NULL, &n);
+	p->nconsents = n;
+	p->consents = palloc(sizeof(JnyConsentState) * n);
+	for (int i = 0; i < n; i++)
+	{
+		p->consents[i].name = TextDatumGetCString(names[i]);
+		p->consents[i].state = TextDatumGetCString(states[i]);
+	}
+}
+
+/* ---- one part for all who lack it -------------------------------------------------------- */
+
+typedef enum Argument
+{
+	ARG_N,
+	ARG_PROFILE,				/* bucket and profile_id */
+	ARG_SCOPE,
+	ARG_CART,
+	ARG_FOUND_SCOPE,			/* of the cart that was found */
+	ARG_FOUND_CART,
+	ARG_ORDER,
+	ARG_SKU,
+	ARG_NOW,
+	ARG_END
+} Argument;
+
+typedef struct PartReader
+{
+	uint32		part;
+	JnyPlan    *plan;
+	Argument	args[6];
+	void		(*take) (JnySubjectParts *parts, uint64 row);
+} PartReader;
+
+static const PartReader readers[] = {
+	{JNY_PART_PROFILE, &read_profiles, {ARG_N, ARG_PROFILE, ARG_END}, take_profile},
+	{JNY_PART_CART, &read_carts, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_CART, ARG_END}, take_cart},
+	{JNY_PART_LINES, &read_lines, {ARG_N, ARG_PROFILE, ARG_FOUND_SCOPE, ARG_FOUND_CART, ARG_END}, take_lines},
+	{JNY_PART_ORDER, &read_order, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_ORDER, ARG_END}, take_order},
+	{JNY_PART_ORDERS, &read_orders, {ARG_N, ARG_PROFILE, ARG_END}, take_orders},
+	{JNY_PART_PRODUCT, &read_products, {ARG_N, ARG_SKU, ARG_END}, take_product},
+	{JNY_PART_CONSENT, &read_consents, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_NOW, ARG_END}, take_consents},
+	{0, NULL, {ARG_END}, NULL}
+};
+
+static void
+put_argument(JnyCols *cols, int *col, Argument arg, const JnySubjectContext *s, int n)
+{
+	switch (arg)
+	{
+		case ARG_N:
+			jny_cols_set(cols, *col, Int32GetDatum(n));
+			break;
+		case ARG_PROFILE:
+			jny_cols_set(cols, (*col)++, Int16GetDatum(jny_bucket_of_id(&s->profile_id)));
+			jny_cols_set(cols, *col, UUIDPGetDatum(&s->profile_id));
+			break;
+		case ARG_SCOPE:
+			jny_cols_text(cols, *col, jny_subject_scope(s));
+			break;
+		case ARG_CART:
+			jny_cols_text(cols, *col, jny_subject_cart(s));
+			break;
+		case ARG_FOUND_SCOPE:
+			jny_cols_text(cols, *col, s->parts->cart_scope);
+			break;
+		case ARG_FOUND_CART:
+			jny_cols_text(cols, *col, s->parts->cart_id);
+			break;
+		case ARG_ORDER:
+			jny_cols_text(cols, *col, jny_subject_order(s));
+			break;
+		case ARG_SKU:
+			jny_cols_text(cols, *col, jny_subject_sku(s));
+			break;
+		case ARG_NOW:
+			jny_cols_set(cols, *col, TimestampTzGetDatum(s->now));
+			break;
+		case ARG_END:
+			break;
+	}
+	(*col)++;
+}
+
+/* The element types of "integer[], uuid[]", for jny_cols. */
+static char *
+element_types(const char *types)
+{
+	char	   *out = pstrdup(types);
+	char	   *to = out;
+
+	for (const char *from = types; *from != '\0'; from++)
+		if (*from != '[' && *from != ']')
+			*to++ = *from;
+	*to = '\0';
+	return out;
+}
+
+static void
+read_part(const PartReader *reader, JnySubjectContext **subjects, int n)
+{
+	MemoryContext here = CurrentMemoryContext;
+	JnyCols    *cols = jny_cols(element_types(reader->plan->types));
+	uint64		rows;
+
+	for (int i = 0; i < n; i++)
+	{
+		int			col = 0;
+
+		if (subjects[i]->parts->loaded & reader->part)
+			continue;
+		subjects[i]->parts->loaded |= reader->part;
+		if (reader->part == JNY_PART_PROFILE && subjects[i]->profile != NULL)
+			continue;			/* the lap knows better */
+		for (int a = 0; reader->args[a] != ARG_END; a++)
+			put_argument(cols, &col, reader->args[a], subjects[i], i);
+		jny_cols_next(cols);
+	}
+	if (jny_cols_count(cols) == 0)
+		return;
+	rows = jny_run(reader->plan, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < rows; row++)
+	{
+		JnySubjectContext *s = subjects[jny_get_int8(row, 1, 0)];
+
+		MemoryContextSwitchTo(s->cxt);
+		reader->take(s->parts, row);
+		MemoryContextSwitchTo(here);
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+/* Sources belong to nobody: read once, shared by all who ask in this call. */
+static void
+read_source_ages(JnySubjectContext **subjects, int n)
+{
+	MemoryContext here = CurrentMemoryContext;
+	JnySourceState *sources;
+	uint64		rows = jny_run(&read_sources, NULL, NULL);
+
+	for (int i = 0; i < n; i++)
+	{
+		JnySubjectContext *s = subjects[i];
+
+		if (s->parts->loaded & JNY_PART_SOURCE)
+			continue;
+		MemoryContextSwitchTo(s->cxt);
+		sources = palloc(sizeof(JnySourceState) * Max(rows, 1));
+		for (uint64 row = 0; row < rows; row++)
+		{
+			sources[row].source = get_string(row, 1);
+			sources[row].last_event_at = get_time(row, 2);
+		}
+		s->parts->sources = sources;
+		s->parts->nsources = (int) rows;
+		s->parts->loaded |= JNY_PART_SOURCE;
+		MemoryContextSwitchTo(here);
+	}
+}
+
+void
+jny_subjects_load(JnySubjectContext **subjects, int n, uint32 parts)
+{
+	uint32		missing = 0;
+	MemoryContext here = CurrentMemoryContext;
+	MemoryContext work;
+
+	if (parts & JNY_PART_LINES)
+		parts |= JNY_PART_CART;
+	for (int i = 0; i < n; i++)
+	{
+		if (subjects[i]->parts == NULL)
+			subjects[i]->parts = MemoryContextAllocZero(subjects[i]->cxt, sizeof(JnySubjectParts));
+		missing |= parts & ~subjects[i]->parts->loaded;
+	}
+	missing &= ~JNY_PART_EVENT;
+	if (missing == 0)
+		return;
+	work = AllocSetContextCreate(here, "journey subjects", ALLOCSET_DEFAULT_SIZES);
+	MemoryContextSwitchTo(work);
+	for (const PartReader *reader = readers; reader->plan != NULL; reader++)
+		if (missing & reader->part)
+			read_part(reader, subjects, n);
+	if (missing & JNY_PART_SOURCE)
+		read_source_ages(subjects, n);
+	MemoryContextSwitchTo(here);
+	MemoryContextDelete(work);
+}
+
+void
+jny_subject_forget(JnySubjectContext *subject)
+{
+	subject->parts = NULL;		/* the memory goes with the subject's context */
+}
+
+/* ---- who is it ------------------------------------------------------------------------------ */
+
+JNY_PLAN(find_profile, "smallint[], bigint[], text[], text[]",
+		 "SELECT i.profile_id"
+		 " FROM unnest($1, $2, $3, $4) AS k(bucket, key_hash, namespace, value)"
+		 " JOIN journey.identity i ON i.bucket = k.bucket AND i.key_hash = k.key_hash"
+		 "  AND i.namespace = k.namespace AND i.value = k.value"
+		 " JOIN journey.namespace n ON n.namespace = k.namespace"
+		 " ORDER BY n.rank DESC, k.namespace LIMIT 1");
+
+bool
+jny_subject_find(Jsonb *subject, pg_uuid_t *profile_id)
+{
+	JnyCols    *cols = jny_cols("smallint, bigint, text, text");
+	JsonbIterator *it;
+	JsonbIteratorToken token;
+	JsonbValue	key;
+	JsonbValue	value;
+
+	if (!JB_ROOT_IS_OBJECT(subject))
+		return false;
+	it = JsonbIteratorInit(&subject->root);
+	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
+	{
+		char	   *namespace;
+		char	   *text;
+
+		if (token != WJB_KEY)
+			continue;
+		namespace = pnstrdup(key.val.string.val, key.val.string.len);
+		(void) JsonbIteratorNext(&it, &value, true);
+		text = jny_json_scalar_text(&value);
+		text = text ? jny_normalise(namespace, text) : NULL;
+		if (text == NULL)
+			continue;
+		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(jny_key_hash(namespace, text))));
+		jny_cols_set(cols, 1, Int64GetDatum(jny_key_hash(namespace, text)));
+		jny_cols_text(cols, 2, namespace);
+		jny_cols_text(cols, 3, text);
+		jny_cols_next(cols);
+	}
+	if (jny_cols_count(cols) == 0 || jny_run(&find_profile, jny_cols_datums(cols, 0), NULL) == 0)
+		return false;
+	*profile_id = *jny_get_uuid(0, 1);
+	return true;
+}
