@@ -4,6 +4,8 @@ CORE_OBJS = src/core/guc.o src/core/hash.o src/core/node.o src/core/plan.o \
 	src/core/doc.o src/core/ids.o src/core/profile.o src/core/shmem.o src/core/zone.o src/core/inbox.o src/core/keys.o \
 	src/core/fenced.o src/core/fence.o src/core/value.o
 OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o \
+	src/observe/capture.o src/observe/capture_row.o src/observe/attach_spec.o \
+	src/observe/attach_read.o \
 	src/observe/vocabulary.o
 INTERPRET_OBJS = src/interpret/vocabulary.o src/interpret/parse.o src/interpret/policy.o \
 	src/interpret/compile.o src/interpret/expr.o src/interpret/json.o \

@@ -1,0 +1,28 @@
+-- Looked up by nobody at run time: the trigger calls it by oid, inside the
+-- shop's statement and as the shop's role, so it carries no SET clause.
+CREATE FUNCTION journey._capture() RETURNS trigger
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'journey_capture';
+COMMENT ON FUNCTION journey._capture() IS
+    'Trigger that journey.attach() puts on the shop''s tables: appends what changed to the inbox, with the fence where the change is one.';
+
+CREATE FUNCTION journey._read_attached(attachment integer, only_changed boolean) RETURNS bigint
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_read_attached';
+COMMENT ON FUNCTION journey._read_attached(integer, boolean) IS
+    'Reads an attached table and appends its rows to the inbox as back-fill; only_changed leaves out orders and carts whose stored state is the same. Returns the rows appended, null when nothing of that number is attached. READ COMMITTED only (25001).';
+
+CREATE FUNCTION journey._stock(skus text[]) RETURNS TABLE (sku text, available numeric)
+    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_stock';
+COMMENT ON FUNCTION journey._stock(text[]) IS
+    'Stock as the attached tables have it now, under the caller''s snapshot; a sku without a row is not known to them. No row at all when no table of kind stock is attached or its mapping no longer fits.';
+
+CREATE FUNCTION journey._nearest(word text, names text[]) RETURNS text
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_nearest';
+COMMENT ON FUNCTION journey._nearest(text, text[]) IS
+    'The name that is fewest edits away from the word, for hints; null when none is near.';

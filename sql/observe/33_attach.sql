@@ -1,0 +1,450 @@
+-- ---- what runs as the extension's owner, for an administrator -------------
+
+CREATE FUNCTION journey._attach_register(rel regclass, kind text, source text, map jsonb,
+                                         OUT attachment integer, OUT scope text, OUT spec jsonb)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    columns text[] := journey._attach_columns(map);
+BEGIN
+    LOCK TABLE journey.attachment IN SHARE ROW EXCLUSIVE MODE;
+    UPDATE journey.attachment a SET detached_at = clock_timestamp()
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = rel AND a.rel_schema = n.nspname AND a.rel_name = c.relname
+      AND a.kind = _attach_register.kind AND a.detached_at IS NULL;
+    INSERT INTO journey.source (source) SELECT _attach_register.source
+    ON CONFLICT DO NOTHING;
+    SELECT s.scope INTO scope FROM journey.source s WHERE s.source = _attach_register.source;
+    spec := jsonb_build_object('columns', columns, 'map', map);
+    INSERT INTO journey.attachment (attachment, rel_schema, rel_name, kind, source, map, columns, spec, attached_by, attached_at)
+    SELECT COALESCE((SELECT max(a.attachment) FROM journey.attachment a), 0) + 1,
+           n.nspname, c.relname, _attach_register.kind, _attach_register.source, map, columns, spec, session_user, clock_timestamp()
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.oid = rel
+    RETURNING attachment.attachment INTO attachment;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_register(regclass, text, text, jsonb) IS
+    'Registers an attachment, in place of an earlier one of the same table and kind, and its source when it is new.';
+
+CREATE FUNCTION journey._attach_unregister(attachment integer) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    UPDATE journey.attachment a SET detached_at = clock_timestamp(), broken = NULL
+    WHERE a.attachment = _attach_unregister.attachment AND a.detached_at IS NULL;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_unregister(integer) IS
+    'Marks an attachment detached. The row stays: rows captured before still need its map.';
+
+CREATE FUNCTION journey._attached(rel regclass) RETURNS TABLE (attachment integer, kind text)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT a.attachment, a.kind FROM journey.attachment a
+    JOIN pg_class c ON c.relname = a.rel_name
+    JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = a.rel_schema
+    WHERE c.oid = rel AND a.detached_at IS NULL ORDER BY 1;
+END
+$$;
+COMMENT ON FUNCTION journey._attached(regclass) IS 'Attachments of a table.';
+
+CREATE FUNCTION journey._attach_backfill(attachment integer) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    n bigint := journey._read_attached(attachment, false);
+BEGIN
+    UPDATE journey.attachment a SET backfilled_at = clock_timestamp()
+    WHERE a.attachment = _attach_backfill.attachment;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_backfill(integer) IS
+    'Appends every row of an attached table as back-fill.';
+
+-- ---- helpers of the caller's own rights ------------------------------------
+
+-- DDL on a table that customers are buying from: never queue for its lock
+-- longer than 200 ms, because everybody else queues behind us.
+CREATE FUNCTION journey._short_lock(rel regclass, statements text[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    statement text;
+    before text := current_setting('lock_timeout');
+    holders text;
+BEGIN
+    FOR attempt IN 1..8 LOOP
+        BEGIN
+            PERFORM set_config('lock_timeout', '200ms', true);
+            FOREACH statement IN ARRAY statements LOOP
+                EXECUTE statement;
+            END LOOP;
+            PERFORM set_config('lock_timeout', before, true);
+            RETURN;
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM pg_sleep(LEAST(0.1 * 2 ^ (attempt - 1), 1) * (attempt < 8)::integer);
+        END;
+    END LOOP;
+    SELECT string_agg(DISTINCT l.pid::text, ', ') INTO holders
+    FROM pg_locks l WHERE l.relation = rel AND l.granted AND l.pid <> pg_backend_pid();
+    RAISE EXCEPTION 'could not get a short lock on %', rel
+        USING ERRCODE = 'lock_not_available',
+              DETAIL = 'Eight attempts of 200 ms each.' || COALESCE(' Locks on it are held by the processes ' || holders || '.', ''),
+              HINT = 'Try again when no long transaction writes to the table; pg_stat_activity shows who does.';
+END
+$$;
+COMMENT ON FUNCTION journey._short_lock(regclass, text[]) IS
+    'Runs statements that lock a table, with a lock_timeout of 200 ms and a few retries; 55P03 with who is in the way.';
+
+CREATE FUNCTION journey._attach_refuse(rel regclass, kind text) RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    c pg_class;
+BEGIN
+    IF kind IS NULL OR NOT kind = ANY (journey._attach_kinds()) THEN
+        RAISE EXCEPTION 'unknown kind "%"', kind
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = COALESCE('Did you mean "' || journey._nearest(kind, journey._attach_kinds()) || '"?',
+                                  'Known are ' || array_to_string(journey._attach_kinds(), ', ') || '.');
+    END IF;
+    IF to_regclass('journey.attachment') IS NULL THEN
+        RAISE EXCEPTION 'journey is not installed in this database'
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run SELECT journey.install().';
+    END IF;
+    SELECT * INTO c FROM pg_class WHERE oid = rel;
+    IF c.oid IS NULL THEN
+        RAISE EXCEPTION 'no table given' USING ERRCODE = 'null_value_not_allowed', HINT = 'Name the table, as in ''public.orders''.';
+    ELSIF c.relkind = 'f' THEN
+        RAISE EXCEPTION '% is a foreign table', rel
+            USING ERRCODE = 'wrong_object_type',
+                  DETAIL = 'A commit on the other server is not atomic with ours, and what is written there directly is not seen.',
+                  HINT = 'Attach the table where it lives, or send its changes with journey.track().';
+    ELSIF c.relkind NOT IN ('r', 'p') THEN
+        RAISE EXCEPTION '% is not a table', rel
+            USING ERRCODE = 'wrong_object_type', HINT = 'Attach the tables that it reads from.';
+    ELSIF c.relpersistence = 't' THEN
+        RAISE EXCEPTION '% is a temporary table', rel
+            USING ERRCODE = 'wrong_object_type', HINT = 'Attach a permanent table.';
+    ELSIF c.relnamespace IN ('journey'::regnamespace, 'pg_catalog'::regnamespace, 'information_schema'::regnamespace) THEN
+        RAISE EXCEPTION '% belongs to % itself', rel, c.relnamespace::regnamespace
+            USING ERRCODE = 'wrong_object_type', HINT = 'Attach a table of the shop.';
+    ELSIF EXISTS (SELECT FROM pg_partition_ancestors(rel) a (anc)
+                  JOIN pg_trigger t ON t.tgrelid = a.anc AND t.tgfoid = 'journey._capture'::regproc
+                  WHERE a.anc <> rel AND t.tgname = 'journey_capture_' || kind) THEN
+        RAISE EXCEPTION '% is a partition of a table that is attached already', rel
+            USING ERRCODE = 'duplicate_object', HINT = 'Its rows are captured through its parent.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_refuse(regclass, text) IS
+    'Raises when a relation can not be attached, and says what to do instead.';
+
+-- How the rows of the table stand to the map: a row per value that is mapped, or is not.
+CREATE FUNCTION journey._attach_counts(rel regclass, field text, how jsonb)
+    RETURNS TABLE (canonical text, raw text, rows bigint)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY EXECUTE format(
+        'SELECT COALESCE($1 ->> COALESCE(v, %L), CASE WHEN v IS NOT NULL THEN $1 ->> %L END, CASE WHEN $1 IS NULL THEN v END),'
+        '       CASE WHEN $1 IS NULL OR $1 ? COALESCE(v, %L) OR NOT $1 ? %L THEN v ELSE %L END, count(*)'
+        ' FROM (SELECT btrim(t.%I::text) AS v FROM %s t) x GROUP BY 1, 2 ORDER BY 3 DESC, 2 LIMIT 100',
+        '', '*', '', '*', '*', COALESCE(how ->> 'column', how #>> '{}'), rel)
+    USING how -> 'values';
+END
+$$;
+COMMENT ON FUNCTION journey._attach_counts(regclass, text, jsonb) IS
+    'Rows of a table per value of a mapped column: its canonical value (null = not mapped), the shop''s value, how many.';
+
+CREATE FUNCTION journey._attach_describe(rel regclass, kind text, map jsonb)
+    RETURNS TABLE (what text, name text, value text, rows bigint)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    f record;
+BEGIN
+    RETURN QUERY
+        SELECT 'map', m.key, CASE jsonb_typeof(m.value) WHEN 'string' THEN m.value #>> '{}' ELSE m.value::text END, NULL::bigint
+        FROM jsonb_each(map) m ORDER BY m.key;
+    FOR f IN
+        SELECT m.key AS field, m.value AS how
+        FROM jsonb_each(map) m
+        WHERE m.key IN ('status', 'state', 'type', 'origin') AND journey._attach_values(kind, m.key) IS NOT NULL
+          AND (jsonb_typeof(m.value) = 'string' OR m.value ? 'column')
+        UNION ALL
+        SELECT 'consents', c FROM jsonb_array_elements(COALESCE(map -> 'consents', '[]')) c
+    LOOP
+        RETURN QUERY
+            SELECT CASE WHEN c.canonical = ANY (COALESCE(journey._attach_values(kind, f.field), ARRAY[c.canonical])) THEN 'mapped'
+                        WHEN c.raw IS NULL THEN 'null' ELSE 'unmapped' END,
+                   f.field || COALESCE(' ' || (f.how ->> 'channel'), ''),
+                   CASE WHEN c.canonical = ANY (COALESCE(journey._attach_values(kind, f.field), ARRAY[c.canonical]))
+                        THEN COALESCE(c.raw, 'null') || ' → ' || c.canonical ELSE COALESCE(c.raw, 'null') END,
+                   c.rows
+            FROM journey._attach_counts(rel, f.field, f.how) c;
+    END LOOP;
+    RETURN QUERY
+        SELECT 'not mapped', rtrim(k, '!'), COALESCE('nearest column: ' || journey._nearest(rtrim(k, '!'), journey._rel_columns(rel)), 'no column like it'), NULL::bigint
+        FROM jsonb_object_keys(journey._attach_fields(kind)) k
+        WHERE NOT map ? rtrim(k, '!') AND rtrim(k, '!') NOT IN ('props', 'traits', 'consents', 'on_delete', 'order')
+        ORDER BY k;
+    IF EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = rel AND NOT c.relispartition) THEN
+        RETURN QUERY SELECT 'warning', 'inheritance', 'tables that inherit from it are not captured: attach each', NULL::bigint;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_describe(regclass, text, jsonb) IS
+    'What attach() prints: the map, how the rows stand to it, and which fields have no column.';
+
+CREATE FUNCTION journey._attach_grant(rel regclass) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    namespace regnamespace := (SELECT relnamespace FROM pg_class WHERE oid = rel);
+BEGIN
+    IF NOT has_table_privilege('journey_owner', rel, 'SELECT') THEN
+        EXECUTE format('GRANT SELECT ON %s TO journey_owner', rel);
+    END IF;
+    IF NOT has_schema_privilege('journey_owner', namespace, 'USAGE') THEN
+        BEGIN
+            EXECUTE format('GRANT USAGE ON SCHEMA %s TO journey_owner', namespace);
+        EXCEPTION WHEN insufficient_privilege THEN
+            NULL; -- judged below
+        END;
+    END IF;
+    IF NOT has_schema_privilege('journey_owner', namespace, 'USAGE') OR NOT has_table_privilege('journey_owner', rel, 'SELECT') THEN
+        RAISE EXCEPTION 'journey_owner may not read %', rel
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('Somebody who may must run: GRANT USAGE ON SCHEMA %s TO journey_owner; GRANT SELECT ON %s TO journey_owner;', namespace, rel);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_grant(regclass) IS
+    'Grants journey_owner what back-fill, reconcile and live stock need: SELECT on the table, USAGE on its schema.';
+
+-- ---- attach, detach, reconcile ---------------------------------------------
+
+CREATE FUNCTION journey.attach(rel regclass, kind text, map jsonb DEFAULT NULL,
+                               dry_run boolean DEFAULT false, backfill boolean DEFAULT true)
+    RETURNS TABLE (what text, name text, value text, rows bigint)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    guessed boolean := map IS NULL;
+    source_name text;
+    registered record;
+    args text;
+    size bigint;
+BEGIN
+    PERFORM journey._attach_refuse(rel, kind);
+    IF NOT pg_has_role(current_user, (SELECT relowner FROM pg_class WHERE oid = rel), 'USAGE') THEN
+        RAISE EXCEPTION 'permission denied to attach %', rel
+            USING ERRCODE = 'insufficient_privilege',
+                  HINT = format('Run it as a role that is a member of journey_admin and of %s, the owner of the table.',
+                                (SELECT relowner::regrole FROM pg_class WHERE oid = rel));
+    END IF;
+    IF guessed THEN
+        map := journey._attach_guess(rel, kind);
+        RETURN QUERY SELECT 'guess'::text, kind, map::text, NULL::bigint;
+    END IF;
+    map := journey._attach_check(rel, kind, map);
+    source_name := COALESCE(map ->> 'source', 'commerce');
+    RETURN QUERY SELECT * FROM journey._attach_describe(rel, kind, map);
+    IF dry_run THEN
+        RETURN QUERY SELECT 'dry run'::text, rel::text, 'nothing was changed; source ' || source_name || ', captured columns '
+                            || array_to_string(journey._attach_columns(map), ', '), NULL::bigint;
+        RETURN;
+    END IF;
+    IF backfill AND current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'attach with back-fill needs isolation level READ COMMITTED'
+            USING ERRCODE = 'active_sql_transaction',
+                  DETAIL = 'The snapshot of this transaction is older than the trigger: rows committed in between would be missed.',
+                  HINT = 'Use a READ COMMITTED transaction, or backfill => false and journey.reconcile() afterwards.';
+    END IF;
+
+    PERFORM journey._attach_grant(rel);
+    SELECT * INTO registered FROM journey._attach_register(rel, kind, source_name, map - 'source');
+    args := format('%L, %L, %L, %L, %L', registered.attachment, kind, source_name, registered.scope, registered.spec);
+    -- The trigger fires whatever session_replication_role says: a shop that
+    -- is fed by replication or by a bulk loader is still a shop.
+    PERFORM journey._short_lock(rel, ARRAY[
+        format('CREATE OR REPLACE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION journey._capture(%s)',
+               'journey_capture_' || kind, rel, args),
+        format('CREATE OR REPLACE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION journey._capture(%s)',
+               'journey_truncate_' || kind, rel, args),
+        format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', rel, 'journey_capture_' || kind),
+        format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', rel, 'journey_truncate_' || kind)]);
+    RETURN QUERY SELECT 'attached'::text, rel::text,
+                        format('attachment %s, kind %s, source %s, scope %s', registered.attachment, kind, source_name, registered.scope), NULL::bigint;
+    IF NOT backfill THEN
+        RETURN;
+    END IF;
+    -- CREATE TRIGGER has waited for every writer and holds the rest off until
+    -- we commit; the statement that reads takes its snapshot after that, so
+    -- each row is either read here or fires the trigger. Writers wait while we
+    -- read, therefore only small tables are read at once.
+    SELECT sum(pg_table_size(t.relid)) INTO size FROM pg_partition_tree(rel) t;
+    IF COALESCE(size, pg_table_size(rel)) > 32 * 1024 * 1024 THEN
+        RETURN QUERY SELECT 'back-fill'::text, rel::text,
+                            format('too large to read while the trigger''s lock is held: commit, then run SELECT * FROM journey.reconcile(%L)', rel::text), NULL::bigint;
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT 'back-fill'::text, rel::text, 'rows appended; they become state and enroll nobody'::text,
+                        journey._attach_backfill(registered.attachment);
+END
+$$;
+COMMENT ON FUNCTION journey.attach(regclass, text, jsonb, boolean, boolean) IS
+    'Captures every change of one of the shop''s tables from now on, and reads the rows it has. kind: customer, product, stock, cart, cart_line, order, order_line, consent, message_event. map: canonical field → column, {"column", "values"} or {"const"}; null = guessed from usual names, and shown. dry_run shows the same and changes nothing. Needs membership in journey_admin and in the table''s owner. Attaching again replaces the map.';
+
+CREATE FUNCTION journey.detach(rel regclass, kind text DEFAULT NULL)
+    RETURNS TABLE (what text, name text, value text)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    a record;
+    n integer := 0;
+BEGIN
+    FOR a IN SELECT x.attachment, x.kind FROM journey._attached(rel) x WHERE detach.kind IS NULL OR x.kind = detach.kind LOOP
+        PERFORM journey._short_lock(rel, ARRAY[
+            format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_capture_' || a.kind, rel),
+            format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_truncate_' || a.kind, rel)]);
+        PERFORM journey._attach_unregister(a.attachment);
+        n := n + 1;
+        RETURN QUERY SELECT 'detached'::text, rel::text, format('attachment %s, kind %s', a.attachment, a.kind);
+    END LOOP;
+    IF n = 0 THEN
+        RAISE EXCEPTION '% is not attached%', rel, COALESCE(' as ' || kind, '')
+            USING ERRCODE = 'undefined_object', HINT = 'journey.attachment lists what is attached.';
+    END IF;
+    IF NOT EXISTS (SELECT FROM journey._attached(rel)) THEN
+        EXECUTE format('REVOKE SELECT ON %s FROM journey_owner', rel);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey.detach(regclass, text) IS
+    'Stops capturing a table, as one kind or as all. What was captured before is still consumed.';
+
+CREATE FUNCTION journey.reconcile(rel regclass DEFAULT NULL)
+    RETURNS TABLE (attached text, kind text, appended bigint)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    a record;
+    n bigint;
+    found_any boolean := false;
+BEGIN
+    FOR a IN
+        SELECT x.* FROM journey.attachment x
+        WHERE x.detached_at IS NULL
+          AND (rel IS NULL OR x.attachment IN (SELECT y.attachment FROM journey._attached(rel) y))
+        ORDER BY array_position('{customer,consent,product,stock,cart,cart_line,order,order_line,message_event}'::text[], x.kind), x.attachment
+    LOOP
+        found_any := true;
+        n := journey._read_attached(a.attachment, a.backfilled_at IS NOT NULL);
+        UPDATE journey.attachment x SET backfilled_at = clock_timestamp()
+        WHERE x.attachment = a.attachment AND x.backfilled_at IS NULL AND n IS NOT NULL;
+        attached := format('%I.%I', a.rel_schema, a.rel_name);
+        kind := a.kind;
+        appended := n;
+        RETURN NEXT;
+    END LOOP;
+    IF rel IS NOT NULL AND NOT found_any THEN
+        RAISE EXCEPTION '% is not attached', rel
+            USING ERRCODE = 'undefined_object', HINT = 'Attach it with journey.attach().';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey.reconcile(regclass) IS
+    'Reads attached tables again and appends what is missing as back-fill: after a load with triggers off, a restore, or an attach of a large table. Orders and carts whose state is known are left out. Holds no lock that the shop waits for. appended is null when the table is gone.';
+
+CREATE FUNCTION journey._check_attachments()
+    RETURNS TABLE (attachment integer, attached text, problem text, hint text)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN
+        WITH triggers AS (
+            SELECT split_part(encode(t.tgargs, 'escape'), '\000', 1) AS id, t.tgrelid, t.tgenabled, t.tgparentid,
+                   split_part(encode(t.tgargs, 'escape'), '\000', 4) AS scope
+            FROM pg_trigger t
+            WHERE t.tgfoid = 'journey._capture()'::regprocedure AND t.tgname LIKE 'journey\_capture\_%'
+        ), live AS (
+            SELECT a.*, root.tgrelid AS relid, n.nspname, c.relname,
+                   (SELECT string_agg(x.tgrelid::regclass::text, ', ' ORDER BY x.tgrelid) FROM triggers x
+                    WHERE x.id = a.attachment::text AND x.tgenabled <> 'A') AS disabled,
+                   (SELECT string_agg(col, ', ') FROM unnest(a.columns) AS col
+                    WHERE NOT EXISTS (SELECT FROM pg_attribute att
+                                      WHERE att.attrelid = root.tgrelid AND att.attname = col AND att.attnum > 0 AND NOT att.attisdropped)) AS gone,
+                   root.scope AS trigger_scope, s.scope AS source_scope
+            FROM journey.attachment a
+            LEFT JOIN triggers root ON root.id = a.attachment::text AND root.tgparentid = 0
+            LEFT JOIN pg_class c ON c.oid = root.tgrelid
+            LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+            LEFT JOIN journey.source s ON s.source = a.source
+            WHERE a.detached_at IS NULL
+        )
+        SELECT l.attachment, l.broken, l.nspname, l.relname, l.rel_schema, l.rel_name, l.kind, v.incident, v.problem, v.hint
+        FROM live l,
+        LATERAL (SELECT * FROM (VALUES
+            (1, l.relid IS NULL, 'capture_disabled', 'the capture trigger is gone',
+             'Run journey.attach() again, or journey.detach() when the table is not wanted any more.'),
+            (2, l.disabled IS NOT NULL, 'capture_disabled', 'the capture trigger is not ENABLE ALWAYS on ' || l.disabled,
+             'Run journey.attach() again; it enables the trigger. Then journey.reconcile().'),
+            (3, l.gone IS NOT NULL, 'mapping_broken', 'mapped columns are missing: ' || l.gone,
+             'Run journey.attach() again with a map that fits, then journey.reconcile().'),
+            (4, l.trigger_scope <> l.source_scope, 'mapping_broken', 'the source has moved to scope ' || l.source_scope,
+             'Run journey.attach() again with the same map.'),
+            (5, true, NULL, NULL, NULL)) AS t (n, holds, incident, problem, hint)
+            WHERE t.holds ORDER BY t.n LIMIT 1) v
+        ORDER BY l.attachment
+    LOOP
+        IF (r.nspname, r.relname) <> (r.rel_schema, r.rel_name) THEN
+            UPDATE journey.attachment a SET rel_schema = r.nspname, rel_name = r.relname
+            WHERE a.attachment = r.attachment;
+        END IF;
+        IF r.broken IS DISTINCT FROM r.problem THEN
+            UPDATE journey.attachment a SET broken = r.problem WHERE a.attachment = r.attachment;
+            UPDATE journey.incident i SET resolved_at = clock_timestamp()
+            WHERE i.kind IN ('capture_disabled', 'mapping_broken') AND i.name = format('%I.%I %s', r.rel_schema, r.rel_name, r.kind)
+              AND i.resolved_at IS NULL AND i.kind IS DISTINCT FROM r.incident;
+            IF r.problem IS NOT NULL THEN
+                INSERT INTO journey.incident AS i (kind, name, severity, count, first_at, last_at, message, hint, detail)
+                VALUES (r.incident, format('%I.%I %s', r.rel_schema, r.rel_name, r.kind), 'error', 1,
+                        clock_timestamp(), clock_timestamp(), r.problem, r.hint, jsonb_build_object('attachment', r.attachment))
+                ON CONFLICT (kind, name) DO UPDATE
+                SET count = i.count + 1, last_at = EXCLUDED.last_at, message = EXCLUDED.message,
+                    hint = EXCLUDED.hint, detail = EXCLUDED.detail, resolved_at = NULL;
+            END IF;
+        END IF;
+        IF r.problem IS NOT NULL THEN
+            attachment := r.attachment;
+            attached := format('%I.%I', COALESCE(r.nspname, r.rel_schema), COALESCE(r.relname, r.rel_name));
+            problem := r.problem;
+            hint := r.hint;
+            RETURN NEXT;
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION journey._check_attachments() IS
+    'Compares attachments with the triggers and columns that are really there: follows renames, keeps attachment.broken, opens and closes the incidents capture_disabled and mapping_broken. Returns what is wrong now. While attachment.broken is set, permits that an event could end must answer stale_data.';

@@ -1,0 +1,417 @@
+/*
+ * attach_read.c
+ *		Reading attached tables: back-fill, reconcile, live stock.
+ *
+ * Called by the functions of sql/observe/3x_attach.sql, as journey_owner,
+ * which holds SELECT on every attached table. Where row security would hide
+ * rows from it, the table is read as its owner, in a restricted context, as
+ * REFRESH MATERIALIZED VIEW does: a back-fill must not miss rows silently.
+ * The SELECT lists columns of that one table and calls output functions only.
+ *
+ * Locks: ACCESS SHARE on the attached table. Rows are read through a cursor
+ * and appended in batches; memory is that of one batch.
+ */
+#include "observe/capture_row.h"
+
+#include "access/table.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/varlena.h"
+
+#include "core/inbox.h"
+
+#define READ_BATCH 1000
+
+typedef struct Reader
+{
+	int			attachment;		/* attachment */
+	JnySpec    *spec;			/* made once the first rows tell their columns */
+	char	   *schema;
+	char	   *name;
+	char	   *kind;
+	char	   *source;
+	char	   *scope;
+	Jsonb	   *doc;
+	Oid			relid;
+	bool		only_changed;	/* leave out orders and carts whose state is known */
+} Reader;
+
+JNY_PLAN(load_attachment, "integer",
+		 "SELECT a.rel_schema, a.rel_name, a.kind, a.source, a.spec,"
+		 " COALESCE(s.scope, 'default')"
+		 " FROM journey.attachment a LEFT JOIN journey.source s ON s.source = a.source"
+		 " WHERE a.attachment = $1 AND a.detached_at IS NULL");
+
+/* Orders and carts of one scope whose stored status is the one read. */
+JNY_PLAN(known_orders, "text, integer[], smallint[], bigint[], text[], text[]",
+		 "SELECT u.n FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS u (n, bucket, hash, id, status)"
+		 " JOIN journey.identity i ON i.bucket = u.bucket AND i.key_hash = u.hash AND i.namespace = 'order'"
+		 " JOIN journey.orders o ON o.bucket = i.profile_bucket AND o.profile_id = i.profile_id"
+		 "  AND o.scope = $1 AND o.order_id = u.id"
+		 " WHERE u.status IS NULL OR o.status = u.status");
+JNY_PLAN(known_carts, "text, integer[], smallint[], bigint[], text[], text[]",
+		 "SELECT u.n FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS u (n, bucket, hash, id, status)"
+		 " JOIN journey.identity i ON i.bucket = u.bucket AND i.key_hash = u.hash AND i.namespace = 'cart'"
+		 " JOIN journey.cart c ON c.bucket = i.profile_bucket AND c.profile_id = i.profile_id"
+		 "  AND c.scope = $1 AND c.cart_id = u.id"
+		 " WHERE u.status IS NULL OR c.status = u.status");
+
+/* ---- whose eyes read --------------------------------------------------- */
+
+typedef struct Identity
+{
+	Oid			user;
+	int			context;
+} Identity;
+
+static void
+read_as(Oid relid, Identity *saved)
+{
+	Relation	rel;
+
+	GetUserIdAndSecContext(&saved->user, &saved->context);
+	if (check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED)
+		return;
+	rel = table_open(relid, AccessShareLock);
+	SetUserIdAndSecContext(rel->rd_rel->relowner,
+						   saved->context | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
+	table_close(rel, NoLock);
+}
+
+static void
+read_end(const Identity *saved)
+{
+	SetUserIdAndSecContext(saved->user, saved->context);
+}
+
+/* ---- back-fill --------------------------------------------------------- */
+
+static bool
+load_reader(Reader *reader, int attachment)
+{
+	bool		isnull;
+
+	if (jny_run(&load_attachment, (Datum[]) {Int32GetDatum(attachment)}, NULL) != 1)
+		return false;
+	reader->schema = jny_get_text(0, 1);
+	reader->name = jny_get_text(0, 2);
+	reader->kind = jny_get_text(0, 3);
+	reader->source = jny_get_text(0, 4);
+	reader->doc = DatumGetJsonbPCopy(jny_get(0, 5, &isnull));
+	reader->scope = jny_get_text(0, 6);
+	reader->relid = RangeVarGetRelid(makeRangeVar(reader->schema, reader->name, -1), AccessShareLock, true);
+	return OidIsValid(reader->relid);
+}
+
+/* Only columns that are still there; the others are filled with nulls. */
+static char *
+select_text(const Reader *reader)
+{
+	StringInfoData sql;
+	Jsonb	   *columns = jny_json_object(reader->doc, "columns");
+	const char *sep = "";
+
+	initStringInfo(&sql);
+	appendStringInfoString(&sql, "SELECT ");
+	for (uint32 i = 0; i < JB_ROOT_COUNT(columns); i++)
+	{
+		char	   *column = jny_json_scalar_text(getIthJsonbValueFromContainer(&columns->root, i));
+
+		if (get_attnum(reader->relid, column) <= 0)
+			continue;
+		appendStringInfo(&sql, "%st.%s", sep, quote_identifier(column));
+		sep = ", ";
+	}
+	appendStringInfo(&sql, " FROM %s t", quote_qualified_identifier(reader->schema, reader->name));
+	return sql.data;
+}
+
+static bool *
+find_known(const Reader *reader, JnyImage **images, int n)
+{
+	JnyCols    *cols = jny_cols("integer, smallint, bigint, text, text");
+	bool	   *known = palloc0(n);
+	bool		of_order = reader->spec->kind == JNY_SPEC_ORDER;
+	Datum	   *found;
+	Datum		values[6];
+
+	for (int i = 0; i < n; i++)
+	{
+		if (!images[i]->has_object)
+			continue;
+		jny_cols_set(cols, 0, Int32GetDatum(i));
+		jny_cols_set(cols, 1, Int16GetDatum(jny_bucket_of_hash(images[i]->object)));
+		jny_cols_set(cols, 2, Int64GetDatum(images[i]->object));
+		jny_cols_text(cols, 3, strchr(images[i]->ref, ':') + 1);
+		jny_cols_text(cols, 4, images[i]->status);
+		jny_cols_next(cols);
+	}
+	found = jny_cols_datums(cols, 0);
+	values[0] = CStringGetTextDatum(reader->scope);
+	memcpy(values + 1, found, sizeof(Datum) * 5);
+	jny_run(of_order ? &known_orders : &known_carts, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		known[jny_get_int8(row, 1, 0)] = true;
+	SPI_freetuptable(SPI_tuptable);
+	return known;
+}
+
+static int64
+append_batch(Reader *reader, JnyImage **images, int n)
+{
+	JnyInboxRow *rows = palloc0(sizeof(JnyInboxRow) * n);
+	bool		compare = reader->only_changed
+		&& (reader->spec->kind == JNY_SPEC_ORDER || reader->spec->kind == JNY_SPEC_CART);
+	bool	   *known = compare ? find_known(reader, images, n) : NULL;
+	int			nrows = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		JnyInboxRow *row = &rows[nrows];
+
+		if (known != NULL && known[i])
+			continue;
+		row->op = JNY_OP_BACKFILL;
+		row->attachment = reader->spec->attachment;
+		row->source = reader->source;
+		row->scope = reader->scope;
+		row->ref = images[i]->ref;
+		row->cols = jny_image_cols(reader->spec, images[i], NULL);
+		nrows++;
+	}
+	if (nrows > 0)
+		jny_inbox_append(rows, nrows);
+	return nrows;
+}
+
+static int64
+read_batch(Reader *reader, SPITupleTable *table, int n)
+{
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(table->tupdesc, &TTSOpsHeapTuple);
+	JnyImage  **images = palloc(sizeof(JnyImage *) * n);
+	JnyTextSettings settings;
+
+	jny_text_settings_begin(&settings);
+	PG_TRY();
+	{
+		for (int i = 0; i < n; i++)
+		{
+			ExecStoreHeapTuple(table->vals[i], slot, false);
+			images[i] = jny_image_read(reader->spec, slot);
+		}
+	}
+	PG_FINALLY();
+	{
+		jny_text_settings_end(&settings);
+	}
+	PG_END_TRY();
+	ExecDropSingleTupleTableSlot(slot);
+	return append_batch(reader, images, n);
+}
+
+static int64
+read_table(Reader *reader)
+{
+	Identity	identity;
+	Portal		portal;
+	int64		appended = 0;
+	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "journey back-fill",
+												ALLOCSET_DEFAULT_SIZES);
+
+	read_as(reader->relid, &identity);
+	portal = SPI_cursor_parse_open(NULL, select_text(reader), &(SPIParseOpenOptions) {.read_only = false});
+	read_end(&identity);
+	for (;;)
+	{
+		SPITupleTable *table;
+		MemoryContext old;
+		int			n;
+
+		CHECK_FOR_INTERRUPTS();
+		read_as(reader->relid, &identity);
+		SPI_cursor_fetch(portal, true, READ_BATCH);
+		read_end(&identity);
+		n = (int) SPI_processed;
+		table = SPI_tuptable;
+		if (n == 0)
+			break;
+		if (reader->spec == NULL)
+			reader->spec = jny_spec_make(reader->attachment, reader->kind, reader->source,
+										 reader->scope, reader->doc, table->tupdesc);
+		old = MemoryContextSwitchTo(batch);
+		appended += read_batch(reader, table, n);
+		MemoryContextSwitchTo(old);
+		MemoryContextReset(batch);
+		SPI_freetuptable(table);
+	}
+	SPI_cursor_close(portal);
+	return appended;
+}
+
+PG_FUNCTION_INFO_V1(journey_read_attached);
+
+/* (attachment, only_changed) -> rows appended; null when it is not attached any more */
+Datum
+journey_read_attached(PG_FUNCTION_ARGS)
+{
+	Reader		reader = {.attachment = PG_GETARG_INT32(0), .only_changed = PG_GETARG_BOOL(1)};
+	int64		appended;
+
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("an attached table is read at isolation level READ COMMITTED only"),
+				 errdetail("An older snapshot would miss what was committed before the trigger was there."),
+				 errhint("Call it in a READ COMMITTED transaction, or attach with backfill => false and reconcile later.")));
+	SPI_connect();
+	if (!load_reader(&reader, reader.attachment))
+	{
+		SPI_finish();
+		PG_RETURN_NULL();
+	}
+	appended = read_table(&reader);
+	SPI_finish();
+	PG_RETURN_INT64(appended);
+}
+
+/* ---- the nearest name, for hints --------------------------------------- */
+
+PG_FUNCTION_INFO_V1(journey_nearest);
+
+Datum
+journey_nearest(PG_FUNCTION_ARGS)
+{
+	text	   *word = PG_GETARG_TEXT_PP(0);
+	int			len = VARSIZE_ANY_EXHDR(word);
+	Datum	   *names;
+	bool	   *nulls;
+	int			n;
+	int			best = len / 2 + 2; /* farther is no hint */
+	text	   *found = NULL;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &n);
+	for (int i = 0; i < n && len <= NAMEDATALEN; i++)
+	{
+		text	   *name = nulls[i] ? NULL : DatumGetTextPP(names[i]);
+		int			distance;
+
+		if (name == NULL || VARSIZE_ANY_EXHDR(name) > NAMEDATALEN)
+			continue;
+		distance = varstr_levenshtein_less_equal(VARDATA_ANY(word), len, VARDATA_ANY(name),
+												 VARSIZE_ANY_EXHDR(name), 1, 1, 1, best, true);
+		if (distance < best)
+		{
+			best = distance;
+			found = name;
+		}
+	}
+	if (found == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(found);
+}
+
+/* ---- live stock -------------------------------------------------------- */
+
+JNY_PLAN(stock_attachments, "",
+		 "SELECT a.rel_schema, a.rel_name, a.map FROM journey.attachment a"
+		 " WHERE a.kind = 'stock' AND a.detached_at IS NULL ORDER BY a.attachment");
+
+/* The condition by which an index on the sku column serves, whatever its type. */
+static const char *
+sku_condition(Oid relid, const char *column)
+{
+	const char *quoted = quote_identifier(column);
+
+	switch (getBaseType(get_atttype(relid, get_attnum(relid, column))))
+	{
+		case TEXTOID:
+		case VARCHAROID:
+			return psprintf("t.%s = ANY ($1)", quoted);
+		case INT2OID:
+		case INT4OID:
+		case INT8OID:
+			return psprintf("t.%s = ANY (ARRAY(SELECT s::pg_catalog.int8 FROM pg_catalog.unnest($1) s WHERE s ~ '^[0-9]{1,18}$'))", quoted);
+		case UUIDOID:
+			return psprintf("t.%s = ANY (ARRAY(SELECT s::pg_catalog.uuid FROM pg_catalog.unnest($1) s"
+							" WHERE s ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'))", quoted);
+		default:
+			return psprintf("pg_catalog.btrim(t.%s::pg_catalog.text) = ANY ($1)", quoted);
+	}
+}
+
+static const char *
+field_column(Jsonb *map, const char *field)
+{
+	Jsonb	   *how = jny_json_object(map, field);
+
+	return how != NULL ? jny_json_text(how, "column") : jny_json_text(map, field);
+}
+
+/* Reads one attached table with the caller's snapshot; rows go to the caller's result. */
+static void
+read_stock(ReturnSetInfo *rsinfo, const char *schema, const char *name, Jsonb *map, Datum skus)
+{
+	Oid			relid = RangeVarGetRelid(makeRangeVar(pstrdup(schema), pstrdup(name), -1), AccessShareLock, true);
+	const char *sku = field_column(map, "sku");
+	const char *available = field_column(map, "available");
+	Identity	identity;
+	char	   *sql;
+
+	/* a mapping that no longer fits leaves the stock unknown */
+	if (!OidIsValid(relid) || sku == NULL || available == NULL
+		|| get_attnum(relid, sku) <= 0 || get_attnum(relid, available) <= 0)
+		return;
+	sql = psprintf("SELECT pg_catalog.btrim(t.%1$s::pg_catalog.text), pg_catalog.sum(t.%2$s::pg_catalog.numeric)"
+				   " FROM %3$s t WHERE %4$s GROUP BY 1",
+				   quote_identifier(sku), quote_identifier(available),
+				   quote_qualified_identifier(schema, name), sku_condition(relid, sku));
+	read_as(relid, &identity);
+	SPI_execute_with_args(sql, 1, (Oid[]) {TEXTARRAYOID}, &skus, NULL, true, 0);
+	read_end(&identity);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		Datum		values[2];
+		bool		nulls[2];
+
+		values[0] = jny_get(row, 1, &nulls[0]);
+		values[1] = jny_get(row, 2, &nulls[1]);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+}
+
+PG_FUNCTION_INFO_V1(journey_stock);
+
+Datum
+journey_stock(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		skus = PG_GETARG_DATUM(0);
+	SPITupleTable *attached;
+	uint64		n;
+
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	n = jny_run(&stock_attachments, NULL, NULL);
+	attached = SPI_tuptable;
+	for (uint64 i = 0; i < n; i++)
+	{
+		bool		isnull;
+		char	   *schema = SPI_getvalue(attached->vals[i], attached->tupdesc, 1);
+		char	   *name = SPI_getvalue(attached->vals[i], attached->tupdesc, 2);
+		Datum		map = SPI_getbinval(attached->vals[i], attached->tupdesc, 3, &isnull);
+
+		read_stock(rsinfo, schema, name, DatumGetJsonbPCopy(map), skus);
+	}
+	SPI_finish();
+	return (Datum) 0;
+}
