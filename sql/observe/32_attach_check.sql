@@ -169,7 +169,7 @@ BEGIN
     IF missing IS NOT NULL THEN
         RAISE EXCEPTION 'the map of kind % lacks %', kind, missing
             USING ERRCODE = 'invalid_parameter_value',
-                  DETAIL = 'The map is ' || map || '.',
+                  DETAIL = 'The map is ' || map::text || '.',
                   HINT = 'Name the columns; the table has ' || array_to_string(journey._rel_columns(rel), ', ') || '.';
     END IF;
     RETURN map;

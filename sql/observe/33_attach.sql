@@ -177,7 +177,12 @@ DECLARE
     f record;
 BEGIN
     RETURN QUERY
-        SELECT 'map', m.key, CASE jsonb_typeof(m.value) WHEN 'string' THEN m.value #>> '{}' ELSE m.value::text END, NULL::bigint
+        SELECT 'map', m.key,
+               CASE WHEN jsonb_typeof(m.value) = 'string' THEN m.value #>> '{}'
+                    WHEN length(m.value::text) > 200 AND m.value ? 'values'
+                    THEN format('%s, with %s values', m.value ->> 'column', (SELECT count(*) FROM jsonb_object_keys(m.value -> 'values')))
+                    ELSE m.value::text END,
+               NULL::bigint
         FROM jsonb_each(map) m ORDER BY m.key;
     FOR f IN
         SELECT m.key AS field, m.value AS how

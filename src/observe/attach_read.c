@@ -54,13 +54,15 @@ JNY_PLAN(load_attachment, "integer",
 
 /* Orders and carts of one scope whose stored status is the one read. */
 JNY_PLAN(known_orders, "text, integer[], smallint[], bigint[], text[], text[]",
-		 "SELECT u.n FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS u (n, bucket, hash, id, status)"
+		 "SELECT u.n FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6)) AS u (n, bucket, hash, id, status)"
 		 " JOIN journey.identity i ON i.bucket = u.bucket AND i.key_hash = u.hash AND i.namespace = 'order'"
 		 " JOIN journey.orders o ON o.bucket = i.profile_bucket AND o.profile_id = i.profile_id"
 		 "  AND o.scope = $1 AND o.order_id = u.id"
 		 " WHERE u.status IS NULL OR o.status = u.status");
 JNY_PLAN(known_carts, "text, integer[], smallint[], bigint[], text[], text[]",
-		 "SELECT u.n FROM pg_catalog.unnest($2, $3, $4, $5, $6) AS u (n, bucket, hash, id, status)"
+		 "SELECT u.n FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6)) AS u (n, bucket, hash, id, status)"
 		 " JOIN journey.identity i ON i.bucket = u.bucket AND i.key_hash = u.hash AND i.namespace = 'cart'"
 		 " JOIN journey.cart c ON c.bucket = i.profile_bucket AND c.profile_id = i.profile_id"
 		 "  AND c.scope = $1 AND c.cart_id = u.id"
