@@ -16,7 +16,11 @@ BEGIN
     INSERT INTO journey.source (source) SELECT _attach_register.source
     ON CONFLICT DO NOTHING;
     SELECT s.scope INTO scope FROM journey.source s WHERE s.source = _attach_register.source;
-    spec := jsonb_build_object('columns', columns, 'map', map);
+    spec := jsonb_build_object('columns', columns, 'map', map)
+         || COALESCE((SELECT jsonb_build_object('groups', jsonb_object_agg(n.namespace, true))
+                      FROM journey.namespace n
+                      WHERE n.class IN ('group', 'shared') AND map -> 'subject' ? n.namespace
+                      HAVING count(*) > 0), '{}');
     INSERT INTO journey.attachment (attachment, rel_schema, rel_name, kind, source, map, columns, spec, attached_by, attached_at)
     SELECT COALESCE((SELECT max(a.attachment) FROM journey.attachment a), 0) + 1,
            n.nspname, c.relname, _attach_register.kind, _attach_register.source, map, columns, spec, session_user, clock_timestamp()

@@ -3,7 +3,8 @@
  *		The mapping of a capture trigger, parsed once per backend.
  *
  * A trigger's arguments are (attachment id, kind, source, scope, spec), the
- * spec being {"columns": [...], "map": {...}} as journey.attach() wrote it.
+ * spec being {"columns": [...], "map": {...}, "groups": {...}} as journey.attach()
+ * wrote it; groups names the namespaces whose keys stand for more than one person.
  * Columns are found by name: a leaf partition has its own order of columns
  * and its own copy of the trigger, so the cache is keyed by the trigger's oid.
  *
@@ -196,7 +197,7 @@ read_field(const JnySpec *spec, Jsonb *object, const char *name)
 }
 
 static void
-read_subject(JnySpec *spec, Jsonb *subject)
+read_subject(JnySpec *spec, Jsonb *subject, Jsonb *groups)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken tok;
@@ -214,6 +215,7 @@ read_subject(JnySpec *spec, Jsonb *subject)
 			continue;
 		key->namespace = pnstrdup(v.val.string.val, v.val.string.len);
 		key->field = read_field(spec, subject, key->namespace);
+		key->personal = !jny_json_bool(groups, key->namespace, false);
 		/* two places stay free for the objects */
 		if (key->field.present && spec->nsubject < JNY_SPEC_KEYS - 2)
 			spec->nsubject++;
@@ -274,11 +276,11 @@ kind_of(const char *name)
 }
 
 static void
-read_map(JnySpec *spec, Jsonb *map)
+read_map(JnySpec *spec, Jsonb *map, Jsonb *groups)
 {
 	const char *on_delete = jny_json_text(map, "on_delete");
 
-	read_subject(spec, jny_json_object(map, "subject"));
+	read_subject(spec, jny_json_object(map, "subject"), groups);
 	read_consents(spec, jny_json_object(map, "consents"));
 	spec->key = read_field(spec, map, "key");
 	if (!spec->key.present && spec->kind == JNY_SPEC_ORDER_LINE)
@@ -308,7 +310,7 @@ jny_spec_make(int attachment, const char *kind, const char *source,
 	spec->source = pstrdup(source);
 	spec->scope = pstrdup(scope);
 	read_columns(spec, jny_json_object(doc, "columns"), desc);
-	read_map(spec, jny_json_object(doc, "map"));
+	read_map(spec, jny_json_object(doc, "map"), jny_json_object(doc, "groups"));
 	return spec;
 }
 

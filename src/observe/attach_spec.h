@@ -61,12 +61,13 @@ typedef struct JnySpecField
 typedef struct JnySpecKey
 {
 	const char *namespace;
-	JnySpecField	field;
+	bool		personal;		/* false: a group's key, which says nothing about one person */
+	JnySpecField field;
 } JnySpecKey;
 
 typedef struct JnySpecConsent
 {
-	JnySpecField	state;
+	JnySpecField state;
 	const char *channel;
 	const char *purpose;
 	Jsonb	   *props;			/* {"channel", "purpose"} of the fence */
@@ -90,13 +91,13 @@ typedef struct JnySpec
 	bool		broken;			/* a mapped column is missing and people depend on it */
 	int			nsubject;
 	JnySpecKey *subject;
-	JnySpecField	key;			/* order or cart id */
-	JnySpecField	cart;			/* the cart an order came from */
-	JnySpecField	status;			/* order, order_line */
-	JnySpecField	state;			/* consent */
-	JnySpecField	channel;		/* consent */
-	JnySpecField	purpose;		/* consent */
-	JnySpecField	type;			/* message_event */
+	JnySpecField key;			/* order or cart id */
+	JnySpecField cart;			/* the cart an order came from */
+	JnySpecField status;			/* order, order_line */
+	JnySpecField state;			/* consent */
+	JnySpecField channel;		/* consent */
+	JnySpecField purpose;		/* consent */
+	JnySpecField type;			/* message_event */
 	int			quantity;		/* cart_line: place in columns, -1 = none */
 	int			nconsents;
 	JnySpecConsent *consents;	/* customer */

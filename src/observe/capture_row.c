@@ -221,24 +221,31 @@ jny_image_field(const JnySpec *spec, const JnyImage *image, const JnySpecField *
 }
 
 static bool
+add_hash(JnyImage *image, int64 hash)
+{
+	if (image->nkeys == JNY_SPEC_KEYS)
+		return false;
+	image->keys[image->nkeys++] = hash;
+	return true;
+}
+
+/* A person without a key is not the same person as another without one. */
+static bool
 add_key(JnyImage *image, const char *namespace, const char *value)
 {
 	char	   *normal = value == NULL ? NULL : jny_normalise(namespace, value);
 
-	/* a person without a key is not the same person as another without one */
-	if (normal == NULL || image->nkeys == JNY_SPEC_KEYS)
-		return false;
-	image->keys[image->nkeys++] = jny_key_hash(namespace, normal);
-	return true;
+	return normal != NULL && add_hash(image, jny_key_hash(namespace, normal));
 }
 
-/* Orders and carts are known by their scope and id. */
+/* Orders and carts are known by their scope and id, as in jny_keys_add_object(). */
 static bool
 add_object(const JnySpec *spec, JnyImage *image, const char *namespace, const char *id)
 {
-	if (id == NULL || id[0] == '\0')
-		return false;
-	return add_key(image, namespace, psprintf("%s:%s", spec->scope, id));
+	char	   *normal = id == NULL ? NULL : jny_normalise(namespace, id);
+
+	return normal != NULL
+		&& add_hash(image, jny_key_hash(namespace, psprintf("%s:%s", spec->scope, normal)));
 }
 
 static void
@@ -249,7 +256,8 @@ read_keys(const JnySpec *spec, JnyImage *image)
 	const char *id;
 
 	for (int i = 0; i < spec->nsubject; i++)
-		if (add_key(image, spec->subject[i].namespace, raw_field(image, &spec->subject[i].field)))
+		if (spec->subject[i].personal
+			&& add_key(image, spec->subject[i].namespace, raw_field(image, &spec->subject[i].field)))
 			image->npeople++;
 	if (spec->cart.present
 		&& add_object(spec, image, "cart", raw_field(image, &spec->cart)))
