@@ -48,7 +48,8 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-SQL_FRAGMENTS = $(wildcard $(srcdir)/sql/*/*.sql) $(srcdir)/sql/grants.tsv
+SQL_FRAGMENTS = $(wildcard $(srcdir)/sql/*/*.sql) $(srcdir)/sql/grants.tsv \
+	$(srcdir)/docs/schema/journey.schema.json
 
 sql/journey--$(EXTVERSION).sql: $(SQL_FRAGMENTS) scripts/build-sql
 	$(srcdir)/scripts/build-sql $(srcdir)/sql > $@.tmp && mv $@.tmp $@
