@@ -612,11 +612,11 @@ BEGIN
             found := found || journey._finding('error', 'feature_window', base || '/window', format('%s takes no window', aggregate), 'Remove window, or count or sum.');
         END IF;
     WHEN 'source' THEN
-        FOR item IN SELECT d.name, t AS signal FROM journey.document AS d, unnest(journey._list(doc -> 'truth_for')) AS t
-                    WHERE d.kind = 'source' AND d.state = 'active' AND d.name <> doc ->> 'name' AND d.doc -> 'truth_for' ? t
+        FOR item IN SELECT d.name, t AS signal FROM journey.document AS d, unnest(journey._list(_lint_other.doc -> 'truth_for')) AS t
+                    WHERE d.kind = 'source' AND d.state = 'active' AND d.name <> _lint_other.doc ->> 'name' AND d.doc -> 'truth_for' ? t
                       AND NOT EXISTS (SELECT FROM jsonb_array_elements(bundle) AS b WHERE b ->> 'kind' = 'source' AND b ->> 'name' = d.name)
-                    UNION SELECT b ->> 'name', t FROM jsonb_array_elements(bundle) AS b, unnest(journey._list(doc -> 'truth_for')) AS t
-                    WHERE b ->> 'kind' = 'source' AND b ->> 'name' <> doc ->> 'name' AND b -> 'truth_for' ? t
+                    UNION SELECT b ->> 'name', t FROM jsonb_array_elements(bundle) AS b, unnest(journey._list(_lint_other.doc -> 'truth_for')) AS t
+                    WHERE b ->> 'kind' = 'source' AND b ->> 'name' <> _lint_other.doc ->> 'name' AND b -> 'truth_for' ? t
                     ORDER BY 1, 2 LOOP
             found := found || journey._finding('error', 'second_truth', base || '/truth_for',
                 format('the source "%s" already is the truth for %s', item.name, item.signal), 'Take the signal from that source first.');
