@@ -217,7 +217,7 @@ AS $$
 DECLARE
     caller text := journey._caller();
 BEGIN
-    IF doc ->> 'kind' = 'journey' AND to_regprocedure('journey._fence(text[])') IS NOT NULL THEN
+    IF doc ->> 'kind' = 'journey' THEN
         PERFORM journey._fence(ARRAY(SELECT DISTINCT coalesce(e ->> 'on', e #>> '{}') FROM jsonb_array_elements(doc -> 'suppress_on') AS e));
     ELSIF doc ->> 'kind' = 'source' THEN
         INSERT INTO journey.source (source, system, scope, trusted, max_lag)
