@@ -1,12 +1,5 @@
 -- Plan, apply, activate, export, retire: the one way in which a document comes to life.
 
-CREATE FUNCTION journey._documents_changed() RETURNS void
-    LANGUAGE C VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'journey_documents_changed';
-COMMENT ON FUNCTION journey._documents_changed() IS
-    'Tells every backend, at commit, that its cache of documents is out of date.';
-
 CREATE FUNCTION journey._caller() RETURNS text
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, pg_temp
@@ -225,6 +218,7 @@ BEGIN
                 coalesce((doc ->> 'trusted')::boolean, true), (doc ->> 'max_lag')::interval)
         ON CONFLICT (source) DO UPDATE
         SET system = excluded.system, scope = excluded.scope, trusted = excluded.trusted, max_lag = excluded.max_lag;
+        PERFORM journey._invalidate('journey.source');
         UPDATE journey.source_of_truth AS t
         SET source = NULL, declared_by = NULL, declared_at = NULL
         WHERE t.source = doc ->> 'name' AND t.signal <> ALL (journey._list(doc -> 'truth_for'));
@@ -309,7 +303,7 @@ BEGIN
         change := put.change;
         RETURN NEXT;
     END LOOP;
-    PERFORM journey._documents_changed();
+    PERFORM journey._invalidate('journey.document');
     IF live AND bundle @> '[{"kind": "feature"}]' THEN
         -- now that the features are there, conditions that read them can be checked
         PERFORM journey._refuse_errors(
@@ -386,7 +380,7 @@ BEGIN
     SET state = 'active', refs = its_refs, activated_by = caller, activated_at = statement_timestamp()
     WHERE d.kind = activate.kind AND d.name = activate.name AND d.version = activate.version;
     PERFORM journey._went_live(draft.doc);
-    PERFORM journey._documents_changed();
+    PERFORM journey._invalidate('journey.document');
 END
 $$;
 COMMENT ON FUNCTION journey.activate(text, text, integer) IS
@@ -467,7 +461,7 @@ BEGIN
     IF kind = 'source' THEN
         UPDATE journey.source_of_truth AS t SET source = NULL, declared_by = NULL, declared_at = NULL WHERE t.source = retire.name;
     END IF;
-    PERFORM journey._documents_changed();
+    PERFORM journey._invalidate('journey.document');
     RETURN gone;
 END
 $$;

@@ -1,23 +1,19 @@
 /*
  * nearest.c
- *		The name that somebody probably meant, and the word that documents changed.
+ *		The name that somebody probably meant.
  *
  * Called by lint and apply. Takes no locks and allocates nothing that lasts.
  */
 #include "core/core.h"
 
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/varlena.h"
 
 /* varstr_levenshtein() refuses longer texts; so do our names. */
 #define MAX_NAME 255
 
 PG_FUNCTION_INFO_V1(journey_nearest);
-PG_FUNCTION_INFO_V1(journey_documents_changed);
 
 /*
  * A third of the letters may differ, at least two: "emial" is email and
@@ -65,18 +61,4 @@ journey_nearest(PG_FUNCTION_ARGS)
 	if (best < 0)
 		PG_RETURN_NULL();
 	PG_RETURN_DATUM(among[best]);
-}
-
-/*
- * Every backend's caches of documents hang on the relation's invalidation;
- * it is sent when this transaction commits, and heard here at once.
- */
-Datum
-journey_documents_changed(PG_FUNCTION_ARGS)
-{
-	Oid			relid = get_relname_relid("document", get_namespace_oid("journey", false));
-
-	if (OidIsValid(relid))
-		CacheInvalidateRelcacheByRelid(relid);
-	PG_RETURN_VOID();
 }
