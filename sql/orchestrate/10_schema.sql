@@ -1,12 +1,5 @@
 -- The published JSON Schema, interpreted: the only description of what a document may hold.
 
-CREATE FUNCTION journey._nearest(name text, among text[]) RETURNS text
-    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
-    SET search_path = pg_catalog, pg_temp
-    AS 'MODULE_PATHNAME', 'journey_nearest';
-COMMENT ON FUNCTION journey._nearest(text, text[]) IS
-    'The entry that differs from the name by the fewest letters, as a hint for a misspelling; null when none is near.';
-
 CREATE FUNCTION journey._finding(severity text, code text, pointer text, message text, hint text DEFAULT NULL) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
