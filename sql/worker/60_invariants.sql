@@ -1,0 +1,277 @@
+-- The promises as queries: no rows, no violation. Snapshots and laps are
+-- compared, never wall clocks.
+
+CREATE FUNCTION journey._actions()
+    RETURNS TABLE (bucket smallint, profile_id uuid, action_id uuid, status text, reason text, live boolean,
+                   enrollment_id uuid, journey text, version integer, step text, visit integer, purpose text,
+                   scope text, channel text, due_at timestamptz, not_after timestamptz, attempt integer,
+                   idempotency_key text, decision_id uuid, decided_lap bigint, finished_at timestamptz,
+                   own_ref text, fences jsonb)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT a.bucket, a.profile_id, a.action_id, a.status, a.reason, a.live, a.enrollment_id, a.journey, a.version,
+           a.step, a.visit, a.purpose, a.scope, a.channel, a.due_at, a.not_after, a.attempt, a.idempotency_key,
+           a.decision_id, a.decided_lap, a.finished_at, COALESCE(e.entry_ref, ''),
+           (SELECT COALESCE(jsonb_object_agg(CASE jsonb_typeof(s) WHEN 'string' THEN s #>> '{}' ELSE s ->> 'on' END,
+                                             jsonb_typeof(s) = 'object' AND s ? 'match'), '{}')
+            FROM jsonb_array_elements(COALESCE(d.doc -> 'suppress_on', '[]')) s)
+    FROM (SELECT o.bucket, o.profile_id, o.action_id, o.status, o.reason, true AS live, o.enrollment_id, o.journey,
+                 o.version, o.step, o.visit, o.purpose, o.scope, o.channel, o.due_at, o.not_after, o.attempt,
+                 o.idempotency_key, o.decision_id, o.decided_lap, NULL::timestamptz AS finished_at
+          FROM journey.outbox o
+          UNION ALL
+          SELECT h.bucket, h.profile_id, h.action_id, h.status, h.reason, false, h.enrollment_id, h.journey,
+                 h.version, h.step, h.visit, h.purpose, h.scope, h.channel, h.due_at, h.not_after, h.attempt,
+                 h.idempotency_key, h.decision_id, h.decided_lap, h.finished_at
+          FROM journey.outbox_history h) a
+    LEFT JOIN journey.enrollment e
+        ON e.bucket = a.bucket AND e.profile_id = a.profile_id AND e.enrollment_id = a.enrollment_id
+    LEFT JOIN journey.document d
+        ON d.kind = 'journey' AND d.name = a.journey AND d.version = a.version;
+END
+$$;
+COMMENT ON FUNCTION journey._actions() IS
+    'Every action, live or final, with the event types that stop it (type to: has a match condition) and the object that caused it. For check_invariants().';
+
+CREATE FUNCTION journey._check_promises()
+    RETURNS TABLE (invariant text, subject text, detail text)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    -- I1, I11: a permit whose snapshot sees what should have stopped it
+    RETURN QUERY
+    SELECT CASE WHEN s.reason = 'opted_out' THEN 'I11' ELSE 'I1' END, a.action_id::text,
+           format('permit %s of %s was granted on a snapshot that sees %s %s (seq %s)',
+                  t.attempt, a.journey, s.type, s.ref, s.seq)
+    FROM journey.attempt_log t
+    JOIN journey.permit_batch b ON b.permit_batch = t.permit_batch
+    JOIN journey._actions() a ON a.bucket = t.bucket AND a.profile_id = t.profile_id AND a.action_id = t.action_id
+    JOIN journey.suppression s ON s.bucket = t.bucket AND s.profile_id = t.profile_id
+    WHERE s.incarnation = b.incarnation AND s.fence_xact IS NOT NULL
+      AND pg_visible_in_snapshot(s.fence_xact, b.snapshot)
+      AND s.lap > a.decided_lap
+      AND (s.scope = '*' OR s.scope = a.scope)
+      AND (s.released_at IS NULL OR s.released_at > t.granted_at)
+      AND (s.until IS NULL OR s.until > t.granted_at)
+      AND CASE WHEN s.reason = 'opted_out'
+               THEN a.purpose = 'marketing' AND s.channel IN ('*', a.channel) AND s.purpose IN ('*', a.purpose)
+               ELSE a.fences ? s.type AND s.ref <> a.own_ref
+                    AND (NOT (a.fences -> s.type)::boolean OR a.enrollment_id = ANY (s.matched)) END;
+    -- I3: one effect per idempotency key, attempts strictly rising
+    RETURN QUERY
+    SELECT 'I3', a.idempotency_key, format('%s actions with this key were sent', count(*))
+    FROM journey._actions() a WHERE a.status = 'sent'
+    GROUP BY a.idempotency_key HAVING count(*) > 1;
+    RETURN QUERY
+    SELECT 'I3', t.action_id::text, format('attempt %s follows attempt %s', t.attempt, t.before)
+    FROM (SELECT l.action_id, l.attempt,
+                 lag(l.attempt) OVER (PARTITION BY l.bucket, l.profile_id, l.action_id ORDER BY l.granted_at, l.attempt) AS before
+          FROM journey.attempt_log l) t
+    WHERE t.attempt <= t.before;
+    -- I5: nobody held out is contacted, and anybody can recompute the arm
+    RETURN QUERY
+    SELECT 'I5', e.enrollment_id::text, format('action %s exists for a held-out person', a.action_id)
+    FROM journey.enrollment e
+    JOIN journey._actions() a USING (bucket, profile_id, enrollment_id)
+    WHERE e.arm = 'control';
+    RETURN QUERY
+    SELECT 'I5', x.enrollment_id::text, format('place %s is not assign(%L, %s)', x.place, x.salt, x.profile_id)
+    FROM journey.exposure x
+    WHERE x.salt <> '' AND x.place IS DISTINCT FROM journey.assign(x.salt, x.profile_id);
+    RETURN QUERY
+    SELECT 'I5', x.enrollment_id::text, 'the exposure names another arm than the enrollment'
+    FROM journey.exposure x
+    JOIN journey.enrollment e USING (bucket, profile_id, enrollment_id)
+    WHERE x.arm <> e.arm;
+END
+$$;
+COMMENT ON FUNCTION journey._check_promises() IS 'I1, I3, I5 and I11 of check_invariants().';
+
+CREATE FUNCTION journey._check_books()
+    RETURNS TABLE (invariant text, subject text, detail text)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    -- I2: each decision to contact has exactly one action, and each action its decision
+    RETURN QUERY
+    SELECT 'I2', d.decision_id::text, format('decided to enqueue action %s, which exists %s times', d.action_id, count(a.action_id))
+    FROM journey.decision d
+    LEFT JOIN journey._actions() a ON a.bucket = d.bucket AND a.profile_id = d.profile_id AND a.action_id = d.action_id
+    WHERE d.verdict = 'enqueue'
+    GROUP BY d.decision_id, d.action_id HAVING count(a.action_id) <> 1;
+    RETURN QUERY
+    SELECT 'I2', a.action_id::text, 'no decision says why this action exists'
+    FROM journey._actions() a
+    WHERE a.enrollment_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM journey.decision d
+                      WHERE d.bucket = a.bucket AND d.profile_id = a.profile_id AND d.action_id = a.action_id
+                        AND d.verdict = 'enqueue');
+    -- I4: what was stopped has its audit row, exactly one
+    RETURN QUERY
+    SELECT 'I4', a.action_id::text, format('%s for %s without a decision or an exit that says so', a.status, a.reason)
+    FROM journey._actions() a
+    WHERE a.status IN ('refused', 'expired', 'cancelled') AND a.enrollment_id IS NOT NULL
+      AND NOT EXISTS (SELECT FROM journey.decision d
+                      WHERE d.bucket = a.bucket AND d.profile_id = a.profile_id AND d.action_id = a.action_id
+                        AND d.kind IN ('claim', 'permit'))
+      AND NOT EXISTS (SELECT FROM journey.transition t
+                      WHERE t.bucket = a.bucket AND t.profile_id = a.profile_id AND t.enrollment_id = a.enrollment_id
+                        AND t.edge IN ('exit', 'refused'));
+    RETURN QUERY
+    SELECT 'I4', d.action_id::text, format('%s final refusals at %s', count(*), d.kind)
+    FROM journey.decision d
+    JOIN journey.reason_code r ON r.reason = d.reason AND r.final
+    WHERE d.kind IN ('claim', 'permit') AND d.verdict = 'refused'
+    GROUP BY d.action_id, d.kind HAVING count(*) > 1;
+    -- I7: one state, an unbroken chain, nothing after the end
+    RETURN QUERY
+    SELECT 'I7', t.enrollment_id::text, format('transition %s does not follow %s', t.n, t.before)
+    FROM (SELECT x.enrollment_id, x.n, x.from_step,
+                 lag(x.n) OVER w AS before, lag(x.to_step) OVER w AS stood
+          FROM journey.transition x
+          WINDOW w AS (PARTITION BY x.bucket, x.profile_id, x.enrollment_id ORDER BY x.n)) t
+    WHERE (t.before IS NULL AND (t.n <> 1 OR t.from_step IS NOT NULL))
+       OR (t.before IS NOT NULL AND (t.n <> t.before + 1 OR t.from_step IS DISTINCT FROM t.stood));
+    RETURN QUERY
+    SELECT 'I7', e.enrollment_id::text, format('stands on %s, the chain ends on %s', COALESCE(e.step, '(end)'), COALESCE(l.to_step, '(end)'))
+    FROM journey.enrollment e
+    LEFT JOIN LATERAL (SELECT t.to_step, t.n FROM journey.transition t
+                       WHERE t.bucket = e.bucket AND t.profile_id = e.profile_id AND t.enrollment_id = e.enrollment_id
+                       ORDER BY t.n DESC LIMIT 1) l ON true
+    WHERE l.n IS NULL OR l.to_step IS DISTINCT FROM e.step OR (e.step IS NULL) <> (e.exited_at IS NOT NULL);
+    RETURN QUERY
+    SELECT 'I7', format('%s %s %s', e.journey, e.profile_id, e.key), format('%s live enrollments', count(*))
+    FROM journey.enrollment e WHERE e.exited_at IS NULL
+    GROUP BY e.journey, e.profile_id, e.key HAVING count(*) > 1;
+END
+$$;
+COMMENT ON FUNCTION journey._check_books() IS 'I2, I4 and I7 of check_invariants().';
+
+CREATE FUNCTION journey._check_caps()
+    RETURNS TABLE (invariant text, subject text, detail text)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    -- I6: in every window that ends with a permit, no more permits than the cap of its journey or of the house
+    RETURN QUERY
+    WITH cap AS (
+        SELECT CASE c ->> 'scope' WHEN 'journey' THEN d.name END AS journey, d.version,
+               NULLIF(c ->> 'channel', '*') AS channel, (c ->> 'max')::integer AS most,
+               (c ->> 'per')::interval AS per, COALESCE(c ->> 'window', 'rolling') AS kind
+        FROM journey.document d, jsonb_array_elements(COALESCE(d.doc -> 'caps', '[]')) c
+        WHERE d.kind = 'journey' AND c ->> 'scope' = 'journey' AND d.state = 'active'
+        UNION ALL
+        SELECT NULL, NULL, NULLIF(c ->> 'channel', '*'), (c ->> 'max')::integer, (c ->> 'per')::interval,
+               COALESCE(c ->> 'window', 'rolling')
+        FROM journey.document d, jsonb_array_elements(COALESCE(d.doc -> 'caps', '[]')) c
+        WHERE d.kind = 'policy' AND d.state = 'active'
+    ), permit AS (
+        SELECT t.*, COALESCE(p.zone, 'UTC') AS zone
+        FROM journey.attempt_log t
+        JOIN journey.profile p ON p.bucket = t.bucket AND p.profile_id = t.profile_id
+        WHERE t.counted AND t.purpose = 'marketing'
+    )
+    SELECT 'I6', t.profile_id::text,
+           format('%s permits on %s up to %s, cap %s per %s (%s)', n.permits, COALESCE(cap.channel, 'all channels'),
+                  t.granted_at, cap.most, cap.per, cap.kind)
+    FROM permit t
+    JOIN cap ON (cap.journey IS NULL OR cap.journey = t.journey) AND (cap.channel IS NULL OR cap.channel = t.channel)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS permits FROM permit o
+        WHERE o.bucket = t.bucket AND o.profile_id = t.profile_id
+          AND (cap.journey IS NULL OR o.journey = cap.journey) AND (cap.channel IS NULL OR o.channel = cap.channel)
+          AND o.granted_at <= t.granted_at
+          AND CASE cap.kind
+              WHEN 'calendar' THEN (o.granted_at AT TIME ZONE t.zone)::date
+                                   > ((t.granted_at AT TIME ZONE t.zone)::date - cap.per)::date
+              ELSE o.granted_at > t.granted_at - cap.per END) n
+    WHERE n.permits > cap.most;
+END
+$$;
+COMMENT ON FUNCTION journey._check_caps() IS
+    'I6 of check_invariants(): caps of active journeys and of the house policy over every permit.';
+
+CREATE FUNCTION journey._check_hygiene()
+    RETURNS TABLE (invariant text, subject text, detail text)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    at timestamptz := journey.clock();
+BEGIN
+    -- I9: a lease has an owner, and no token serves twice
+    RETURN QUERY
+    SELECT 'I9', o.action_id::text, format('%s without token, sender or end of lease', o.status)
+    FROM journey.outbox o
+    WHERE o.status IN ('claimed', 'sending') AND (o.token IS NULL OR o.lease_until IS NULL OR o.sender IS NULL);
+    RETURN QUERY
+    SELECT 'I9', t.action_id::text, format('token %s was given to %s permits', t.token, count(*))
+    FROM journey.attempt_log t
+    GROUP BY t.bucket, t.profile_id, t.action_id, t.token, t.attempt HAVING count(*) > 1;
+    -- I10: nothing leaves before its time or after it
+    RETURN QUERY
+    SELECT 'I10', t.action_id::text, format('permit at %s, due %s, not after %s', t.granted_at, a.due_at, a.not_after)
+    FROM journey.attempt_log t
+    JOIN journey._actions() a ON a.bucket = t.bucket AND a.profile_id = t.profile_id AND a.action_id = t.action_id
+    WHERE t.granted_at < a.due_at OR t.granted_at > a.not_after;
+    -- I12: the shop's tables are still watched, by triggers that can fail nothing
+    RETURN QUERY
+    SELECT 'I12', format('%I.%I', a.rel_schema, a.rel_name), 'the capture trigger is missing or not ENABLE ALWAYS'
+    FROM journey.attachment a
+    WHERE a.detached_at IS NULL
+      AND NOT EXISTS (SELECT FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
+                      WHERE t.tgrelid = to_regclass(format('%I.%I', a.rel_schema, a.rel_name))
+                        AND p.proname = '_capture' AND p.pronamespace = 'journey'::regnamespace
+                        AND t.tgenabled = 'A');
+    -- I13: nothing is forgotten
+    RETURN QUERY
+    SELECT 'I13', o.action_id::text, format('lease of a %s action ended at %s', o.status, o.lease_until)
+    FROM journey.outbox o
+    WHERE o.status = 'sending' AND o.lease_until < at - interval '5 seconds'
+      AND (SELECT c.moved_at FROM journey.cursor c) > o.lease_until + interval '5 seconds';
+    RETURN QUERY
+    SELECT 'I13', t.enrollment_id::text, 'a timer without a live enrollment'
+    FROM journey.timer t
+    WHERE NOT EXISTS (SELECT FROM journey.enrollment e
+                      WHERE e.bucket = t.bucket AND e.profile_id = t.profile_id
+                        AND e.enrollment_id = t.enrollment_id AND e.exited_at IS NULL);
+    RETURN QUERY
+    SELECT 'I13', e.enrollment_id::text, format('waits on %s for nothing: no timer, no action', e.step)
+    FROM journey.enrollment e
+    WHERE e.exited_at IS NULL
+      AND NOT EXISTS (SELECT FROM journey.timer t
+                      WHERE t.bucket = e.bucket AND t.profile_id = e.profile_id AND t.enrollment_id = e.enrollment_id)
+      AND NOT EXISTS (SELECT FROM journey._actions() a
+                      WHERE a.bucket = e.bucket AND a.profile_id = e.profile_id
+                        AND a.enrollment_id = e.enrollment_id AND a.visit = e.visit);
+    RETURN QUERY
+    SELECT 'I13', c.cart_id, format('cart says %s for %s, its lines %s for %s', c.items, c.value, l.items, l.value)
+    FROM journey.cart c
+    CROSS JOIN LATERAL (SELECT COALESCE(sum(x.quantity), 0) AS items, COALESCE(sum(x.quantity * x.price), 0) AS value
+                        FROM journey.cart_line x
+                        WHERE x.bucket = c.bucket AND x.profile_id = c.profile_id AND x.scope = c.scope AND x.cart_id = c.cart_id) l
+    WHERE c.items <> l.items OR c.value <> l.value;
+END
+$$;
+COMMENT ON FUNCTION journey._check_hygiene() IS 'I9, I10, I12 and I13 of check_invariants().';
+
+CREATE FUNCTION journey.check_invariants()
+    RETURNS TABLE (invariant text, subject text, detail text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY SELECT * FROM journey._check_promises();
+    RETURN QUERY SELECT * FROM journey._check_books();
+    RETURN QUERY SELECT * FROM journey._check_caps();
+    RETURN QUERY SELECT * FROM journey._check_hygiene();
+END
+$$;
+COMMENT ON FUNCTION journey.check_invariants() IS
+    'A row per violation of what journey promises; none when all is well. I1 fence, I2 none lost, I3 one effect per key, I4 audit, I5 holdout, I6 caps, I7 one state, I9 leases, I10 timers, I11 consent, I12 the shop''s tables, I13 hygiene. Reads the data tables whole: for tests, after a crash, and at quiet hours.';
