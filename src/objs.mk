@@ -14,7 +14,7 @@ ORCHESTRATE_OBJS = src/orchestrate/orchestrate.o src/orchestrate/run.o \
 	src/orchestrate/load.o src/orchestrate/suppress.o src/orchestrate/event.o \
 	src/orchestrate/entry.o src/orchestrate/advance.o src/orchestrate/decide.o \
 	src/orchestrate/gates.o src/orchestrate/payload.o src/orchestrate/stage.o \
-	src/orchestrate/write.o
+	src/orchestrate/write.o src/orchestrate/preview.o
 DELIVER_OBJS =
 MEASURE_OBJS =
 WORKER_OBJS = src/worker/lap.o src/worker/adopt.o src/worker/launcher.o \

@@ -47,3 +47,4 @@ Oid __attribute__((weak)) jny_expr_type(JnyExpr *e) { return InvalidOid; }
 Datum __attribute__((weak)) jny_subject_resolve(void *s, const JnyInput *i, bool *n) { *n = true; return 0; }
 void __attribute__((weak)) jny_subjects_load(JnySubjectContext **s, int n, uint32 p) {}
 Jsonb * __attribute__((weak)) jny_value_jsonb(Datum v, Oid t, bool n) { return NULL; }
+bool __attribute__((weak)) jny_subject_find(Jsonb *s, pg_uuid_t *p) { return false; }

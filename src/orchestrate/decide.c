@@ -339,6 +339,21 @@ decide_send(JnyRun *run, JnySend *s)
 		enqueue(run, s);
 }
 
+/* A preview lists its decisions among its steps. */
+static void
+note_path(JnyRun *run, const JnySend *s)
+{
+	JnyPathRow *row = palloc0(sizeof(JnyPathRow));
+
+	row->at = run->now;
+	row->step = s->step->name;
+	row->what = s->channel != NULL ? psprintf("send by %s", s->channel->name) : "send";
+	row->verdict = s->decision->verdict;
+	row->reason = s->decision->reason;
+	row->detail = s->decision->clauses ? psprintf("[%s]", s->decision->clauses->data) : NULL;
+	run->path = lappend(run->path, row);
+}
+
 static int
 by_person_and_priority(const ListCell *a, const ListCell *b)
 {
@@ -398,7 +413,11 @@ decide_round(JnyRun *run, List *pending)
 	jny_load_stock(run, skus);
 	list_sort(sends, by_person_and_priority);
 	foreach(lc, sends)
+	{
 		decide_send(run, lfirst(lc));
+		if (run->preview)
+			note_path(run, lfirst(lc));
+	}
 }
 
 void
