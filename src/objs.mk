@@ -6,7 +6,13 @@ CORE_OBJS = src/core/guc.o src/core/hash.o src/core/node.o src/core/plan.o \
 OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o \
 	src/observe/capture.o src/observe/capture_row.o src/observe/attach_spec.o \
 	src/observe/attach_read.o \
-	src/observe/vocabulary.o
+	src/observe/vocabulary.o \
+	src/observe/take.o src/observe/decode.o src/observe/decode_event.o \
+	src/observe/decode_map.o src/observe/decode_row.o src/observe/value.o \
+	src/observe/registry.o src/observe/identity.o src/observe/person.o \
+	src/observe/contact.o src/observe/consent.o src/observe/product.o \
+	src/observe/cart.o src/observe/order.o src/observe/order_store.o \
+	src/observe/engagement.o src/observe/tally.o
 INTERPRET_OBJS = src/interpret/vocabulary.o src/interpret/parse.o src/interpret/policy.o \
 	src/interpret/compile.o src/interpret/expr.o src/interpret/json.o \
 	src/interpret/subject.o src/interpret/subject_load.o src/interpret/rule_sql.o

@@ -50,6 +50,7 @@ typedef struct JnyEvent
 	bool		backfill;		/* state yes, enroll never */
 	bool		late;			/* older than journey.max_event_age */
 	bool		is_action;		/* JNY_OP_ACTION: outcome for an enrollment, not in the event log */
+	bool		fence_only;		/* no event, not in the event log: its fence becomes a suppression, nothing else */
 	JnyProfile *profile;		/* never NULL (rows without a person are not in the batch) */
 	/* further people whom a key of the event names (no merge yet): a fence ends their actions too */
 	int			nothers;

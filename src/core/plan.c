@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
 #define MAX_COLS 48
@@ -41,6 +42,35 @@ parse_types(const char *types, Oid *oids)
 	return n;
 }
 
+/* The same, remembered by text: parsing a type's name costs more than a row. */
+static int
+known_types(const char *types, Oid *oids)
+{
+	static struct
+	{
+		char	   *types;
+		int			n;
+		Oid			oids[MAX_COLS];
+	}			known[64];
+	static int	nknown = 0;
+	int			n;
+
+	for (int i = 0; i < nknown; i++)
+		if (strcmp(known[i].types, types) == 0)
+		{
+			memcpy(oids, known[i].oids, sizeof(Oid) * known[i].n);
+			return known[i].n;
+		}
+	n = parse_types(types, oids);
+	if (nknown < (int) lengthof(known))
+	{
+		known[nknown].types = MemoryContextStrdup(TopMemoryContext, types);
+		known[nknown].n = n;
+		memcpy(known[nknown++].oids, oids, sizeof(Oid) * n);
+	}
+	return n;
+}
+
 static void
 prepare(JnyPlan *plan)
 {
@@ -58,6 +88,7 @@ uint64
 jny_run(JnyPlan *plan, Datum *values, const bool *nulls)
 {
 	char		nullchars[MAX_COLS];
+	MemoryContext cxt = CurrentMemoryContext;
 	int			rc;
 
 	if (plan->plan == NULL)
@@ -65,6 +96,7 @@ jny_run(JnyPlan *plan, Datum *values, const bool *nulls)
 	for (int i = 0; i < plan->nargs; i++)
 		nullchars[i] = (nulls != NULL && nulls[i]) ? 'n' : ' ';
 	rc = SPI_execute_plan(plan->plan, values, nulls ? nullchars : NULL, false, 0);
+	MemoryContextSwitchTo(cxt);	/* SPI leaves us in its own */
 	if (rc < 0)
 		elog(ERROR, "could not run \"%s\": %s", plan->sql, SPI_result_code_string(rc));
 	return SPI_processed;
@@ -133,7 +165,7 @@ jny_cols(const char *types)
 	JnyCols    *cols = palloc0(sizeof(JnyCols));
 
 	cols->cxt = CurrentMemoryContext;
-	cols->ncols = parse_types(types, cols->types);
+	cols->ncols = known_types(types, cols->types);
 	for (int i = 0; i < cols->ncols; i++)
 		cols->state[i] = initArrayResult(cols->types[i], cols->cxt, false);
 	return cols;

@@ -1,0 +1,306 @@
+/*
+ * consent.c
+ *		What people agreed to: the present state, and every statement as history.
+ *
+ * Called by take.c. The latest statement by its own time stands; at the same
+ * time the one that takes rights away. Three statements per lap at most:
+ * load, write the present, write the history. A consent row may be written
+ * beside us by journey.unsubscribe(), so the rule is also in the upsert.
+ */
+#include "observe/fact.h"
+
+#include "executor/spi.h"
+#include "utils/builtins.h"
+
+typedef struct ConsentKey
+{
+	pg_uuid_t	id;
+	int64		what;			/* hash of scope, channel, purpose */
+} ConsentKey;
+
+typedef struct Consent
+{
+	ConsentKey	key;
+	JnyProfile *profile;
+	const char *scope;
+	JnyConsent	now;			/* state NULL: nothing stated yet */
+	const char *source;
+	bool		dirty;
+} Consent;
+
+typedef struct JnyConsents
+{
+	HTAB	   *table;
+	List	   *all;			/* of Consent, of this lap's people */
+	JnyCols    *history;
+} JnyConsents;
+
+#define STRICT(state) "(CASE WHEN " state " IN ('denied', 'revoked', 'bounced', 'complained') THEN 1 ELSE 0 END)"
+
+JNY_PLAN(load_consents, "smallint[], uuid[]",
+		 "SELECT c.profile_id, c.scope, c.channel, c.purpose, c.state, c.at"
+		 " FROM unnest($1, $2) AS k(bucket, profile_id)"
+		 " JOIN journey.consent c ON c.bucket = k.bucket AND c.profile_id = k.profile_id");
+JNY_PLAN(upsert_consents,
+		 "smallint[], uuid[], text[], text[], text[], text[], text[], text[], jsonb[], timestamptz[], timestamptz[]",
+		 "INSERT INTO journey.consent AS c (bucket, profile_id, scope, channel, purpose, state, basis, source, proof, at, expires_at)"
+		 " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS n"
+		 " ON CONFLICT (bucket, profile_id, scope, channel, purpose) DO UPDATE"
+		 " SET state = excluded.state, basis = excluded.basis, source = excluded.source, proof = excluded.proof,"
+		 "  at = excluded.at, expires_at = excluded.expires_at"
+		 " WHERE (excluded.at, " STRICT("excluded.state") ") >= (c.at, " STRICT("c.state") ")");
+JNY_PLAN(insert_history,
+		 "smallint[], uuid[], text[], text[], text[], bigint[], text[], text[], text[], jsonb[], timestamptz[], timestamptz[], timestamptz",
+		 "INSERT INTO journey.consent_history (bucket, profile_id, scope, channel, purpose, seq, state, basis, source, proof, at, expires_at, recorded_at)"
+		 " SELECT n.*, $13 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS n"
+		 " ON CONFLICT DO NOTHING");
+
+static bool
+takes_away(const char *state)
+{
+	return strcmp(state, "denied") == 0 || strcmp(state, "revoked") == 0 ||
+		strcmp(state, "bounced") == 0 || strcmp(state, "complained") == 0;
+}
+
+static Consent *
+find(JnyTake *take, JnyProfile *p, const char *scope, const char *channel, const char *purpose)
+{
+	ConsentKey	key;
+	Consent    *c;
+	bool		found;
+
+	memset(&key, 0, sizeof(key));
+	key.id = p->id;
+	key.what = jny_key_hash(scope, psprintf("%s\n%s", channel, purpose));
+	c = hash_search(take->consents->table, &key, HASH_ENTER, &found);
+	if (!found)
+	{
+		memset((char *) c + sizeof(key), 0, sizeof(Consent) - sizeof(key));
+		c->profile = p;
+		c->scope = scope;
+		c->now.channel = channel;
+		c->now.purpose = purpose;
+		take->consents->all = lappend(take->consents->all, c);
+	}
+	return c;
+}
+
+static bool
+speaks_of_consent(const JnyFact *fact)
+{
+	return !fact->drop && fact->profile != NULL &&
+		(fact->consents != NIL ||
+		 (fact->kind == JNY_KIND_EVENT && !fact->fence_only &&
+		  (strcmp(fact->type, "unsubscribed") == 0 || strncmp(fact->type, "consent_", 8) == 0)));
+}
+
+void
+jny_consent_load(JnyTake *take)
+{
+	HASHCTL		ctl = {.keysize = sizeof(ConsentKey), .entrysize = sizeof(Consent), .hcxt = take->batch->cxt};
+	HASHCTL		ids = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(pg_uuid_t), .hcxt = take->batch->cxt};
+	HTAB	   *seen = hash_create("journey consenting people", 64, &ids, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	JnyCols    *cols = jny_cols("smallint, uuid");
+	bool		found;
+
+	take->consents = palloc0(sizeof(JnyConsents));
+	take->consents->table = hash_create("journey consents", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	take->consents->history = jny_cols("smallint, uuid, text, text, text, bigint, text, text, text, jsonb, timestamptz, timestamptz");
+	for (int i = 0; i < take->nfacts; i++)
+	{
+		JnyFact    *fact = take->facts[i];
+
+		if (!speaks_of_consent(fact) || fact->profile->is_new)
+			continue;
+		(void) hash_search(seen, &fact->profile->id, HASH_ENTER, &found);
+		if (found)
+			continue;
+		jny_cols_set(cols, 0, Int16GetDatum(fact->profile->bucket));
+		jny_cols_set(cols, 1, jny_uuid_datum(&fact->profile->id));
+		jny_cols_next(cols);
+	}
+	if (jny_cols_count(cols) == 0)
+		return;
+	jny_run(&load_consents, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		MemoryContext cxt = take->batch->cxt;
+		JnyProfile *p = jny_profile_get(take->batch, jny_get_uuid(row, 1));
+		bool		isnull;
+		Consent    *c = find(take, p, MemoryContextStrdup(cxt, jny_get_text(row, 2)),
+							 MemoryContextStrdup(cxt, jny_get_text(row, 3)),
+							 MemoryContextStrdup(cxt, jny_get_text(row, 4)));
+
+		c->now.state = MemoryContextStrdup(cxt, jny_get_text(row, 5));
+		c->now.at = DatumGetTimestampTz(jny_get(row, 6, &isnull));
+	}
+}
+
+static void
+remember(JnyTake *take, JnyFact *fact, const JnyConsent *said)
+{
+	JnyCols    *h = take->consents->history;
+
+	jny_cols_set(h, 0, Int16GetDatum(fact->profile->bucket));
+	jny_cols_set(h, 1, jny_uuid_datum(&fact->profile->id));
+	jny_cols_text(h, 2, fact->scope);
+	jny_cols_text(h, 3, said->channel);
+	jny_cols_text(h, 4, said->purpose);
+	jny_cols_set(h, 5, Int64GetDatum(fact->seq));
+	jny_cols_text(h, 6, said->state);
+	jny_cols_text(h, 7, said->basis);
+	jny_cols_text(h, 8, fact->source);
+	jny_cols_set(h, 9, JsonbPGetDatum(said->proof != NULL ? said->proof : jny_object_empty()));
+	jny_cols_set(h, 10, TimestampTzGetDatum(said->at));
+	if (said->expires_at != 0)
+		jny_cols_set(h, 11, TimestampTzGetDatum(said->expires_at));
+	jny_cols_next(h);
+}
+
+static void
+emit_change(JnyTake *take, JnyFact *fact, const JnyConsent *said, bool granted)
+{
+	JnyObject	o;
+
+	jny_object_begin(&o);
+	jny_object_text(&o, "channel", said->channel);
+	jny_object_text(&o, "purpose", said->purpose);
+	jny_object_text(&o, "state", said->state);
+	jny_object_text(&o, "basis", said->basis);
+	/* the fence of a captured row says what the trigger took it for */
+	jny_emit(take, fact, granted ? "consent_granted"
+			 : fact->fence == JNY_FENCE_EVENT && fact->type != NULL ? fact->type : "consent_revoked",
+			 jny_object_end(&o));
+}
+
+/* True when the person's rights changed. */
+static bool
+state_consent(JnyTake *take, JnyFact *fact, const JnyConsent *said)
+{
+	Consent    *c = find(take, fact->profile, fact->scope, said->channel, said->purpose);
+	const char *before = c->now.state;
+	bool		was = before != NULL && strcmp(before, "granted") == 0;
+
+	if (before != NULL && strcmp(before, said->state) == 0 && (said->weak || c->now.at == said->at))
+		return false;			/* said before */
+	remember(take, fact, said);
+	if (before != NULL &&
+		(said->weak ? !(was && takes_away(said->state))
+		 : said->at < c->now.at ||
+		 (said->at == c->now.at && takes_away(before) && !takes_away(said->state))))
+		return false;
+	c->now = *said;
+	c->source = fact->source;
+	c->dirty = true;
+	return was != (strcmp(said->state, "granted") == 0);
+}
+
+/* Where no channel is named, an opt-out is meant for every one. */
+static void
+opt_out_everywhere(JnyTake *take, JnyFact *fact, JnyConsent *said)
+{
+	static const char *const usual[] = {"email", "sms", "push"};
+	ListCell   *lc;
+	List	   *known = list_copy(take->consents->all);
+
+	for (size_t i = 0; i < lengthof(usual); i++)
+	{
+		said->channel = usual[i];
+		(void) state_consent(take, fact, said);
+	}
+	foreach(lc, known)
+	{
+		Consent    *c = lfirst(lc);
+
+		if (c->profile != fact->profile || strcmp(c->scope, fact->scope) != 0 ||
+			strcmp(c->now.purpose, said->purpose) != 0)
+			continue;
+		said->channel = c->now.channel;
+		(void) state_consent(take, fact, said);
+	}
+}
+
+static void
+apply_event(JnyTake *take, JnyFact *fact)
+{
+	const char *expires = jny_json_text(fact->props, "expires_at");
+	JnyConsent	said = {
+		.channel = jny_json_text(fact->props, "channel"),
+		.purpose = jny_json_text(fact->props, "purpose"),
+		.basis = jny_json_text(fact->props, "basis"),
+		.proof = jny_json_object(fact->props, "proof"),
+		.state = strcmp(fact->type, "consent_granted") == 0 ? "granted" : "revoked",
+		.at = fact->occurred_at
+	};
+
+	if (said.purpose == NULL)
+		said.purpose = "marketing";
+	if (expires != NULL && !jny_value_time(expires, &said.expires_at))
+		jny_tally_quarantine(take, fact->raw, "22007", "expires_at is not a time; the consent was not taken");
+	else if (said.channel != NULL)
+		(void) state_consent(take, fact, &said);
+	else if (strcmp(said.state, "granted") == 0)
+		jny_tally_quarantine(take, fact->raw, "22023", "a consent needs its channel");
+	else
+		opt_out_everywhere(take, fact, &said);
+	jny_emit(take, fact, fact->type, fact->props);
+}
+
+void
+jny_consent_apply(JnyTake *take, JnyFact *fact)
+{
+	ListCell   *lc;
+
+	if (!speaks_of_consent(fact))
+		return;
+	if (fact->kind == JNY_KIND_EVENT)
+	{
+		apply_event(take, fact);
+		return;
+	}
+	foreach(lc, fact->consents)
+	{
+		JnyConsent *said = lfirst(lc);
+
+		if (state_consent(take, fact, said))
+			emit_change(take, fact, said, strcmp(said->state, "granted") == 0);
+	}
+}
+
+void
+jny_consent_write(JnyTake *take)
+{
+	JnyConsents *all = take->consents;
+	JnyCols    *cols = jny_cols("smallint, uuid, text, text, text, text, text, text, jsonb, timestamptz, timestamptz");
+	ListCell   *lc;
+	Datum	   *args;
+
+	foreach(lc, all->all)
+	{
+		Consent    *c = lfirst(lc);
+
+		if (!c->dirty)
+			continue;
+		jny_cols_set(cols, 0, Int16GetDatum(c->profile->bucket));
+		jny_cols_set(cols, 1, jny_uuid_datum(&c->profile->id));
+		jny_cols_text(cols, 2, c->scope);
+		jny_cols_text(cols, 3, c->now.channel);
+		jny_cols_text(cols, 4, c->now.purpose);
+		jny_cols_text(cols, 5, c->now.state);
+		jny_cols_text(cols, 6, c->now.basis);
+		jny_cols_text(cols, 7, c->source);
+		jny_cols_set(cols, 8, JsonbPGetDatum(c->now.proof != NULL ? c->now.proof : jny_object_empty()));
+		jny_cols_set(cols, 9, TimestampTzGetDatum(c->now.at));
+		if (c->now.expires_at != 0)
+			jny_cols_set(cols, 10, TimestampTzGetDatum(c->now.expires_at));
+		jny_cols_next(cols);
+	}
+	if (jny_cols_count(cols) > 0)
+		jny_run(&upsert_consents, jny_cols_datums(cols, 0), NULL);
+	if (jny_cols_count(all->history) > 0)
+	{
+		args = jny_cols_datums(all->history, 1);
+		args[12] = TimestampTzGetDatum(take->batch->node.now);
+		jny_run(&insert_history, args, NULL);
+	}
+}

@@ -1,0 +1,260 @@
+/*
+ * decode_map.c
+ *		The maps of attached tables, compiled: canonical field -> column.
+ *
+ * Called by decode.c, once per lap, for the attachments that its rows name:
+ * one statement. A row of an attachment that is no longer there cannot be
+ * read and goes to quarantine. Maps live in the batch's context.
+ */
+#include "observe/decode.h"
+
+#include "executor/spi.h"
+#include "utils/builtins.h"
+
+#include "observe/capture.h"
+
+/* In the order of JnyField. */
+static const char *const field_names[JNY_NFIELDS] = {
+	"key", "status", "amount", "currency", "at", "sku",
+	"quantity", "price", "cart", "order", "line", "origin",
+	"name", "category", "class", "available", "cost",
+	"replenishable", "replenish_after", "channel", "purpose",
+	"state", "basis", "proof", "expires_at", "type", "action_id",
+	"provider_ref", "reason", "zone", "locale", "codes",
+	"machine", "email", "phone", "push_token"
+};
+
+static const struct
+{
+	const char *name;
+	JnyKind		kind;
+}			kinds[] = {
+	{"customer", JNY_KIND_CUSTOMER}, {"product", JNY_KIND_PRODUCT},
+	{"stock", JNY_KIND_STOCK}, {"cart", JNY_KIND_CART},
+	{"cart_line", JNY_KIND_CART_LINE}, {"order", JNY_KIND_ORDER},
+	{"order_line", JNY_KIND_ORDER_LINE}, {"consent", JNY_KIND_CONSENT},
+	{"message_event", JNY_KIND_MESSAGE}
+};
+
+JNY_PLAN(load_maps, "integer[]",
+		 "SELECT a.attachment, a.kind, a.rel_schema, a.rel_name, a.map, a.columns"
+		 " FROM journey.attachment a WHERE a.attachment = ANY ($1)");
+
+static JnyKind
+kind_of(const char *name)
+{
+	for (size_t i = 0; i < lengthof(kinds); i++)
+		if (strcmp(kinds[i].name, name) == 0)
+			return kinds[i].kind;
+	return JNY_KIND_OTHER;
+}
+
+static int
+column_of(const JnyMap *map, const char *name)
+{
+	for (int i = 0; i < map->ncols; i++)
+		if (strcmp(map->cols[i], name) == 0)
+			return i;
+	return -1;
+}
+
+/* A column's name, {"column", "values"} or {"const"}. */
+static JnyMapField
+compile_field(const JnyMap *map, JsonbValue *v)
+{
+	JnyMapField field = {.how = JNY_MAP_NONE, .col = -1};
+
+	if (v->type == jbvString)
+	{
+		field.how = JNY_MAP_COLUMN;
+		field.col = column_of(map, pnstrdup(v->val.string.val, v->val.string.len));
+	}
+	else if (v->type == jbvBinary)
+	{
+		Jsonb	   *spec = JsonbValueToJsonb(v);
+		char	   *column = jny_json_text(spec, "column");
+
+		field.values = jny_json_object(spec, "values");
+		field.constant = jny_json_text(spec, "const");
+		field.how = column != NULL ? JNY_MAP_COLUMN : field.constant != NULL ? JNY_MAP_CONST : JNY_MAP_NONE;
+		if (column != NULL)
+			field.col = column_of(map, column);
+	}
+	return field;
+}
+
+static JnyMapField
+compile_named(const JnyMap *map, Jsonb *in, const char *name)
+{
+	JsonbValue	v;
+	JnyMapField none = {.how = JNY_MAP_NONE, .col = -1};
+
+	return jny_json_field(in, name, &v) == NULL ? none : compile_field(map, &v);
+}
+
+/* An object name -> field, or an array of columns that keep their names. */
+static List *
+compile_list(const JnyMap *map, Jsonb *from)
+{
+	List	   *list = NIL;
+	JsonbIterator *it;
+	JsonbIteratorToken tok;
+	JsonbValue	v;
+	char	   *name = NULL;
+
+	if (from == NULL || JB_ROOT_IS_SCALAR(from))
+		return NIL;
+	it = JsonbIteratorInit(&from->root);
+	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		JnyMapEntry *entry;
+
+		if (tok == WJB_KEY)
+			name = pnstrdup(v.val.string.val, v.val.string.len);
+		if (tok != WJB_VALUE && tok != WJB_ELEM)
+			continue;
+		entry = palloc0(sizeof(JnyMapEntry));
+		entry->field = compile_field(map, &v);
+		entry->name = tok == WJB_VALUE ? name : jny_json_scalar_text(&v);
+		if (entry->name != NULL)
+			list = lappend(list, entry);
+	}
+	return list;
+}
+
+static List *
+compile_consents(const JnyMap *map, Jsonb *from)
+{
+	List	   *list = NIL;
+	JsonbIterator *it;
+	JsonbIteratorToken tok;
+	JsonbValue	v;
+
+	if (from == NULL || !JB_ROOT_IS_ARRAY(from))
+		return NIL;
+	it = JsonbIteratorInit(&from->root);
+	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		JnyMapConsent *c;
+		Jsonb	   *spec;
+
+		if (tok != WJB_ELEM || v.type != jbvBinary)
+			continue;
+		spec = JsonbValueToJsonb(&v);
+		c = palloc0(sizeof(JnyMapConsent));
+		c->channel = jny_json_text(spec, "channel");
+		c->purpose = jny_json_text(spec, "purpose");
+		if (c->purpose == NULL)
+			c->purpose = "marketing";
+		c->basis = jny_json_text(spec, "basis");
+		c->state = compile_field(map, &v);
+		c->at = compile_named(map, spec, "at");
+		if (c->channel != NULL)
+			list = lappend(list, c);
+	}
+	return list;
+}
+
+static void
+compile_map(JnyMap *map, Jsonb *doc)
+{
+	for (int i = 0; i < JNY_NFIELDS; i++)
+		map->f[i] = compile_named(map, doc, field_names[i]);
+	map->subject = compile_list(map, jny_json_object(doc, "subject"));
+	map->props = compile_list(map, jny_json_object(doc, "props"));
+	map->traits = compile_list(map, jny_json_object(doc, "traits"));
+	map->consents = compile_consents(map, jny_json_object(doc, "consents"));
+	map->on_delete = jny_json_text(doc, "on_delete");
+}
+
+static char **
+text_array(Datum d, int *n)
+{
+	Datum	   *elems;
+	bool	   *nulls;
+	char	  **out;
+
+	deconstruct_array(DatumGetArrayTypeP(d), TEXTOID, -1, false, TYPALIGN_INT, &elems, &nulls, n);
+	out = palloc0(sizeof(char *) * Max(*n, 1));
+	for (int i = 0; i < *n; i++)
+		out[i] = nulls[i] ? NULL : TextDatumGetCString(elems[i]);
+	return out;
+}
+
+char	  **
+jny_text_array(ArrayType *array, int *n)
+{
+	return text_array(PointerGetDatum(array), n);
+}
+
+void
+jny_maps_load(JnyTake *take, JnyInboxRaw *rows, int nrows)
+{
+	HASHCTL		ctl = {.keysize = sizeof(int), .entrysize = sizeof(JnyMap), .hcxt = take->batch->cxt};
+	JnyCols    *wanted = jny_cols("integer");
+	bool		found;
+
+	take->maps = hash_create("journey maps", 32, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	for (int i = 0; i < nrows; i++)
+	{
+		JnyMap	   *map;
+
+		if (rows[i].attachment == 0)
+			continue;
+		map = hash_search(take->maps, &rows[i].attachment, HASH_ENTER, &found);
+		if (found)
+			continue;
+		memset((char *) map + sizeof(int), 0, sizeof(JnyMap) - sizeof(int));
+		jny_cols_set(wanted, 0, Int32GetDatum(rows[i].attachment));
+		jny_cols_next(wanted);
+	}
+	if (jny_cols_count(wanted) == 0)
+		return;
+	jny_run(&load_maps, jny_cols_datums(wanted, 0), NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		int			id = (int) jny_get_int8(row, 1, 0);
+		JnyMap	   *map = hash_search(take->maps, &id, HASH_FIND, NULL);
+		MemoryContext old = MemoryContextSwitchTo(take->batch->cxt);
+		bool		isnull;
+
+		map->present = true;
+		map->kind = kind_of(jny_get_text(row, 2));
+		map->rel = psprintf("%s.%s", jny_get_text(row, 3), jny_get_text(row, 4));
+		map->cols = text_array(jny_get(row, 6, &isnull), &map->ncols);
+		compile_map(map, DatumGetJsonbPCopy(jny_get(row, 5, &isnull)));
+		MemoryContextSwitchTo(old);
+	}
+}
+
+const JnyMap *
+jny_map_get(JnyTake *take, int attachment)
+{
+	JnyMap	   *map = hash_search(take->maps, &attachment, HASH_FIND, NULL);
+
+	return map != NULL && map->present ? map : NULL;
+}
+
+/* What the map makes of a row's column; *said = false when it has no word for the value. */
+const char *
+jny_map_value(const JnyMapField *field, char **cols, bool *said)
+{
+	const char *raw;
+	const char *value;
+
+	*said = true;
+	switch (field->how)
+	{
+		case JNY_MAP_CONST:
+			return field->constant;
+		case JNY_MAP_COLUMN:
+			raw = field->col < 0 ? NULL : cols[field->col];
+			if (field->values == NULL)
+				return raw;
+			value = jny_attach_value(field->values, raw);
+			*said = value != NULL || raw == NULL;
+			return value != NULL ? value : raw;
+		default:
+			return NULL;
+	}
+}

@@ -1,0 +1,309 @@
+/*
+ * decode_row.c
+ *		Captured rows to facts, through the map of their table.
+ *
+ * Called by decode.c, one row at a time; no statements. What the columns of
+ * inbox.cols are is said in capture.h.
+ */
+#include "observe/decode.h"
+
+#include "utils/builtins.h"
+
+static void
+read_fields(JnyFact *fact, const JnyMap *map, char **cols, const char **out, bool judge)
+{
+	bool		said;
+
+	for (int i = 0; i < JNY_NFIELDS; i++)
+	{
+		if (map->f[i].how == JNY_MAP_NONE)
+			continue;
+		out[i] = jny_map_value(&map->f[i], cols, &said);
+		if (!said && judge && (i == JNY_F_STATUS || i == JNY_F_TYPE || i == JNY_F_STATE))
+			fact->unmapped = true;
+		else if (!said && !judge && i == JNY_F_STATUS)
+			out[i] = NULL;
+	}
+}
+
+static void
+read_subject(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **old)
+{
+	ListCell   *lc;
+	bool		said;
+
+	foreach(lc, map->subject)
+	{
+		const JnyMapEntry *entry = lfirst(lc);
+		const char *value = jny_map_value(&entry->field, cols, &said);
+		int			field = strcmp(entry->name, "email") == 0 ? JNY_F_EMAIL
+			: strcmp(entry->name, "phone") == 0 ? JNY_F_PHONE : -1;
+
+		jny_fact_key(take, fact, entry->name, value);
+		if (field < 0)
+			continue;
+		if (fact->f[field] == NULL)
+			fact->f[field] = value;
+		if (old != NULL && fact->old[field] == NULL)
+			fact->old[field] = jny_map_value(&entry->field, old, &said);
+	}
+}
+
+/* A trait or prop keeps its text; true and false become json's own. */
+static Jsonb *
+read_object(const List *entries, char **cols)
+{
+	JnyObject	o;
+	const ListCell *lc;
+	bool		said;
+
+	if (entries == NIL)
+		return NULL;
+	jny_object_begin(&o);
+	foreach(lc, entries)
+	{
+		const JnyMapEntry *entry = lfirst(lc);
+		const char *value = jny_map_value(&entry->field, cols, &said);
+
+		if (value != NULL && (strcmp(value, "true") == 0 || strcmp(value, "false") == 0))
+			jny_object_bool(&o, entry->name, value[0] == 't');
+		else
+			jny_object_text(&o, entry->name, value);
+	}
+	return jny_object_end(&o);
+}
+
+static const char *const consent_states[] = {
+	"unknown", "pending", "granted", "denied", "revoked", "bounced", "complained", NULL
+};
+
+static bool
+is_consent_state(const char *state)
+{
+	for (int i = 0; consent_states[i] != NULL; i++)
+		if (strcmp(state, consent_states[i]) == 0)
+			return true;
+	return false;
+}
+
+/* The consents that a customer's row states: those that changed, or all of a new row. */
+static void
+read_consents(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **old)
+{
+	ListCell   *lc;
+
+	foreach(lc, map->consents)
+	{
+		const JnyMapConsent *spec = lfirst(lc);
+		bool		said;
+		bool		old_said;
+		const char *state = jny_map_value(&spec->state, cols, &said);
+		const char *at = jny_map_value(&spec->at, cols, &old_said);
+		JnyConsent *c;
+
+		if (state == NULL)
+			continue;
+		if (!said || !is_consent_state(state))
+		{
+			jny_tally_incident(take, "unmapped_status", psprintf("%s.%s", fact->attachment_name, spec->channel), "warning",
+							   psprintf("the consent map has no word for the value \"%.100s\"", state),
+							   "Add the value to the map with journey.attach(); until then the row states no consent.");
+			continue;
+		}
+		if (old != NULL)
+		{
+			const char *before = jny_map_value(&spec->state, old, &old_said);
+
+			if (before != NULL && strcmp(before, state) == 0)
+				continue;
+		}
+		c = palloc0(sizeof(JnyConsent));
+		c->channel = spec->channel;
+		c->purpose = spec->purpose;
+		c->basis = spec->basis;
+		c->state = state;
+		c->at = fact->occurred_at;
+		if (at == NULL || !jny_value_time(at, &c->at))
+			c->weak = fact->backfill;
+		fact->consents = lappend(fact->consents, c);
+	}
+}
+
+/* Lengths, numbers and times of the fields that the kind reads. */
+static void
+check_fields(JnyFact *fact)
+{
+	static const JnyField keys[] = {
+		JNY_F_KEY, JNY_F_SKU, JNY_F_CART, JNY_F_ORDER, JNY_F_LINE, JNY_F_CHANNEL, JNY_F_PURPOSE,
+		JNY_F_CURRENCY, JNY_F_ORIGIN
+	};
+	static const JnyField numbers[] = {
+		JNY_F_AMOUNT, JNY_F_QUANTITY, JNY_F_PRICE, JNY_F_AVAILABLE, JNY_F_COST
+	};
+	static const JnyField times[] = {JNY_F_AT, JNY_F_EXPIRES};
+	TimestampTz at;
+	Numeric		n;
+
+	for (size_t i = 0; i < lengthof(keys); i++)
+		if (fact->f[keys[i]] != NULL && !jny_value_fits(fact->f[keys[i]]))
+		{
+			fact->bad = "a key is too long";
+			fact->f[keys[i]] = NULL;
+		}
+	for (size_t i = 0; i < lengthof(numbers); i++)
+	{
+		if (fact->f[numbers[i]] != NULL && !jny_value_number(fact->f[numbers[i]], &n))
+		{
+			fact->bad = psprintf("\"%.100s\" is not a number", fact->f[numbers[i]]);
+			fact->f[numbers[i]] = NULL;
+		}
+		if (fact->old[numbers[i]] != NULL && !jny_value_number(fact->old[numbers[i]], &n))
+			fact->old[numbers[i]] = NULL;
+	}
+	for (size_t i = 0; i < lengthof(times); i++)
+		if (fact->f[times[i]] != NULL && !jny_value_time(fact->f[times[i]], &at))
+		{
+			fact->bad = psprintf("\"%.100s\" is not a time", fact->f[times[i]]);
+			fact->f[times[i]] = NULL;
+		}
+	if (fact->f[JNY_F_AT] != NULL && jny_value_time(fact->f[JNY_F_AT], &at) &&
+		(fact->op == JNY_OP_INSERT || fact->op == JNY_OP_BACKFILL ||
+		 fact->kind == JNY_KIND_CONSENT || fact->kind == JNY_KIND_MESSAGE))
+	{
+		fact->occurred_at = at;
+		fact->timed = true;
+	}
+}
+
+static void
+read_objects(JnyTake *take, JnyFact *fact)
+{
+	const char *key = fact->f[JNY_F_KEY];
+
+	switch (fact->kind)
+	{
+		case JNY_KIND_CART:
+		case JNY_KIND_CART_LINE:
+			fact->cart_id = fact->f[JNY_F_CART] != NULL ? fact->f[JNY_F_CART] : key;
+			if (fact->cart_id == NULL)
+				fact->bad = "the row has no cart id";
+			if (fact->kind == JNY_KIND_CART_LINE && fact->f[JNY_F_LINE] == NULL && fact->f[JNY_F_SKU] == NULL)
+				fact->bad = "the line has no sku";
+			break;
+		case JNY_KIND_ORDER:
+		case JNY_KIND_ORDER_LINE:
+			fact->order_id = fact->f[JNY_F_ORDER] != NULL ? fact->f[JNY_F_ORDER] : key;
+			if (fact->kind == JNY_KIND_ORDER)
+				fact->cart_id = fact->f[JNY_F_CART];
+			if (fact->order_id == NULL)
+				fact->bad = "the row has no order id";
+			if (fact->kind == JNY_KIND_ORDER_LINE && fact->f[JNY_F_LINE] == NULL && fact->f[JNY_F_SKU] == NULL)
+				fact->bad = "the line has no sku";
+			break;
+		case JNY_KIND_PRODUCT:
+		case JNY_KIND_STOCK:
+			if (fact->f[JNY_F_SKU] == NULL)
+				fact->f[JNY_F_SKU] = key;
+			if (fact->f[JNY_F_SKU] == NULL)
+				fact->bad = "the row has no sku";
+			break;
+		case JNY_KIND_CUSTOMER:
+			if (fact->nkeys == 0 && key != NULL)
+				jny_fact_key(take, fact, "customer_id", key);
+			break;
+		default:
+			break;
+	}
+	jny_fact_objects(take, fact);
+}
+
+static void
+read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **old)
+{
+	JnyConsent *c;
+
+	switch (fact->kind)
+	{
+		case JNY_KIND_CUSTOMER:
+			fact->traits = read_object(map->traits, cols);
+			if (fact->op != JNY_OP_DELETE)
+				read_consents(take, fact, map, cols, old);
+			break;
+		case JNY_KIND_CONSENT:
+			if (fact->op == JNY_OP_DELETE)
+				break;
+			if (fact->f[JNY_F_CHANNEL] == NULL || fact->f[JNY_F_STATE] == NULL ||
+				!is_consent_state(fact->f[JNY_F_STATE]))
+			{
+				fact->bad = "the row states no consent that is known";
+				break;
+			}
+			c = palloc0(sizeof(JnyConsent));
+			c->channel = fact->f[JNY_F_CHANNEL];
+			c->purpose = fact->f[JNY_F_PURPOSE] != NULL ? fact->f[JNY_F_PURPOSE] : "marketing";
+			c->state = fact->f[JNY_F_STATE];
+			c->basis = fact->f[JNY_F_BASIS];
+			c->at = fact->occurred_at;
+			c->weak = fact->backfill && fact->f[JNY_F_AT] == NULL;
+			if (fact->f[JNY_F_EXPIRES] != NULL)
+				(void) jny_value_time(fact->f[JNY_F_EXPIRES], &c->expires_at);
+			fact->consents = list_make1(c);
+			break;
+		case JNY_KIND_MESSAGE:
+			fact->type = fact->f[JNY_F_TYPE];
+			fact->provider_ref = fact->f[JNY_F_PROVIDER_REF];
+			if (fact->f[JNY_F_ACTION] != NULL)
+				fact->has_action = jny_value_uuid(fact->f[JNY_F_ACTION], &fact->action_id);
+			if (fact->type == NULL)
+				fact->bad = "the row has no type of message event";
+			break;
+		default:
+			break;
+	}
+	if (fact->nkeys == 0 && fact->bad == NULL &&
+		(fact->kind == JNY_KIND_CUSTOMER || fact->kind == JNY_KIND_CONSENT))
+		fact->bad = "subject names nobody";
+}
+
+void
+jny_decode_captured(JnyTake *take, JnyInboxRaw *row)
+{
+	const JnyMap *map = jny_map_get(take, row->attachment);
+	int			n = 0;
+	char	  **cols = row->cols != NULL ? jny_text_array(row->cols, &n) : NULL;
+	char	  **old = NULL;
+	JnyFact    *fact;
+
+	if (map == NULL || map->kind == JNY_KIND_OTHER || strchr("IUDBT", row->op) == NULL)
+	{
+		jny_tally_quarantine(take, row, "22023", "the row's attachment or operation is not known");
+		return;
+	}
+	if (row->op != JNY_OP_TRUNCATE && n < map->ncols * (row->op == JNY_OP_UPDATE ? 2 : 1))
+	{
+		jny_tally_quarantine(take, row, "22023", "the row has fewer columns than its map");
+		return;
+	}
+	fact = jny_fact_new(take, row);
+	fact->kind = map->kind;
+	fact->attachment_name = map->rel;
+	fact->on_delete = map->on_delete;
+	fact->maps_status = map->f[JNY_F_STATUS].how != JNY_MAP_NONE;
+	if (row->op == JNY_OP_TRUNCATE)
+	{
+		fact->truncate = true;
+		return;
+	}
+	if (row->op == JNY_OP_UPDATE)
+	{
+		old = cols + map->ncols;
+		fact->has_old = true;
+		read_fields(fact, map, old, fact->old, false);
+	}
+	read_fields(fact, map, cols, fact->f, true);
+	read_subject(take, fact, map, cols, old);
+	fact->props = read_object(map->props, cols);
+	check_fields(fact);
+	read_objects(take, fact);
+	read_kind(take, fact, map, cols, old);
+}

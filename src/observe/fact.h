@@ -1,0 +1,269 @@
+/*
+ * fact.h
+ *		What observe's own files share: one lap's facts on their way from inbox
+ *		rows to events.
+ *
+ * The order of work, each step set-based for the whole batch:
+ *	decode	   rows -> facts (what a row says; nobody known yet)
+ *	dedupe	   facts whose message was seen before are dropped
+ *	identity   facts get their person
+ *	state	   facts change consent, contact points, catalogue, carts, orders
+ *			   and messages in memory, in order, and emit events
+ *	write	   every table once
+ * Included by observe/ only. Everything lives in the batch's context.
+ *
+ * Statements say unnest($1, $2 ...) without a schema: the parser knows that
+ * form of several arrays by its bare name alone and takes pg_catalog's.
+ */
+#ifndef JNY_FACT_H
+#define JNY_FACT_H
+
+#include "core/batch.h"
+#include "core/inbox.h"
+#include "observe/window.h"
+
+#include "catalog/pg_type.h"
+#include "utils/numeric.h"
+
+/* What a captured row is a row of; JNY_KIND_EVENT is a sent event. */
+typedef enum JnyKind
+{
+	JNY_KIND_EVENT,
+	JNY_KIND_ACTION,
+	JNY_KIND_CUSTOMER,
+	JNY_KIND_PRODUCT,
+	JNY_KIND_STOCK,
+	JNY_KIND_CART,
+	JNY_KIND_CART_LINE,
+	JNY_KIND_ORDER,
+	JNY_KIND_ORDER_LINE,
+	JNY_KIND_CONSENT,
+	JNY_KIND_MESSAGE,
+	JNY_KIND_OTHER
+} JnyKind;
+
+/* Canonical fields of a captured row. The names are in decode_map.c, in this order. */
+typedef enum JnyField
+{
+	JNY_F_KEY, JNY_F_STATUS, JNY_F_AMOUNT, JNY_F_CURRENCY, JNY_F_AT, JNY_F_SKU,
+	JNY_F_QUANTITY, JNY_F_PRICE, JNY_F_CART, JNY_F_ORDER, JNY_F_LINE, JNY_F_ORIGIN,
+	JNY_F_NAME, JNY_F_CATEGORY, JNY_F_CLASS, JNY_F_AVAILABLE, JNY_F_COST,
+	JNY_F_REPLENISHABLE, JNY_F_REPLENISH_AFTER, JNY_F_CHANNEL, JNY_F_PURPOSE,
+	JNY_F_STATE, JNY_F_BASIS, JNY_F_PROOF, JNY_F_EXPIRES, JNY_F_TYPE, JNY_F_ACTION,
+	JNY_F_PROVIDER_REF, JNY_F_REASON, JNY_F_ZONE, JNY_F_LOCALE, JNY_F_CODES,
+	JNY_F_MACHINE, JNY_F_EMAIL, JNY_F_PHONE, JNY_F_PUSH,
+	JNY_NFIELDS
+} JnyField;
+
+#define JNY_MAX_KEYS 12			/* of one subject; more are left out */
+
+#define JNY_NAME_KEY 128			/* longest name of a type or source in a lap's hash tables */
+
+/* A namespace of subject keys, as registered. */
+typedef struct JnySpace
+{
+	const char *name;
+	enum {JNY_CLASS_PERSON, JNY_CLASS_SESSION, JNY_CLASS_OBJECT, JNY_CLASS_OTHER} class;
+	int			rank;
+	bool		crosses_scopes;
+	double		confidence;
+} JnySpace;
+
+/* One key of the batch; every fact that carries it points to the same one. */
+typedef struct JnyKey
+{
+	struct
+	{
+		int64		hash;
+		const JnySpace *space;
+	}			id;				/* hash key, first */
+	const char *value;			/* normalised, scope-prefixed where the space does not cross scopes */
+	const char *source;			/* that brought it */
+	bool		known;			/* has a person, stored or made in this lap */
+	bool		stored;			/* as it stands; else to be written */
+	pg_uuid_t	owner;
+	JnyProfile *profile;		/* of owner, once loaded */
+	JnyProfile *stored_at;		/* an object's: under whom its state is stored now; NULL = nowhere */
+} JnyKey;
+
+/* A consent that a row states. */
+typedef struct JnyConsent
+{
+	const char *channel;
+	const char *purpose;
+	const char *state;
+	const char *basis;
+	Jsonb	   *proof;
+	TimestampTz at;
+	TimestampTz expires_at;		/* 0 = never */
+	bool		weak;			/* back-filled without a time of its own: never beats a known statement, unless it takes rights away */
+} JnyConsent;
+
+typedef struct JnyFact
+{
+	int64		seq;
+	int64		place;			/* where it is applied: seq, or earlier within its transaction */
+	FullTransactionId xact;
+	char		op;
+	JnyKind		kind;
+	const char *type;			/* of a sent event; of a captured row, what its fence says */
+	const char *source;
+	const char *scope;
+	const char *message_id;
+	TimestampTz received_at;
+	TimestampTz occurred_at;
+	bool		timed;			/* occurred_at is the row's own */
+	bool		backfill;
+	bool		late;
+	char		fence;
+	const char *ref;
+	bool		fence_given;	/* an event took the fence along */
+	Jsonb	   *subject;
+	Jsonb	   *props;			/* sent, or the extra columns of the map; NULL = none */
+	int			nkeys;
+	JnyKey	   *keys[JNY_MAX_KEYS]; /* strongest first; objects not among them */
+	JnyKey	   *cart;
+	JnyKey	   *order;
+	const char *cart_id;
+	const char *order_id;
+	bool		has_action;
+	pg_uuid_t	action_id;
+	const char *provider_ref;
+	const char *f[JNY_NFIELDS]; /* captured row: new values, or old ones of a DELETE */
+	const char *old[JNY_NFIELDS];	/* UPDATE: old values */
+	bool		has_old;
+	bool		unmapped;		/* status had no mapping; f[STATUS] is the shop's word */
+	bool		maps_status;	/* the map has a status at all */
+	int			attachment;
+	bool		fence_only;		/* no event: its fence counts, nothing else */
+	bool		truncate;
+	/* of an action's outcome */
+	bool		has_enrollment;
+	pg_uuid_t	enrollment_id;
+	bool		has_owner;		/* profile_id is the person: found through an action */
+	pg_uuid_t	profile_id;
+	const char *step;
+	int			visit;
+	const char *reason;
+	Jsonb	   *traits;
+	List	   *consents;		/* of JnyConsent */
+	JnyInboxRaw *raw;
+	const char *attachment_name;	/* schema.table, for messages */
+	const char *on_delete;		/* canonical status that a DELETE means; NULL = nothing */
+	const char *bad;			/* why it cannot be taken; NULL = fine */
+	bool		drop;
+	JnyProfile *profile;
+	int			nothers;
+	JnyProfile **others;
+	/* the action's delivery, found by message.c */
+	const char *channel;
+	/* lines of the same transaction, on the order that opens it */
+	List	   *lines;			/* of JnyFact */
+	struct JnyFact *first;		/* of its row, when a row gives several */
+} JnyFact;
+
+/* The lap's workspace. */
+typedef struct JnyTake
+{
+	JnyBatch   *batch;
+	int			nfacts;
+	int			maxfacts;
+	JnyFact   **facts;
+	int			maxevents;
+	HTAB	   *keys;			/* JnyKey by id */
+	int			nspaces;
+	JnySpace   *spaces;
+	HTAB	   *types;			/* event types of the vocabulary */
+	HTAB	   *maps;			/* JnyMap by attachment (decode.h) */
+	HTAB	   *sources;		/* JnySourceScope by name */
+	/* each of the following belongs to the file of its name */
+	struct JnyTally *tally;
+	struct JnyPeople *people;
+	struct JnyContacts *contacts;
+	struct JnyConsents *consents;
+	struct JnyProducts *products;
+	struct JnyCarts *carts;
+	struct JnyOrders *orders;
+	struct JnyMessages *messages;
+} JnyTake;
+
+/* value.c: conversions that answer false instead of raising */
+extern bool jny_value_number(const char *text, Numeric *out);
+extern bool jny_value_time(const char *text, TimestampTz *out);
+extern bool jny_value_interval(const char *text, Interval **out);
+extern bool jny_value_uuid(const char *text, pg_uuid_t *out);
+extern bool jny_value_bool(const char *text, bool *out);
+extern bool jny_value_zone(const char *text);
+extern bool jny_value_fits(const char *text);	/* short enough to be part of an index key */
+extern Datum jny_num_add(Datum a, Datum b);
+extern Datum jny_num_sub(Datum a, Datum b);
+extern Datum jny_num_mul(Datum a, Datum b);
+extern int	jny_num_cmp(Datum a, Datum b);
+extern Datum jny_num_int(int64 n);
+extern Datum jny_num_text(const char *text);	/* 0 when it is none */
+extern Datum jny_num_field(Jsonb *props, const char *name);	/* 0 when there is none */
+
+/* A jsonb object under construction. */
+typedef struct JnyObject
+{
+	struct JsonbParseState *state;
+} JnyObject;
+
+extern void jny_object_begin(JnyObject *o);
+extern void jny_object_all(JnyObject *o, Jsonb *from);	/* every field of an object; NULL allowed */
+extern Jsonb *jny_object_empty(void);
+extern void jny_object_text(JnyObject *o, const char *key, const char *value);	/* NULL = left out */
+extern void jny_object_number(JnyObject *o, const char *key, Datum numeric);	/* 0 = left out */
+extern void jny_object_bool(JnyObject *o, const char *key, bool value);
+extern void jny_object_json(JnyObject *o, const char *key, Jsonb *value);	/* NULL = left out */
+extern Jsonb *jny_object_end(JnyObject *o);
+
+/* decode.c: rows to facts, in the order in which they are to be applied */
+extern void jny_decode(JnyTake *take);
+
+/* registry.c: namespaces, vocabulary and sources as they are registered; one statement */
+extern void jny_registry_load(JnyTake *take);
+extern const char *jny_source_scope(JnyTake *take, const char *source);
+
+/* identity.c */
+extern void jny_dedupe(JnyTake *take);
+extern void jny_identify(JnyTake *take);
+extern void jny_identity_write(JnyTake *take);
+
+/*
+ * State, in the order of flow. *_load reads what the facts will change,
+ * *_apply changes it in memory and emits events, *_write writes every table
+ * once.
+ */
+extern JnyEvent *jny_emit(JnyTake *take, JnyFact *fact, const char *type, Jsonb *props);
+extern void jny_person_apply(JnyTake *take, JnyFact *fact);
+extern void jny_person_changed(JnyTake *take, JnyProfile *profile);
+extern void jny_person_write(JnyTake *take);
+extern void jny_contact_apply(JnyTake *take, JnyFact *fact);
+extern void jny_contact_write(JnyTake *take);
+extern void jny_consent_load(JnyTake *take);
+extern void jny_consent_apply(JnyTake *take, JnyFact *fact);
+extern void jny_consent_write(JnyTake *take);
+extern void jny_product_apply(JnyTake *take, JnyFact *fact);
+extern void jny_product_write(JnyTake *take);
+extern void jny_cart_load(JnyTake *take);
+extern void jny_cart_apply(JnyTake *take, JnyFact *fact);
+extern void jny_cart_ordered(JnyTake *take, JnyFact *fact, const char *order_id);
+extern void jny_cart_write(JnyTake *take);
+extern void jny_order_load(JnyTake *take);
+extern void jny_order_apply(JnyTake *take, JnyFact *fact);
+extern void jny_order_write(JnyTake *take);
+extern void jny_message_find(JnyTake *take);
+extern void jny_message_apply(JnyTake *take, JnyFact *fact);
+extern void jny_message_write(JnyTake *take);
+
+/* tally.c: what is counted, reported and set aside */
+extern void jny_tally_begin(JnyTake *take);
+extern void jny_tally_fact(JnyTake *take, JnyFact *fact);
+extern void jny_tally_type(JnyTake *take, const char *type);
+extern void jny_tally_incident(JnyTake *take, const char *kind, const char *name,
+							   const char *severity, const char *message, const char *hint);
+extern void jny_tally_quarantine(JnyTake *take, const JnyInboxRaw *row, const char *sqlstate, const char *reason);
+extern void jny_tally_write(JnyTake *take);
+
+#endif							/* JNY_FACT_H */

@@ -1,0 +1,213 @@
+/*
+ * person.c
+ *		Who people are: new profiles, their class, traits, zone and locale.
+ *
+ * Called by take.c and identity.c. Traits come from customer rows and from
+ * identified events; what came last stands. Two statements per lap: people
+ * that are new, people that changed.
+ */
+#include "observe/fact.h"
+
+#include "executor/spi.h"
+#include "utils/builtins.h"
+
+typedef struct JnyPeople
+{
+	HTAB	   *changed;		/* PersonChange by profile id */
+} JnyPeople;
+
+typedef struct PersonChange
+{
+	pg_uuid_t	id;
+	JnyProfile *profile;
+} PersonChange;
+
+JNY_PLAN(insert_profiles, "smallint[], uuid[], text[], float8[], jsonb[], text[], text[], timestamptz",
+		 "INSERT INTO journey.profile (bucket, profile_id, class, confidence, traits, zone, locale, created_at, changed_at)"
+		 " SELECT p.*, $8, $8 FROM unnest($1, $2, $3, $4, $5, $6, $7) AS p"
+		 " ON CONFLICT (bucket, profile_id) DO NOTHING");
+JNY_PLAN(update_profiles, "smallint[], uuid[], text[], float8[], jsonb[], text[], text[], timestamptz",
+		 "UPDATE journey.profile p SET class = n.class, confidence = n.confidence, traits = n.traits,"
+		 "  zone = n.zone, locale = n.locale, changed_at = $8"
+		 " FROM unnest($1, $2, $3, $4, $5, $6, $7)"
+		 "  AS n(bucket, profile_id, class, confidence, traits, zone, locale)"
+		 " WHERE p.bucket = n.bucket AND p.profile_id = n.profile_id");
+
+static JnyPeople *
+people_of(JnyTake *take)
+{
+	HASHCTL		ctl = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(PersonChange), .hcxt = take->batch->cxt};
+
+	if (take->people == NULL)
+	{
+		take->people = palloc0(sizeof(JnyPeople));
+		take->people->changed = hash_create("journey changed people", 256, &ctl,
+											HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	return take->people;
+}
+
+void
+jny_person_changed(JnyTake *take, JnyProfile *profile)
+{
+	PersonChange *change = hash_search(people_of(take)->changed, &profile->id, HASH_ENTER, NULL);
+
+	change->profile = profile;
+}
+
+static bool
+same_json(JsonbValue *a, JsonbValue *b)
+{
+	if (a == NULL || b == NULL || a->type != b->type)
+		return false;
+	if (a->type == jbvBinary)
+		return compareJsonbContainers(a->val.binary.data, b->val.binary.data) == 0;
+	if (a->type == jbvNumeric)
+		return jny_num_cmp(NumericGetDatum(a->val.numeric), NumericGetDatum(b->val.numeric)) == 0;
+	if (a->type == jbvBool)
+		return a->val.boolean == b->val.boolean;
+	return a->type == jbvNull ||
+		(a->val.string.len == b->val.string.len &&
+		 memcmp(a->val.string.val, b->val.string.val, a->val.string.len) == 0);
+}
+
+/* The fields of said that the known object has not, or otherwise; NULL when none. */
+static Jsonb *
+news_in(Jsonb *known, Jsonb *said)
+{
+	JnyObject	o;
+	JsonbIterator *it;
+	JsonbIteratorToken tok;
+	JsonbValue	v;
+	bool		any = false;
+
+	if (said == NULL || !JB_ROOT_IS_OBJECT(said))
+		return NULL;
+	jny_object_begin(&o);
+	it = JsonbIteratorInit(&said->root);
+	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		JsonbValue	now;
+		JsonbValue	before;
+		char	   *name;
+
+		if (tok != WJB_KEY)
+			continue;
+		name = pnstrdup(v.val.string.val, v.val.string.len);
+		(void) JsonbIteratorNext(&it, &now, true);
+		if (same_json(jny_json_field(known, name, &before), &now))
+			continue;
+		jny_object_json(&o, name, JsonbValueToJsonb(&now));
+		any = true;
+	}
+	return any ? jny_object_end(&o) : NULL;
+}
+
+static Jsonb *
+merged(Jsonb *known, Jsonb *news)
+{
+	JnyObject	o;
+
+	jny_object_begin(&o);
+	jny_object_all(&o, known);
+	jny_object_all(&o, news);
+	return jny_object_end(&o);
+}
+
+static bool
+take_word(const char **known, const char *said)
+{
+	if (said == NULL || (*known != NULL && strcmp(*known, said) == 0))
+		return false;
+	*known = said;
+	return true;
+}
+
+static bool
+take_zone(JnyTake *take, JnyFact *fact, const char *zone)
+{
+	if (zone == NULL)
+		return false;
+	if (!jny_value_zone(zone))
+	{
+		jny_tally_incident(take, "unknown_zone", zone, "warning",
+						   "a person's time zone is no zone that the server knows; it was left out",
+						   "Send a name of pg_timezone_names, such as Europe/Berlin.");
+		return false;
+	}
+	return take_word(&fact->profile->zone, zone);
+}
+
+/* Customer rows and identified events. */
+void
+jny_person_apply(JnyTake *take, JnyFact *fact)
+{
+	JnyProfile *p = fact->profile;
+	bool		captured = fact->kind == JNY_KIND_CUSTOMER;
+	Jsonb	   *said = captured ? fact->traits : fact->props;
+	Jsonb	   *news;
+	bool		changed;
+
+	if (fact->op == JNY_OP_DELETE)
+		return;					/* the shop forgot them; erase() is how we do */
+	if (!captured && jny_json_object(fact->props, "traits") != NULL)
+		said = jny_json_object(fact->props, "traits");
+	news = news_in(p->traits, said);
+	changed = news != NULL;
+	if (changed)
+		p->traits = merged(p->traits, news);
+	changed |= take_zone(take, fact, captured ? fact->f[JNY_F_ZONE] : jny_json_text(said, "zone"));
+	changed |= take_word(&p->locale, captured ? fact->f[JNY_F_LOCALE] : jny_json_text(said, "locale"));
+	if (changed)
+		jny_person_changed(take, p);
+	if (!captured)
+		jny_emit(take, fact, fact->type, fact->props);
+	else if (news != NULL || p->events == 0)
+		jny_emit(take, fact, "identified", news != NULL ? news : jny_object_empty());
+}
+
+static JnyCols *
+profile_cols(void)
+{
+	return jny_cols("smallint, uuid, text, float8, jsonb, text, text");
+}
+
+static void
+add_profile(JnyCols *cols, JnyProfile *p)
+{
+	jny_cols_set(cols, 0, Int16GetDatum(p->bucket));
+	jny_cols_set(cols, 1, jny_uuid_datum(&p->id));
+	jny_cols_text(cols, 2, p->is_session ? "session" : "person");
+	jny_cols_set(cols, 3, Float8GetDatum(p->confidence));
+	jny_cols_set(cols, 4, JsonbPGetDatum(p->traits));
+	jny_cols_text(cols, 5, p->zone);
+	jny_cols_text(cols, 6, p->locale);
+	jny_cols_next(cols);
+}
+
+static void
+write_profiles(JnyTake *take, JnyPlan *plan, JnyCols *cols)
+{
+	Datum	   *args;
+
+	if (jny_cols_count(cols) == 0)
+		return;
+	args = jny_cols_datums(cols, 1);
+	args[7] = TimestampTzGetDatum(take->batch->node.now);
+	jny_run(plan, args, NULL);
+}
+
+void
+jny_person_write(JnyTake *take)
+{
+	JnyCols    *made = profile_cols();
+	JnyCols    *changed = profile_cols();
+	HASH_SEQ_STATUS scan;
+	PersonChange *change;
+
+	hash_seq_init(&scan, people_of(take)->changed);
+	while ((change = hash_seq_search(&scan)) != NULL)
+		add_profile(change->profile->is_new ? made : changed, change->profile);
+	write_profiles(take, &insert_profiles, made);
+	write_profiles(take, &update_profiles, changed);
+}

@@ -1,0 +1,373 @@
+/*
+ * take.c
+ *		Observe's half of a lap: from inbox rows to the batch, and what is
+ *		written at its end.
+ *
+ * Called by worker/lap.c inside one READ COMMITTED transaction, as
+ * journey_owner and within SPI. Locks the cursor row (window.c) and rows of
+ * its own data tables. The number of statements does not depend on the
+ * number of events. Memory: the batch's context and the SPI context of the
+ * lap. Errors abort the lap; the worker then finds the row and calls
+ * jny_observe_skip.
+ */
+#include "observe/observe.h"
+
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "observe/fact.h"
+
+JNY_PLAN(insert_events,
+		 "smallint[], uuid[], uuid[], bigint[], text[], timestamptz[], text[], text[], text[], jsonb[], boolean[], boolean[], timestamptz, boolean, bigint",
+		 "INSERT INTO journey.event (bucket, profile_id, event_id, seq, type, occurred_at, source, scope, message_id,"
+		 "  props, backfill, late, received_at, test, lap)"
+		 " SELECT n.*, $13, $14, $15"
+		 " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS n");
+JNY_PLAN(upsert_states,
+		 "smallint[], uuid[], text[], bytea[], timestamptz[], timestamptz[], integer[], bigint[]",
+		 "INSERT INTO journey.profile_state AS s (bucket, profile_id, stage, features, last_event_at, last_order_at,"
+		 "  orders, events)"
+		 " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n"
+		 " ON CONFLICT (bucket, profile_id) DO UPDATE SET stage = excluded.stage, features = excluded.features,"
+		 "  last_event_at = excluded.last_event_at, last_order_at = excluded.last_order_at,"
+		 "  orders = excluded.orders, events = excluded.events");
+
+/* ---- events ----------------------------------------------------------- */
+
+static JnyEvent *
+add_event(JnyTake *take, JnyFact *fact, const char *type, Jsonb *props)
+{
+	JnyBatch   *batch = take->batch;
+	JnyEvent   *e;
+
+	if (batch->nevents == take->maxevents)
+	{
+		take->maxevents = Max(256, take->maxevents * 2);
+		batch->events = batch->events == NULL
+			? MemoryContextAllocHuge(batch->cxt, sizeof(JnyEvent) * take->maxevents)
+			: repalloc_huge(batch->events, sizeof(JnyEvent) * take->maxevents);
+	}
+	e = &batch->events[batch->nevents++];
+	memset(e, 0, sizeof(JnyEvent));
+	e->seq = fact->seq;
+	e->xact = fact->xact;
+	jny_uuid_v7(&e->event_id);
+	e->occurred_at = fact->occurred_at;
+	e->type = type;
+	e->source = fact->source;
+	e->scope = fact->scope;
+	e->message_id = fact->message_id;
+	e->props = props;
+	e->backfill = fact->backfill;
+	e->late = fact->late;
+	e->profile = fact->profile;
+	e->nothers = fact->nothers;
+	e->others = fact->others;
+	e->cart_id = fact->cart_id;
+	e->order_id = fact->order_id;
+	e->sku = jny_json_text(props, "sku");
+	e->session_id = jny_json_text(props, "session_id");
+	e->has_action = fact->has_action;
+	e->action_id = fact->action_id;
+	if (!fact->fence_given)
+	{
+		e->fence = fact->fence;
+		e->fence_type = fact->fence != JNY_FENCE_NONE ? fact->type : NULL;
+		e->ref = fact->ref;
+		fact->fence_given = true;
+	}
+	return e;
+}
+
+/* An event of the person: counted, logged, handed on. NULL when nobody is known. */
+JnyEvent *
+jny_emit(JnyTake *take, JnyFact *fact, const char *type, Jsonb *props)
+{
+	JnyProfile *p = fact->profile;
+
+	jny_tally_type(take, type);
+	if (p == NULL)
+		return NULL;
+	p->events++;
+	p->last_event_at = Max(p->last_event_at, fact->occurred_at);
+	p->dirty = true;
+	return add_event(take, fact, type, props != NULL ? props : jny_object_empty());
+}
+
+static void
+emit_action(JnyTake *take, JnyFact *fact)
+{
+	JnyEvent   *e = add_event(take, fact, fact->type, fact->props);
+
+	e->is_action = true;
+	e->has_enrollment = fact->has_enrollment;
+	e->enrollment_id = fact->enrollment_id;
+	e->step = fact->step;
+	e->visit = fact->visit;
+	e->reason = fact->reason;
+}
+
+/* What an inbox row's fence says holds, even when the row gave no event. */
+static void
+keep_fence(JnyTake *take, JnyFact *fact)
+{
+	JnyEvent   *e;
+
+	if (fact->fence_given || fact->profile == NULL ||
+		(fact->fence != JNY_FENCE_EVENT && fact->fence != JNY_FENCE_RELEASE) || fact->type == NULL)
+		return;
+	e = add_event(take, fact, fact->type, fact->props != NULL ? fact->props : jny_object_empty());
+	e->fence_only = true;
+}
+
+static void
+write_events(JnyTake *take)
+{
+	JnyBatch   *batch = take->batch;
+	JnyCols    *cols = jny_cols("smallint, uuid, uuid, bigint, text, timestamptz, text, text, text, jsonb, boolean, boolean");
+	Datum	   *args;
+
+	for (int i = 0; i < batch->nevents; i++)
+	{
+		JnyEvent   *e = &batch->events[i];
+
+		if (e->is_action || e->fence_only)
+			continue;
+		jny_cols_set(cols, 0, Int16GetDatum(e->profile->bucket));
+		jny_cols_set(cols, 1, UUIDPGetDatum(&e->profile->id));
+		jny_cols_set(cols, 2, UUIDPGetDatum(&e->event_id));
+		jny_cols_set(cols, 3, Int64GetDatum(e->seq));
+		jny_cols_text(cols, 4, e->type);
+		jny_cols_set(cols, 5, TimestampTzGetDatum(e->occurred_at));
+		jny_cols_text(cols, 6, e->source);
+		jny_cols_text(cols, 7, e->scope);
+		jny_cols_text(cols, 8, e->message_id);
+		jny_cols_set(cols, 9, JsonbPGetDatum(e->props));
+		jny_cols_set(cols, 10, BoolGetDatum(e->backfill));
+		jny_cols_set(cols, 11, BoolGetDatum(e->late));
+		jny_cols_next(cols);
+	}
+	if (jny_cols_count(cols) == 0)
+		return;
+	args = jny_cols_datums(cols, 3);
+	args[12] = TimestampTzGetDatum(batch->node.now);
+	args[13] = BoolGetDatum(batch->node.test);
+	args[14] = Int64GetDatum(batch->lap);
+	jny_run(&insert_events, args, NULL);
+}
+
+/* ---- one fact --------------------------------------------------------- */
+
+static bool
+starts(const char *type, const char *prefix)
+{
+	return strncmp(type, prefix, strlen(prefix)) == 0;
+}
+
+static void
+apply_event(JnyTake *take, JnyFact *fact)
+{
+	const char *type = fact->type;
+
+	if (strcmp(type, "identified") == 0)
+		jny_person_apply(take, fact);
+	else if (strcmp(type, "unsubscribed") == 0 || starts(type, "consent_"))
+		jny_consent_apply(take, fact);
+	else if (starts(type, "order_") || starts(type, "shipment_"))
+		jny_order_apply(take, fact);
+	else if (starts(type, "message_"))
+		jny_message_apply(take, fact);
+	else
+	{
+		if (starts(type, "cart_item_"))
+			jny_cart_apply(take, fact);
+		else if (strcmp(type, "product_changed") == 0 || strcmp(type, "stock_changed") == 0 ||
+				 strcmp(type, "price_changed") == 0)
+			jny_product_apply(take, fact);
+		jny_emit(take, fact, type, fact->props);
+	}
+}
+
+static void
+apply_truncate(JnyTake *take, JnyFact *fact)
+{
+	jny_tally_incident(take, "truncated", fact->attachment_name, "warning",
+					   "an attached table was truncated",
+					   "Carts of its source were emptied; orders, people and consents stay as they were. journey.reconcile() reads the table again.");
+	if (fact->kind == JNY_KIND_CART || fact->kind == JNY_KIND_CART_LINE)
+		jny_cart_apply(take, fact);
+}
+
+static void
+apply(JnyTake *take, JnyFact *fact)
+{
+	jny_tally_fact(take, fact);
+	if (fact->truncate)
+	{
+		apply_truncate(take, fact);
+		return;
+	}
+	if (fact->fence_only)
+	{
+		keep_fence(take, fact);
+		return;
+	}
+	if (fact->profile != NULL)
+		jny_contact_apply(take, fact);
+	switch (fact->kind)
+	{
+		case JNY_KIND_EVENT:
+			apply_event(take, fact);
+			break;
+		case JNY_KIND_ACTION:
+			if (fact->profile != NULL)
+				emit_action(take, fact);
+			break;
+		case JNY_KIND_CUSTOMER:
+			jny_person_apply(take, fact);
+			jny_consent_apply(take, fact);
+			break;
+		case JNY_KIND_CONSENT:
+			jny_consent_apply(take, fact);
+			break;
+		case JNY_KIND_PRODUCT:
+		case JNY_KIND_STOCK:
+			jny_product_apply(take, fact);
+			break;
+		case JNY_KIND_CART:
+		case JNY_KIND_CART_LINE:
+			jny_cart_apply(take, fact);
+			break;
+		case JNY_KIND_ORDER:
+		case JNY_KIND_ORDER_LINE:
+			jny_order_apply(take, fact);
+			break;
+		case JNY_KIND_MESSAGE:
+			jny_message_apply(take, fact);
+			break;
+		case JNY_KIND_OTHER:
+			break;
+	}
+	keep_fence(take, fact);
+}
+
+/* ---- the lap ---------------------------------------------------------- */
+
+static void
+begin(JnyTake *take, JnyBatch *batch)
+{
+	HASHCTL		ctl = {.keysize = sizeof(((JnyKey *) 0)->id), .entrysize = sizeof(JnyKey), .hcxt = batch->cxt};
+
+	memset(take, 0, sizeof(JnyTake));
+	take->batch = batch;
+	take->keys = hash_create("journey keys", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	jny_tally_begin(take);
+}
+
+static void
+write_state(JnyTake *take)
+{
+	jny_person_write(take);
+	jny_identity_write(take);
+	jny_contact_write(take);
+	jny_consent_write(take);
+	jny_product_write(take);
+	jny_cart_write(take);
+	jny_order_write(take);
+	jny_message_write(take);
+	write_events(take);
+	jny_tally_write(take);
+}
+
+bool
+jny_observe_take(JnyBatch *batch, int max_events)
+{
+	JnyTake		take;
+	MemoryContext old;
+
+	if (!jny_window_open(batch, max_events))
+		return false;
+	if (!batch->node.adopted || batch->window->nrows == 0)
+		return true;
+	old = MemoryContextSwitchTo(batch->cxt);
+	begin(&take, batch);
+	jny_registry_load(&take);
+	jny_decode(&take);
+	jny_dedupe(&take);
+	jny_message_find(&take);
+	jny_identify(&take);
+	jny_consent_load(&take);
+	jny_cart_load(&take);
+	jny_order_load(&take);
+	for (int i = 0; i < take.nfacts; i++)
+		if (!take.facts[i]->drop)
+			apply(&take, take.facts[i]);
+	write_state(&take);
+	MemoryContextSwitchTo(old);
+	return true;
+}
+
+static void
+put_time(JnyCols *cols, int col, TimestampTz at)
+{
+	if (at != 0)
+		jny_cols_set(cols, col, TimestampTzGetDatum(at));
+}
+
+static void
+write_states(JnyBatch *batch)
+{
+	JnyCols    *cols = jny_cols("smallint, uuid, text, bytea, timestamptz, timestamptz, integer, bigint");
+	HASH_SEQ_STATUS scan;
+	JnyProfile *p;
+
+	hash_seq_init(&scan, batch->profiles);
+	while ((p = hash_seq_search(&scan)) != NULL)
+	{
+		if (!p->dirty)
+			continue;
+		jny_cols_set(cols, 0, Int16GetDatum(p->bucket));
+		jny_cols_set(cols, 1, UUIDPGetDatum(&p->id));
+		jny_cols_text(cols, 2, p->stage);
+		if (p->features != NULL)
+			jny_cols_set(cols, 3, PointerGetDatum(p->features));
+		put_time(cols, 4, p->last_event_at);
+		put_time(cols, 5, p->last_order_at);
+		jny_cols_set(cols, 6, Int32GetDatum(p->orders));
+		jny_cols_set(cols, 7, Int64GetDatum(p->events));
+		jny_cols_next(cols);
+	}
+	if (jny_cols_count(cols) > 0)
+		jny_run(&upsert_states, jny_cols_datums(cols, 0), NULL);
+}
+
+void
+jny_observe_finish(JnyBatch *batch)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
+
+	write_states(batch);
+	jny_window_finish(batch);
+	MemoryContextSwitchTo(old);
+}
+
+bool
+jny_observe_skip(JnyBatch *batch, const ErrorData *error)
+{
+	JnyTake		take;
+	MemoryContext old;
+
+	if (!jny_window_open(batch, 1))
+		return false;
+	if (!batch->node.adopted)
+		return true;
+	old = MemoryContextSwitchTo(batch->cxt);
+	begin(&take, batch);
+	for (int i = 0; i < batch->window->nrows; i++)
+		jny_tally_quarantine(&take, &batch->window->rows[i], unpack_sql_state(error->sqlerrcode), error->message);
+	jny_tally_write(&take);
+	jny_window_finish(batch);
+	MemoryContextSwitchTo(old);
+	return true;
+}
