@@ -24,7 +24,7 @@ jny_fact_new(JnyTake *take, JnyInboxRaw *row)
 	fact->op = row->op;
 	fact->type = row->type;
 	fact->source = row->source != NULL ? row->source : "unknown";
-	fact->scope = row->scope != NULL ? row->scope : jny_source_scope(take, fact->source);
+	fact->scope = row->scope != NULL ? row->scope : jny_source_scope(fact->source);
 	fact->message_id = row->message_id;
 	fact->received_at = row->received_at;
 	fact->timed = row->occurred_at != 0;
@@ -103,7 +103,7 @@ jny_fact_key(JnyTake *take, JnyFact *fact, const char *namespace, const char *va
 	JnyKey	   *key = key_of(take, fact, namespace, value);
 	int			at;
 
-	if (key == NULL || key->id.space->class == JNY_CLASS_OTHER || fact->nkeys == JNY_MAX_KEYS)
+	if (key == NULL || key->id.space->class == JNY_CLASS_OTHER || fact->nkeys == JNY_FACT_KEYS)
 		return;
 	if (key->id.space->class == JNY_CLASS_OBJECT)
 		return;					/* objects come from the event's own ids */

@@ -55,7 +55,7 @@ typedef enum JnyField
 	JNY_NFIELDS
 } JnyField;
 
-#define JNY_MAX_KEYS 12			/* of one subject; more are left out */
+#define JNY_FACT_KEYS 12			/* of one subject; more are left out */
 
 #define JNY_NAME_KEY 128			/* longest name of a type or source in a lap's hash tables */
 
@@ -121,7 +121,7 @@ typedef struct JnyFact
 	Jsonb	   *subject;
 	Jsonb	   *props;			/* sent, or the extra columns of the map; NULL = none */
 	int			nkeys;
-	JnyKey	   *keys[JNY_MAX_KEYS]; /* strongest first; objects not among them */
+	JnyKey	   *keys[JNY_FACT_KEYS]; /* strongest first; objects not among them */
 	JnyKey	   *cart;
 	JnyKey	   *order;
 	const char *cart_id;
@@ -175,7 +175,6 @@ typedef struct JnyTake
 	JnySpace   *spaces;
 	HTAB	   *types;			/* event types of the vocabulary */
 	HTAB	   *maps;			/* JnyMap by attachment (decode.h) */
-	HTAB	   *sources;		/* JnySourceScope by name */
 	/* each of the following belongs to the file of its name */
 	struct JnyTally *tally;
 	struct JnyPeople *people;
@@ -221,9 +220,8 @@ extern Jsonb *jny_object_end(JnyObject *o);
 /* decode.c: rows to facts, in the order in which they are to be applied */
 extern void jny_decode(JnyTake *take);
 
-/* registry.c: namespaces, vocabulary and sources as they are registered; one statement */
+/* registry.c: namespaces and vocabulary as they are registered; one statement */
 extern void jny_registry_load(JnyTake *take);
-extern const char *jny_source_scope(JnyTake *take, const char *source);
 
 /* identity.c */
 extern void jny_dedupe(JnyTake *take);

@@ -1,8 +1,8 @@
 /*
  * registry.c
- *		Namespaces, the vocabulary and the sources, as they are registered now.
+ *		Namespaces and the vocabulary, as they are registered now.
  *
- * Called once per lap by take.c: one statement over three small tables, so
+ * Called once per lap by take.c: one statement over two small tables, so
  * that a change of a registry holds from the next lap on without any
  * invalidation. Lives in the batch's context.
  */
@@ -10,24 +10,9 @@
 
 #include "executor/spi.h"
 
-typedef struct SourceScope
-{
-	char		name[JNY_NAME_KEY];
-	const char *scope;
-} SourceScope;
-
 JNY_PLAN(load_registry, "",
 		 "SELECT 'n', n.namespace, n.class, n.rank, n.crosses_scopes, n.confidence FROM journey.namespace n"
-		 " UNION ALL SELECT 't', t.type, NULL, NULL, NULL, NULL FROM journey.event_type t WHERE t.known"
-		 " UNION ALL SELECT 's', s.source, s.scope, NULL, NULL, NULL FROM journey.source s");
-
-static HTAB *
-name_table(JnyTake *take, const char *name, size_t entry)
-{
-	HASHCTL		ctl = {.keysize = JNY_NAME_KEY, .entrysize = entry, .hcxt = take->batch->cxt};
-
-	return hash_create(name, 128, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-}
+		 " UNION ALL SELECT 't', t.type, NULL, NULL, NULL, NULL FROM journey.event_type t WHERE t.known");
 
 static void
 add_space(JnyTake *take, uint64 row)
@@ -48,8 +33,9 @@ add_space(JnyTake *take, uint64 row)
 void
 jny_registry_load(JnyTake *take)
 {
-	take->types = name_table(take, "journey types", JNY_NAME_KEY);
-	take->sources = name_table(take, "journey sources", sizeof(SourceScope));
+	HASHCTL		ctl = {.keysize = JNY_NAME_KEY, .entrysize = JNY_NAME_KEY, .hcxt = take->batch->cxt};
+
+	take->types = hash_create("journey types", 128, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
 	jny_run(&load_registry, NULL, NULL);
 	take->spaces = palloc0(sizeof(JnySpace) * Max(SPI_processed, 1));
 	for (uint64 row = 0; row < SPI_processed; row++)
@@ -58,21 +44,7 @@ jny_registry_load(JnyTake *take)
 
 		if (what[0] == 'n')
 			add_space(take, row);
-		else if (what[0] == 't')
-			(void) hash_search(take->types, jny_get_text(row, 2), HASH_ENTER, NULL);
 		else
-		{
-			SourceScope *s = hash_search(take->sources, jny_get_text(row, 2), HASH_ENTER, NULL);
-
-			s->scope = MemoryContextStrdup(take->batch->cxt, jny_get_text(row, 3));
-		}
+			(void) hash_search(take->types, jny_get_text(row, 2), HASH_ENTER, NULL);
 	}
-}
-
-const char *
-jny_source_scope(JnyTake *take, const char *source)
-{
-	SourceScope *s = hash_search(take->sources, source, HASH_FIND, NULL);
-
-	return s != NULL ? s->scope : "default";
 }

@@ -202,15 +202,15 @@ apply_truncate(JnyTake *take, JnyFact *fact)
 static void
 apply(JnyTake *take, JnyFact *fact)
 {
+	if (fact->fence_only)
+	{
+		keep_fence(take, fact);
+		return;
+	}
 	jny_tally_fact(take, fact);
 	if (fact->truncate)
 	{
 		apply_truncate(take, fact);
-		return;
-	}
-	if (fact->fence_only)
-	{
-		keep_fence(take, fact);
 		return;
 	}
 	if (fact->profile != NULL)
