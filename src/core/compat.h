@@ -56,13 +56,4 @@
 	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL)
 #endif
 
-/* The date parser explains itself further since 16. */
-#if PG_VERSION_NUM >= 160000
-#define JNY_DECODE_DATETIME(field, ftype, nf, dtype, tm, fsec, tz) \
-	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz, &(DateTimeErrorExtra) {0})
-#else
-#define JNY_DECODE_DATETIME(field, ftype, nf, dtype, tm, fsec, tz) \
-	DecodeDateTime(field, ftype, nf, dtype, tm, fsec, tz)
-#endif
-
 #endif							/* JNY_COMPAT_H */

@@ -16,9 +16,6 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 
-/* Until observe's own copies are gone. */
-#define JNY_WEAK __attribute__((weak))
-
 #define MAX_NUMBER 200			/* longest number taken for one */
 
 /* [+-]digits[.digits][e[+-]digits]; no NaN, no infinity: a price is a number. */
@@ -50,7 +47,7 @@ looks_like_number(const char *s)
 	return *s == '\0' && exponent <= 2;
 }
 
-JNY_WEAK bool
+bool
 jny_value_number(const char *text, Numeric *out)
 {
 	char		buf[MAX_NUMBER + 1];
@@ -89,7 +86,7 @@ decode_utc(char **field, int *ftype, int nf, int *dtype, struct pg_tm *tm, fsec_
 	return rc;
 }
 
-JNY_WEAK bool
+bool
 jny_value_time(const char *text, TimestampTz *out)
 {
 	char	   *field[MAXDATEFIELDS];

@@ -20,6 +20,7 @@
 
 #include "core/batch.h"
 #include "core/inbox.h"
+#include "core/value.h"
 #include "observe/window.h"
 
 #include "catalog/pg_type.h"
@@ -187,8 +188,6 @@ typedef struct JnyTake
 } JnyTake;
 
 /* value.c: conversions that answer false instead of raising */
-extern bool jny_value_number(const char *text, Numeric *out);
-extern bool jny_value_time(const char *text, TimestampTz *out);
 extern bool jny_value_interval(const char *text, Interval **out);
 extern bool jny_value_uuid(const char *text, pg_uuid_t *out);
 extern bool jny_value_bool(const char *text, bool *out);

@@ -1,11 +1,11 @@
 /*
  * value.c
- *		Text to values without raising, and jsonb objects built field by field.
+ *		More of text to values without raising (core/value.c has numbers and
+ *		times), and jsonb objects built field by field.
  *
  * Called by observe's decoding. A value that PostgreSQL's input function
- * would reject must cost a quarantined row, not the lap; so numbers are
- * scanned first and times go through the date parser's own error codes. No
- * subtransaction is needed. Results live in CurrentMemoryContext.
+ * would reject must cost a quarantined row, not the lap, and no
+ * subtransaction. Results live in CurrentMemoryContext.
  */
 #include "observe/fact.h"
 
@@ -14,101 +14,8 @@
 #include "miscadmin.h"
 #include "pgtime.h"
 #include "utils/builtins.h"
-#include "utils/datetime.h"
 
-#define MAX_NUMBER 200			/* longest number taken for one */
 #define MAX_KEY 512				/* longest text that may become part of an index key */
-
-/* [+-]digits[.digits][e[+-]digits]; no NaN, no infinity: a price is a number. */
-static bool
-looks_like_number(const char *s)
-{
-	int			digits = 0;
-	int			exponent = 0;
-
-	if (*s == '+' || *s == '-')
-		s++;
-	for (; isdigit((unsigned char) *s); s++)
-		digits++;
-	if (*s == '.')
-		for (s++; isdigit((unsigned char) *s); s++)
-			digits++;
-	if (digits == 0)
-		return false;
-	if (*s == 'e' || *s == 'E')
-	{
-		s++;
-		if (*s == '+' || *s == '-')
-			s++;
-		if (!isdigit((unsigned char) *s))
-			return false;
-		for (; isdigit((unsigned char) *s); s++)
-			exponent++;
-	}
-	return *s == '\0' && exponent <= 2;
-}
-
-bool
-jny_value_number(const char *text, Numeric *out)
-{
-	char		buf[MAX_NUMBER + 1];
-	size_t		len;
-
-	while (isspace((unsigned char) *text))
-		text++;
-	len = strlen(text);
-	while (len > 0 && isspace((unsigned char) text[len - 1]))
-		len--;
-	if (len == 0 || len > MAX_NUMBER)
-		return false;
-	memcpy(buf, text, len);
-	buf[len] = '\0';
-	if (!looks_like_number(buf))
-		return false;
-	*out = DatumGetNumeric(DirectFunctionCall3(numeric_in, CStringGetDatum(buf),
-											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
-	return true;
-}
-
-/*
- * A time as timestamptz_in reads it, finite only; without a zone it is UTC,
- * which is how capture writes. The parser takes its default from the session,
- * whose zone is set aside for the call (nothing in it raises).
- */
-static int
-decode_utc(char **field, int *ftype, int nf, int *dtype, struct pg_tm *tm, fsec_t *fsec, int *tz)
-{
-	pg_tz	   *session = session_timezone;
-	int			rc;
-
-	session_timezone = pg_tzset("GMT");
-	rc = JNY_DECODE_DATETIME(field, ftype, nf, dtype, tm, fsec, tz);
-	session_timezone = session;
-	return rc;
-}
-
-bool
-jny_value_time(const char *text, TimestampTz *out)
-{
-	char	   *field[MAXDATEFIELDS];
-	int			ftype[MAXDATEFIELDS];
-	char		work[MAXDATELEN + MAXDATEFIELDS];
-	int			nf;
-	int			dtype;
-	int			tz = 0;
-	struct pg_tm tm;
-	fsec_t		fsec;
-
-	if (strlen(text) > MAXDATELEN ||
-		ParseDateTime(text, work, sizeof(work), field, ftype, MAXDATEFIELDS, &nf) != 0)
-		return false;
-	/* only the fixed forms: 'now' and 'tomorrow' are no data */
-	if (!isdigit((unsigned char) text[strspn(text, " ")]))
-		return false;
-	if (decode_utc(field, ftype, nf, &dtype, &tm, &fsec, &tz) != 0 || dtype != DTK_DATE)
-		return false;
-	return tm2timestamp(&tm, fsec, &tz, out) == 0;
-}
 
 bool
 jny_value_interval(const char *text, Interval **out)
