@@ -57,6 +57,12 @@ jny_lap(JnyBatch *batch, int max_events, int max_timers)
 		SPI_finish();
 		return false;
 	}
+	if (!batch->node.adopted)
+	{
+		/* the cursor is another cluster's: nothing may move */
+		SPI_finish();
+		return true;
+	}
 	jny_features_update(batch);
 	jny_orchestrate_events(batch);
 	if (batch->node.mode != JNY_MODE_OFF)
