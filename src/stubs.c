@@ -16,11 +16,6 @@ void __attribute__((weak)) jny_features_update(JnyBatch *batch) {}
 /* orchestrate */
 void __attribute__((weak)) jny_orchestrate_events(JnyBatch *batch) {}
 void __attribute__((weak)) jny_orchestrate_timers(JnyBatch *batch, int limit) {}
-/* deliver */
-void __attribute__((weak)) jny_deliver_reap(const JnyNode *node, int limit) {}
-void __attribute__((weak)) jny_deliver_announce(void) {}
-void __attribute__((weak)) jny_enqueue(List *actions) {}
-int64 __attribute__((weak)) jny_cancel_of(List *owners, const char *reason) { return 0; }
 /* interpret: until features are merged */
 #include "interpret/feature.h"
 void __attribute__((weak)) jny_features_refresh(void) {}

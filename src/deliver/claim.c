@@ -1,0 +1,345 @@
+/*
+ * claim.c
+ *		Handing actions to a sender: claim, and claim fused with the permit.
+ *
+ * One UPDATE per priority takes the next candidates by index, SKIP LOCKED, so
+ * a claim waits for nobody; then they are judged with newer snapshots. What
+ * is refused is settled at once and the claim goes on, so that a block of
+ * ended actions at the head starves nobody.
+ *
+ * A claim must not walk the dead index entries that an old snapshot keeps:
+ * each backend remembers, per channel and priority, up to where it has taken
+ * everything (a hint). A claim that comes up short starts again from the
+ * beginning, unless the last such look was dear; one look a second is always
+ * made. Correctness never depends on the hint.
+ *
+ * Called as SQL functions, as journey_owner. READ COMMITTED, primary only.
+ */
+#include "deliver/claim.h"
+
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+/* rows that commit late appear a little below what was taken before them */
+#define HINT_SLACK (100 * INT64CONST(1000))
+/* a look from the beginning may take this part of the time */
+#define RESCAN_SHARE 20
+
+/* $1 channel $2 priority $3 from claim_at $4 from action_id $5 now $6 limit $7-$10 pauses $11 test
+ * $12 tokens $13 lease_until $14 sender */
+#define CANDIDATES \
+	"(SELECT k.ctid, k.claim_at, ($12::bigint[])[pg_catalog.row_number() OVER ()] AS token FROM" \
+	" (SELECT q.ctid, q.claim_at FROM journey.outbox q" \
+	"  WHERE q.channel = $1 AND q.priority = $2 AND q.claim_at IS NOT NULL AND q.claim_at >= $3 AND q.claim_at <= $5" \
+	"   AND (q.claim_at, q.action_id) > ($3, $4) AND q.test = $11 AND q.status = 'pending'" \
+	"   AND q.scope <> ALL ($7) AND q.journey <> ALL ($8) AND q.channel <> ALL ($9) AND q.template <> ALL ($10)" \
+	"  ORDER BY q.claim_at, q.action_id LIMIT $6 FOR UPDATE SKIP LOCKED) k) c"
+#define CANDIDATE_TYPES \
+	"text, integer, timestamptz, uuid, timestamptz, bigint, text[], text[], text[], text[], boolean, bigint[], timestamptz, text"
+
+JNY_PLAN(take, CANDIDATE_TYPES,
+		 "UPDATE journey.outbox o SET status = 'claimed', claim_at = NULL, reap_at = $13, lease_until = $13,"
+		 "  token = c.token, sender = $14, claimed_at = $5"
+		 " FROM " CANDIDATES " WHERE o.ctid = c.ctid RETURNING " JNY_WORK_COLUMNS ", c.claim_at");
+JNY_PLAN(take_and_send, CANDIDATE_TYPES ", uuid",
+		 "UPDATE journey.outbox o SET status = 'sending', claim_at = NULL, reap_at = $13, lease_until = $13,"
+		 "  token = c.token, sender = $14, claimed_at = $5, granted_at = $5, permit_batch = $15, attempt = o.attempt + 1"
+		 " FROM " CANDIDATES " WHERE o.ctid = c.ctid RETURNING " JNY_WORK_COLUMNS ", c.claim_at");
+JNY_PLAN(next_priority, "text, integer",
+		 "SELECT q.priority FROM journey.outbox q WHERE q.channel = $1 AND q.claim_at IS NOT NULL"
+		 " AND q.priority < $2 ORDER BY q.priority DESC LIMIT 1");
+JNY_PLAN(first_due, "text, integer",
+		 "SELECT q.claim_at FROM journey.outbox q WHERE q.channel = $1 AND q.claim_at IS NOT NULL"
+		 " AND q.priority = $2 ORDER BY q.priority DESC, q.claim_at, q.action_id LIMIT 1");
+
+/* ---- the hint ------------------------------------------------------------- */
+
+#define HINT_PRIORITIES 32
+
+typedef struct Hint
+{
+	char		channel[NAMEDATALEN];	/* hash key, first */
+	int			n;
+	int			priority[HINT_PRIORITIES];	/* falling */
+	TimestampTz mark[HINT_PRIORITIES];	/* everything before was taken */
+	TimestampTz looked_at;		/* real time of the last look from the beginning */
+	int64		look_cost;		/* microseconds it took */
+	TimestampTz last_now;		/* clock at the last use */
+} Hint;
+
+static Hint *
+hint_of(const char *channel, TimestampTz now)
+{
+	static HTAB *hints = NULL;
+	char		key[NAMEDATALEN] = {0};
+	bool		found;
+	Hint	   *h;
+
+	if (hints == NULL)
+	{
+		HASHCTL		ctl = {0};
+
+		ctl.keysize = NAMEDATALEN;
+		ctl.entrysize = sizeof(Hint);
+		ctl.hcxt = TopMemoryContext;
+		hints = hash_create("journey claim hints", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	strlcpy(key, channel, NAMEDATALEN);
+	h = hash_search(hints, key, HASH_ENTER, &found);
+	if (!found || now < h->last_now)	/* a clock was set back */
+	{
+		memset((char *) h + NAMEDATALEN, 0, sizeof(Hint) - NAMEDATALEN);
+		h->looked_at = DT_NOBEGIN;
+	}
+	h->last_now = now;
+	return h;
+}
+
+static void
+list_priorities(Hint *h, const char *channel)
+{
+	int			last = PG_INT32_MAX;
+
+	h->n = 0;
+	while (h->n < HINT_PRIORITIES &&
+		   jny_run(&next_priority, (Datum[]) {CStringGetTextDatum(channel), Int32GetDatum(last)}, NULL) == 1)
+	{
+		last = (int) jny_get_int8(0, 1, 0);
+		h->priority[h->n] = last;
+		h->mark[h->n++] = DT_NOBEGIN;
+	}
+}
+
+/* ---- taking ---------------------------------------------------------------- */
+
+static ArrayType *
+random_tokens(int n)
+{
+	Datum	   *values = palloc(sizeof(Datum) * n);
+	uint64	   *bits = palloc(sizeof(uint64) * n);
+
+	if (!pg_strong_random(bits, sizeof(uint64) * n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not obtain random bits for a token")));
+	for (int i = 0; i < n; i++)
+		values[i] = Int64GetDatum((int64) ((bits[i] >> 1) | 1));
+	return construct_array(values, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+}
+
+static int
+by_rank(const ListCell *a, const ListCell *b)
+{
+	const JnyWork *x = lfirst(a);
+	const JnyWork *y = lfirst(b);
+
+	if (x->claim_at != y->claim_at)
+		return x->claim_at < y->claim_at ? -1 : 1;
+	return memcmp(&x->action_id, &y->action_id, sizeof(pg_uuid_t));
+}
+
+static List *
+take_some(JnyClaim *c, int priority, TimestampTz from, const pg_uuid_t *after, int limit,
+		  const pg_uuid_t *batch)
+{
+	Datum		values[15];
+	List	   *works;
+
+	values[0] = CStringGetTextDatum(c->channel->name);
+	values[1] = Int32GetDatum(priority);
+	values[2] = TimestampTzGetDatum(from);
+	values[3] = UUIDPGetDatum(after);
+	values[4] = TimestampTzGetDatum(c->gate.node.now);
+	values[5] = Int64GetDatum(limit);
+	for (int i = 0; i < 4; i++)
+		values[6 + i] = PointerGetDatum(c->paused[i]);
+	values[10] = BoolGetDatum(c->gate.node.test);
+	values[11] = PointerGetDatum(random_tokens(limit));
+	values[12] = TimestampTzGetDatum(c->lease_until);
+	values[13] = CStringGetTextDatum(c->sender);
+	values[14] = UUIDPGetDatum(batch);
+	jny_run(c->fused ? &take_and_send : &take, values, NULL);
+	works = jny_work_read();
+	list_sort(works, by_rank);
+	return works;
+}
+
+/* Takes, judges and keeps what may go, until enough or dry. Returns the place reached. */
+static TimestampTz
+take_priority(JnyClaim *c, int priority, TimestampTz mark)
+{
+	TimestampTz from = mark;
+	pg_uuid_t	after = {{0}};
+	bool		dry = false;
+
+	while (!dry && list_length(c->granted) < c->want)
+	{
+		int			limit = c->want - list_length(c->granted);
+		List	   *works;
+		ListCell   *lc;
+		pg_uuid_t	batch;
+
+		jny_uuid_v7(&batch);
+		works = take_some(c, priority, from, &after, limit, &batch);
+		dry = list_length(works) < limit;
+		if (works == NIL)
+			break;
+		from = ((JnyWork *) llast(works))->claim_at;
+		after = ((JnyWork *) llast(works))->action_id;
+		if (c->fused)
+			jny_permit_decide(&c->gate, works, &batch);
+		else
+		{
+			jny_gate_judge(&c->gate, works);
+			jny_settle(&c->gate, works);
+		}
+		foreach(lc, works)
+			if (((JnyWork *) lfirst(lc))->reason == NULL)
+				c->granted = lappend(c->granted, lfirst(lc));
+	}
+	return dry ? c->gate.node.now - HINT_SLACK : from - HINT_SLACK;
+}
+
+static void
+scan(JnyClaim *c, Hint *h)
+{
+	for (int i = 0; i < h->n && list_length(c->granted) < c->want; i++)
+		h->mark[i] = Max(h->mark[i], take_priority(c, h->priority[i], h->mark[i]));
+}
+
+static void
+take_all(JnyClaim *c)
+{
+	Hint	   *h = hint_of(c->channel->name, c->gate.node.now);
+	TimestampTz began = GetCurrentTimestamp();
+	int64		age = h->looked_at == DT_NOBEGIN ? PG_INT64_MAX : began - h->looked_at;
+
+	if (age < USECS_PER_SEC)
+		scan(c, h);
+	if (list_length(c->granted) < c->want &&
+		(age >= USECS_PER_SEC || h->look_cost < 2000 || age > h->look_cost * RESCAN_SHARE))
+	{
+		TimestampTz start = GetCurrentTimestamp();
+
+		list_priorities(h, c->channel->name);
+		scan(c, h);
+		h->looked_at = GetCurrentTimestamp();
+		h->look_cost = h->looked_at - start;
+	}
+}
+
+/* ---- preparing ------------------------------------------------------------- */
+
+void
+jny_require_sender_session(const char *what)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("%s runs on the primary only", what),
+				 errhint("Connect to the primary server.")));
+	if (XactIsoLevel != XACT_READ_COMMITTED)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s needs isolation level READ COMMITTED", what),
+				 errdetail("It must see what other transactions have committed until the moment it answers."),
+				 errhint("Call it in a transaction of its own, at READ COMMITTED.")));
+}
+
+/* Index probes only: a plan made while the outbox was empty must not turn into a scan or lose the lock order. */
+int
+jny_pin_plans(void)
+{
+	static const char *const off[] = {"enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"};
+	int			level = NewGUCNestLevel();
+
+	for (size_t i = 0; i < lengthof(off); i++)
+		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
+static void
+require_own_channel(JnyClaim *c)
+{
+	ListCell   *lc;
+
+	if (c->channel->senders == NIL || superuser_arg(GetSessionUserId()))
+		return;
+	foreach(lc, c->channel->senders)
+		if (strcmp(lfirst(lc), GetUserNameFromId(GetSessionUserId(), false)) == 0)
+			return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("channel \"%s\" is not yours to claim", c->channel->name),
+			 errhint("Its document lists the roles that may, under \"senders\".")));
+}
+
+/* Mode, pauses and the channel's document; false when nothing is claimable. Inside SPI_connect(). */
+static bool
+open_claim(JnyClaim *c, const char *channel, Interval *lease)
+{
+	jny_node_read(&c->gate.node);
+	if (c->gate.node.mode == JNY_MODE_OFF)
+		return false;
+	c->gate.house = jny_house_read(list_make1(pstrdup(channel)));
+	c->channel = jny_house_channel(c->gate.house, channel);
+	if (!c->channel->defined)
+		jny_require_channel(channel);
+	require_own_channel(c);
+	jny_house_read_pauses(c->gate.house);
+	if (c->gate.house->all_paused || jny_house_paused(c->gate.house, JNY_PAUSED_CHANNEL, channel))
+		return false;
+	for (int i = 0; i < 4; i++)
+		c->paused[i] = jny_house_paused_array(c->gate.house, i);
+	c->lease_until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+															 TimestampTzGetDatum(c->gate.node.now),
+															 IntervalPGetDatum(lease ? lease : &c->channel->lease)));
+	if (c->lease_until <= c->gate.node.now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a lease must be longer than nothing")));
+	return true;
+}
+
+bool
+jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
+{
+	int			level;
+
+	if (!open_claim(c, channel, lease))
+		return false;
+	n = Min(n, JNY_MAX_BATCH);
+	c->want = jny_rate_take(c->channel, c->gate.house, c->gate.node.now, n);
+	if (c->want <= 0)
+		return true;
+	c->gate.permit = c->fused;
+	level = jny_pin_plans();
+	take_all(c);
+	AtEOXact_GUC(true, level);
+	jny_rate_spend(c->channel, list_length(c->granted));
+	return true;
+}
+
+TimestampTz
+jny_next_due(const char *channel)
+{
+	Hint		h;
+	TimestampTz due = DT_NOEND;
+
+	list_priorities(&h, channel);
+	for (int i = 0; i < h.n; i++)
+	{
+		bool		isnull;
+
+		if (jny_run(&first_due, (Datum[]) {CStringGetTextDatum(channel), Int32GetDatum(h.priority[i])}, NULL) == 1)
+			due = Min(due, DatumGetTimestampTz(jny_get(0, 1, &isnull)));
+	}
+	return due;
+}

@@ -1,0 +1,39 @@
+/*
+ * claim.h
+ *		A claim in progress, shared by claim() and claim_and_begin().
+ */
+#ifndef JNY_DELIVER_CLAIM_H
+#define JNY_DELIVER_CLAIM_H
+
+#include "deliver/work.h"
+
+#define JNY_MAX_BATCH 1000
+
+typedef struct JnyClaim
+{
+	JnyGate		gate;
+	JnyChannelRules *channel;
+	const char *sender;
+	bool		fused;			/* with the permit */
+	TimestampTz lease_until;
+	ArrayType  *paused[4];
+	int			want;			/* rows, after the rate */
+	List	   *granted;		/* of JnyWork *, by falling priority */
+} JnyClaim;
+
+/* Takes up to n actions; false when nothing is claimable at all. Inside SPI_connect(). */
+extern bool jny_claim(JnyClaim *claim, const char *channel, int n, Interval *lease);
+/* DT_NOEND when nothing waits. Inside SPI_connect(). */
+extern TimestampTz jny_next_due(const char *channel);
+
+/* 25001 unless READ COMMITTED, 25006 on a standby. */
+extern void jny_require_sender_session(const char *what);
+/* Returns the nest level for AtEOXact_GUC(). */
+extern int	jny_pin_plans(void);
+
+/* permit.c: judges rows whose permit was counted in advance; writes permits, settles the rest. */
+extern void jny_permit_decide(JnyGate *gate, List *works, const pg_uuid_t *batch);
+extern Datum jny_permit_contact(JnyGate *gate, const JnyWork *w, bool *isnull);
+extern Datum jny_permit_headers(JnyGate *gate, const JnyWork *w);
+
+#endif							/* JNY_DELIVER_CLAIM_H */

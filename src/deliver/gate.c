@@ -1,0 +1,518 @@
+/*
+ * gate.c
+ *		May this action go out? The one place that says no.
+ *
+ * Called by claim and begin_send after their UPDATE has locked the rows and
+ * jny_limits_lock() the people. Every statement here takes a new snapshot and
+ * none can wait: the fences come first, so that an event which the worker
+ * consumes in between has become a suppression, a consent or the end of an
+ * enrollment by the time those are read. Reads only. Memory: the caller's.
+ *
+ * A certain veto is final and beats doubt; doubt (stale_data, held, a pause,
+ * quiet hours) plans the action again.
+ */
+#include "deliver/work.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+
+JNY_PLAN(read_facts, "smallint[], uuid[], uuid[], text[], text[], text[]",
+		 "SELECT u.i, p.test, p.restricted, p.zone, e.exited_at IS NOT NULL, e.exit_reason, c.state, c.expires_at"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		 " pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))"
+		 "  WITH ORDINALITY AS u(bucket, profile_id, enrollment_id, scope, channel, purpose, i)"
+		 " LEFT JOIN journey.profile p ON p.bucket = u.bucket AND p.profile_id = u.profile_id"
+		 " LEFT JOIN journey.enrollment e ON e.bucket = u.bucket AND e.profile_id = u.profile_id"
+		 "  AND e.enrollment_id = u.enrollment_id"
+		 " LEFT JOIN journey.consent c ON c.bucket = u.bucket AND c.profile_id = u.profile_id"
+		 "  AND c.scope = u.scope AND c.channel = u.channel AND c.purpose = u.purpose");
+/* what a claim needs: the permit judges the rest */
+JNY_PLAN(read_endings, "smallint[], uuid[], uuid[]",
+		 "SELECT u.i, e.exit_reason FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
+		 "  WITH ORDINALITY AS u(bucket, profile_id, enrollment_id, i)"
+		 " JOIN journey.enrollment e ON e.bucket = u.bucket AND e.profile_id = u.profile_id"
+		 "  AND e.enrollment_id = u.enrollment_id AND e.exited_at IS NOT NULL");
+JNY_PLAN(read_contacts, "smallint[], uuid[], text[], text[]",
+		 "SELECT u.i, cp.address, cp.address_hash, cp.state,"
+		 "  EXISTS (SELECT FROM journey.contact_point x WHERE x.address_hash = cp.address_hash"
+		 "          AND x.channel = cp.channel AND x.profile_id <> cp.profile_id)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		 " pg_catalog.unnest($4)) WITH ORDINALITY AS u(bucket, profile_id, scope, channel, i)"
+		 " JOIN journey.contact_point cp ON cp.bucket = u.bucket AND cp.profile_id = u.profile_id"
+		 "  AND cp.scope = u.scope AND cp.channel = u.channel"
+		 " ORDER BY u.i, cp.state IN ('hard', 'complained'), cp.since DESC, cp.address_hash");
+JNY_PLAN(read_suppressions, "smallint[], uuid[], bigint[], uuid[], timestamptz",
+		 "SELECT u.i, s.type, s.ref, s.scope, s.channel, s.reason, s.seq, u.enrollment_id = ANY (s.matched)"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
+		 "  WITH ORDINALITY AS u(bucket, profile_id, lap, enrollment_id, i)"
+		 " JOIN journey.suppression s ON s.bucket = u.bucket AND s.profile_id = u.profile_id"
+		 " WHERE (s.lap > u.lap OR s.type = 'manual')"
+		 "  AND s.released_at IS NULL AND (s.until IS NULL OR s.until > $5)"
+		 " ORDER BY u.i, s.seq");
+JNY_PLAN(read_keys, "smallint[], uuid[]",
+		 "SELECT u.i, k.key_hash FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS u(bucket, profile_id, i)"
+		 " JOIN journey.identity k ON k.profile_bucket = u.bucket AND k.profile_id = u.profile_id"
+		 " ORDER BY u.i");
+JNY_PLAN(read_stock, "text[]",
+		 "SELECT p.sku, p.available <= 0 FROM journey.product p WHERE p.sku = ANY ($1)");
+
+/* For good: this beats every postponement, and the first such answer stands. */
+void
+jny_refuse(JnyWork *w, const char *reason)
+{
+	if (w->reason != NULL && w->final)
+		return;
+	w->reason = reason;
+	w->final = true;
+}
+
+/*
+ * Not now. Without a time of its own it comes back in a second; under the
+ * test clock, which stands still, at once.
+ */
+void
+jny_postpone(JnyGate *gate, JnyWork *w, const char *reason, TimestampTz retry_at)
+{
+	if (w->reason != NULL)
+		return;
+	w->reason = reason;
+	w->final = false;
+	w->retry_at = retry_at != 0 ? retry_at
+		: gate->node.test ? gate->node.now : gate->node.now + USECS_PER_SEC;
+}
+
+/* ---- what stops an action ------------------------------------------------ */
+
+static bool
+scope_fits(const JnyGate *gate, const char *a, const char *b)
+{
+	return gate->house->cross_scopes || strcmp(a, b) == 0 ||
+		strcmp(a, "*") == 0 || strcmp(b, "*") == 0;
+}
+
+static bool
+is_opt_out(const char *type)
+{
+	return strcmp(type, "unsubscribed") == 0 || strcmp(type, "opted_out") == 0;
+}
+
+/* The answer to an event that needs no listing: it always ends such actions. NULL = not of that kind. */
+static const char *
+stops_always(const JnyWork *w, const char *type, const char *channel)
+{
+	if (strcmp(type, "erased") == 0 || strcmp(type, "erase") == 0 || strcmp(type, "restricted") == 0)
+		return "restricted";
+	if (is_opt_out(type) && w->marketing &&
+		(channel == NULL || strcmp(channel, "*") == 0 || strcmp(channel, w->channel) == 0))
+		return "opted_out";
+	if (strcmp(type, "manual") == 0 && !w->transactional)
+		return "opted_out";
+	return NULL;
+}
+
+/* How far an event has got: nobody has read it yet, or the worker has judged it for this enrollment. */
+typedef enum Stage
+{
+	UNREAD,
+	CONSUMED,
+	MATCHED
+} Stage;
+
+/*
+ * One event that may stop one action. With a match, what is unread holds it
+ * until the worker has judged, and what was judged stops it if it matched.
+ */
+static void
+try_stop(JnyGate *gate, JnyWork *w, const char *type, const char *ref, const char *scope,
+		 const char *channel, const char *reason, int64 seq, Stage stage)
+{
+	const char *always;
+	bool		hold = false;
+
+	if (w->reason != NULL && w->final)
+		return;
+	if (!scope_fits(gate, scope, w->scope))
+		return;
+	always = stops_always(w, type, channel);
+	if (always == NULL)
+	{
+		int			i = 0;
+
+		while (i < w->stop->n && strcmp(w->stop->type[i], type) != 0)
+			i++;
+		if (i == w->stop->n || (stage == CONSUMED && w->stop->match[i]))
+			return;
+		if (ref != NULL && ref[0] != '\0' && strcmp(ref, w->own_ref) == 0)
+			return;
+		hold = w->stop->match[i] && stage == UNREAD;
+	}
+	if (hold && w->reason != NULL)
+		return;
+	w->stop_type = type;
+	w->stop_ref = ref;
+	w->stop_seq = seq;
+	if (hold)
+	{
+		jny_postpone(gate, w, "held", 0);
+		return;
+	}
+	jny_refuse(w, always != NULL ? always :
+			   reason != NULL ? reason :
+			   strcmp(type, "order_placed") == 0 ? "ordered" : type);
+}
+
+/* ---- fences -------------------------------------------------------------- */
+
+static void
+judge_fences_of(JnyGate *gate, JnyWork *w, int64 *keys, int nkeys)
+{
+	ListCell   *lc;
+
+	if (!jny_fences_close(gate->fences, &keys, &nkeys))
+	{
+		jny_postpone(gate, w, "stale_data", 0);
+		return;
+	}
+	foreach(lc, jny_fences_matching(gate->fences, keys, nkeys))
+	{
+		JnyFence   *f = lfirst(lc);
+
+		try_stop(gate, w, f->type, f->ref, f->scope, f->channel, NULL, f->seq, UNREAD);
+	}
+}
+
+static void
+judge_fences(JnyGate *gate, List *works)
+{
+	JnyCols    *cols = jny_cols("smallint, uuid");
+	ListCell   *lc;
+	uint64		row = 0;
+	uint64		nrows;
+	SPITupleTable *table;
+	int			i = 0;
+
+	if (gate->fences->n == 0)
+		return;
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		jny_cols_set(cols, 0, Int16GetDatum(w->bucket));
+		jny_cols_set(cols, 1, UUIDPGetDatum(&w->profile_id));
+		jny_cols_next(cols);
+	}
+	nrows = jny_run(&read_keys, jny_cols_datums(cols, 0), NULL);
+	table = SPI_tuptable;
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+		int64	   *keys = palloc(sizeof(int64) * 16);
+		int			max = 16;
+		int			nkeys = 0;
+
+		i++;
+		SPI_tuptable = table;
+		if (w->has_entry)
+			keys[nkeys++] = w->entry_hash;
+		for (; row < nrows && jny_get_int8(row, 1, 0) == i; row++)
+		{
+			if (nkeys == max)
+				keys = repalloc(keys, sizeof(int64) * (max *= 2));
+			keys[nkeys++] = jny_get_int8(row, 2, 0);
+		}
+		judge_fences_of(gate, w, keys, nkeys);
+	}
+}
+
+/* Whether some event that nobody has read yet could end this action. */
+static bool
+suppressible(const JnyWork *w)
+{
+	return w->marketing || w->stop->n > 0;
+}
+
+/* ---- state --------------------------------------------------------------- */
+
+static JnyWork *
+work_of(List *works, uint64 row)
+{
+	return list_nth(works, (int) jny_get_int8(row, 1, 1) - 1);
+}
+
+static void
+judge_suppressions(JnyGate *gate, List *works)
+{
+	JnyCols    *cols = jny_cols("smallint, uuid, bigint, uuid");
+	Datum	   *values;
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		jny_cols_set(cols, 0, Int16GetDatum(w->bucket));
+		jny_cols_set(cols, 1, UUIDPGetDatum(&w->profile_id));
+		jny_cols_set(cols, 2, Int64GetDatum(w->decided_lap));
+		if (w->has_enrollment)
+			jny_cols_set(cols, 3, w->values[W_ENROLLMENT]);
+		jny_cols_next(cols);
+	}
+	values = jny_cols_datums(cols, 1);
+	values[4] = TimestampTzGetDatum(gate->node.now);
+	jny_run(&read_suppressions, values, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		try_stop(gate, work_of(works, row), jny_get_text(row, 2), jny_get_text(row, 3),
+				 jny_get_text(row, 4), jny_get_text(row, 5), jny_get_text(row, 6),
+				 jny_get_int8(row, 7, 0), jny_get_int8(row, 8, 0) != 0 ? MATCHED : CONSUMED);
+}
+
+static void
+read_people(List *works)
+{
+	JnyCols    *cols = jny_cols("smallint, uuid, uuid, text, text, text");
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		jny_cols_set(cols, 0, w->values[W_BUCKET]);
+		jny_cols_set(cols, 1, w->values[W_PROFILE]);
+		if (w->has_enrollment)
+			jny_cols_set(cols, 2, w->values[W_ENROLLMENT]);
+		jny_cols_set(cols, 3, w->values[W_SCOPE]);
+		jny_cols_set(cols, 4, w->values[W_CHANNEL]);
+		jny_cols_set(cols, 5, w->values[W_PURPOSE]);
+		jny_cols_next(cols);
+	}
+	jny_run(&read_facts, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		JnyWork    *w = work_of(works, row);
+		bool		isnull;
+		Datum		d;
+
+		w->known = jny_get_int8(row, 2, -1) >= 0;
+		w->profile_test = jny_get_int8(row, 2, 0) != 0;
+		w->restricted = jny_get_int8(row, 3, 0) != 0;
+		w->zone = jny_get_text(row, 4);
+		w->ended = jny_get_int8(row, 5, 0) != 0;
+		w->exit_reason = jny_get_text(row, 6);
+		w->consent = jny_get_text(row, 7);
+		d = jny_get(row, 8, &isnull);
+		w->consent_until = isnull ? 0 : DatumGetTimestampTz(d);
+	}
+}
+
+static void
+read_addresses(JnyGate *gate, List *works)
+{
+	JnyCols    *cols = jny_cols("smallint, uuid, text, text");
+	ListCell   *lc;
+	bool		needed = false;
+
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		needed |= jny_house_channel(gate->house, w->channel)->address != NULL;
+		jny_cols_set(cols, 0, w->values[W_BUCKET]);
+		jny_cols_set(cols, 1, w->values[W_PROFILE]);
+		jny_cols_set(cols, 2, w->values[W_SCOPE]);
+		jny_cols_set(cols, 3, w->values[W_CHANNEL]);
+		jny_cols_next(cols);
+	}
+	if (!needed)
+		return;
+	jny_run(&read_contacts, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		JnyWork    *w = work_of(works, row);
+
+		if (w->address != NULL) /* the best comes first */
+			continue;
+		w->address = jny_get_text(row, 2);
+		w->address_hash = jny_get_int8(row, 3, 0);
+		w->address_state = jny_get_text(row, 4);
+		w->address_shared = jny_get_int8(row, 5, 0) != 0;
+	}
+}
+
+static void
+judge_endings(List *works)
+{
+	JnyCols    *cols = jny_cols("smallint, uuid, uuid");
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		jny_cols_set(cols, 0, w->values[W_BUCKET]);
+		jny_cols_set(cols, 1, w->values[W_PROFILE]);
+		if (w->has_enrollment)
+			jny_cols_set(cols, 2, w->values[W_ENROLLMENT]);
+		jny_cols_next(cols);
+	}
+	jny_run(&read_endings, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		JnyWork    *w = work_of(works, row);
+
+		w->ended = true;
+		w->exit_reason = jny_get_text(row, 2);
+	}
+}
+
+static void
+judge_stock(JnyGate *gate, List *works)
+{
+	JnyCols    *cols = jny_cols("text");
+	List	   *out = NIL;
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+		Datum	   *skus;
+		int			n;
+
+		if (w->stock_sku == NULL)
+			continue;
+		deconstruct_array(w->stock_sku, TEXTOID, -1, false, TYPALIGN_INT, &skus, NULL, &n);
+		for (int i = 0; i < n; i++)
+		{
+			jny_cols_set(cols, 0, skus[i]);
+			jny_cols_next(cols);
+		}
+	}
+	if (jny_cols_count(cols) == 0)
+		return;
+	jny_run(&read_stock, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		if (jny_get_int8(row, 2, 0) != 0)
+			out = lappend(out, jny_get_text(row, 1));
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+		Datum	   *skus;
+		int			n;
+		ListCell   *o;
+
+		if (w->stock_sku == NULL)
+			continue;
+		deconstruct_array(w->stock_sku, TEXTOID, -1, false, TYPALIGN_INT, &skus, NULL, &n);
+		for (int i = 0; i < n; i++)
+			foreach(o, out)
+				if (strcmp(TextDatumGetCString(skus[i]), lfirst(o)) == 0)
+					jny_refuse(w, "out_of_stock");
+	}
+}
+
+/* ---- the verdict --------------------------------------------------------- */
+
+static void
+judge_time(JnyGate *gate, JnyWork *w)
+{
+	TimestampTz at;
+
+	if (w->not_after <= gate->node.now)
+	{
+		jny_refuse(w, "expired");
+		w->expired = true;
+		return;
+	}
+	if (w->late == NULL)
+		return;
+	at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												 TimestampTzGetDatum(w->due_at),
+												 IntervalPGetDatum(w->late)));
+	if (at < gate->node.now)
+		jny_refuse(w, "too_late");
+}
+
+static void
+judge_person(JnyGate *gate, JnyWork *w)
+{
+	JnyChannelRules *channel = jny_house_channel(gate->house, w->channel);
+
+	if (channel->ops)
+		return;
+	if (!w->known || w->restricted)
+		jny_refuse(w, "restricted");
+	if (gate->node.mode == JNY_MODE_SANDBOX && !w->profile_test)
+		jny_refuse(w, "sandbox");
+	if (w->marketing &&
+		(w->consent == NULL || strcmp(w->consent, "granted") != 0 ||
+		 (w->consent_until != 0 && w->consent_until <= gate->node.now)))
+		jny_refuse(w, "opted_out");
+	if (channel->address != NULL &&
+		(w->address == NULL || strcmp(w->address_state, "hard") == 0 ||
+		 strcmp(w->address_state, "complained") == 0))
+		jny_refuse(w, "bad_address");
+}
+
+static void
+judge_pause(JnyGate *gate, JnyWork *w)
+{
+	JnyHouse   *house = gate->house;
+
+	if (gate->node.mode == JNY_MODE_OFF || w->test != gate->node.test || house->all_paused ||
+		jny_house_paused(house, JNY_PAUSED_SCOPE, w->scope) ||
+		jny_house_paused(house, JNY_PAUSED_JOURNEY, w->journey) ||
+		jny_house_paused(house, JNY_PAUSED_CHANNEL, w->channel) ||
+		jny_house_paused(house, JNY_PAUSED_TEMPLATE, w->template))
+		jny_postpone(gate, w, "paused", w->claim_at != 0 ? w->claim_at : gate->node.now);
+}
+
+static void
+judge_ended(JnyWork *w)
+{
+	if (!w->ended)
+		return;
+	if (w->exit_reason != NULL && (strcmp(w->exit_reason, "ordered") == 0 ||
+								   strcmp(w->exit_reason, "opted_out") == 0))
+		jny_refuse(w, w->exit_reason);
+	jny_refuse(w, "superseded");
+}
+
+void
+jny_gate_judge(JnyGate *gate, List *works)
+{
+	ListCell   *lc;
+	bool		doubt;
+
+	if (works == NIL)
+		return;
+	gate->fences = jny_fences_read();
+	doubt = gate->fences->broken || gate->fences->overflow || gate->fences->lagging;
+	jny_house_read_pauses(gate->house);
+	foreach(lc, works)
+		judge_time(gate, lfirst(lc));
+	judge_fences(gate, works);
+	judge_suppressions(gate, works);
+	if (gate->permit)
+	{
+		read_people(works);
+		read_addresses(gate, works);
+	}
+	else
+		judge_endings(works);
+	judge_stock(gate, works);
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		judge_ended(w);
+		if (gate->permit)
+			judge_person(gate, w);
+		if (doubt && suppressible(w))
+			jny_postpone(gate, w, "stale_data", 0);
+		judge_pause(gate, w);
+		if (gate->permit)
+			jny_limits_quiet(gate, w);
+	}
+	if (gate->permit)
+		jny_limits_caps(gate, works);
+}

@@ -1,0 +1,456 @@
+/*
+ * limits.c
+ *		How often, when and how fast: caps, quiet hours, rates.
+ *
+ * Caps are counted in attempt_log under a lock of the person, taken in one
+ * order for all (by hash) before the permit's snapshot; an address that
+ * several people share is locked after it, without waiting: who does not get
+ * that lock tries again shortly. Both are locks of the lock manager, held to
+ * the end of the transaction, so that counting writes no row. A rate is one
+ * row of channel_state, locked by claims of that channel only.
+ *
+ * Called by gate.c, claim.c and permit.c inside SPI_connect().
+ */
+#include "deliver/work.h"
+
+#include "executor/spi.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/builtins.h"
+#include "utils/datetime.h"
+
+/* Classes of advisory locks that pg_advisory_lock() cannot take. */
+#define LOCK_PERSON 7
+#define LOCK_ADDRESS 8
+
+typedef struct Attempt
+{
+	TimestampTz at;
+	const char *channel;
+	const char *journey;
+	const char *step;
+	const char *scope;
+	bool		marketing;
+	pg_uuid_t	action_id;
+} Attempt;
+
+JNY_PLAN(read_attempts, "smallint[], uuid[], timestamptz[]",
+		 "SELECT u.i, a.granted_at, a.channel, a.journey, a.step, a.scope, a.purpose = 'marketing', a.action_id"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) WITH ORDINALITY AS u(bucket, profile_id, since, i)"
+		 " JOIN journey.attempt_log a ON a.bucket = u.bucket AND a.profile_id = u.profile_id"
+		 "  AND a.granted_at >= u.since AND a.counted");
+JNY_PLAN(read_shared, "uuid[], bigint[], text[], timestamptz[]",
+		 "SELECT u.i, a.granted_at, a.channel, a.journey, a.step, a.scope, a.purpose = 'marketing', a.action_id"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		 " pg_catalog.unnest($4)) WITH ORDINALITY AS u(profile_id, address_hash, channel, since, i)"
+		 " JOIN journey.contact_point x ON x.address_hash = u.address_hash AND x.channel = u.channel"
+		 "  AND x.profile_id <> u.profile_id"
+		 " JOIN journey.attempt_log a ON a.bucket = x.bucket AND a.profile_id = x.profile_id"
+		 "  AND a.granted_at >= u.since AND a.counted AND a.address_hash = u.address_hash AND a.channel = u.channel");
+JNY_PLAN(lock_rate, "text, double precision, timestamptz, text",
+		 "INSERT INTO journey.channel_state AS s (channel, tokens, filled_at, day, day_count)"
+		 " VALUES ($1, $2, $3, ($3 AT TIME ZONE $4)::date, 0)"
+		 " ON CONFLICT (channel) DO UPDATE SET channel = EXCLUDED.channel"
+		 " RETURNING s.tokens, s.filled_at,"
+		 "  CASE WHEN s.day = ($3 AT TIME ZONE $4)::date THEN s.day_count ELSE 0 END");
+JNY_PLAN(write_rate, "text, double precision, timestamptz, text, bigint",
+		 "UPDATE journey.channel_state s SET tokens = $2, filled_at = $3,"
+		 "  day = ($3 AT TIME ZONE $4)::date, day_count = $5 WHERE s.channel = $1");
+
+/* ---- the person's calendar ------------------------------------------------ */
+
+static const char *
+zone_of(const JnyWork *w, const JnyHouse *house)
+{
+	return jny_zone_valid(w->zone) ? w->zone : house->zone;
+}
+
+void
+jny_limits_quiet(JnyGate *gate, JnyWork *w)
+{
+	TimestampTz until;
+
+	if (w->quiet == NULL || w->transactional || w->reason != NULL)
+		return;
+	until = jny_zone_quiet_until(gate->node.now, w->quiet->from, w->quiet->to,
+								 jny_zone_valid(w->quiet->zone) ? w->quiet->zone : zone_of(w, gate->house));
+	if (until == 0)
+		return;
+	if (w->quiet->hold)
+		jny_postpone(gate, w, "quiet_hours", until);
+	else
+		jny_refuse(w, "quiet_hours");
+}
+
+static TimestampTz
+plus(TimestampTz t, const Interval *i, int sign)
+{
+	Interval	step = *i;
+
+	step.time *= sign;
+	step.day *= sign;
+	step.month *= sign;
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(t), IntervalPGetDatum(&step)));
+}
+
+/* Midnight of the first day of a local month, some months on. */
+static TimestampTz
+month_start(TimestampTz now, int months, const char *zone)
+{
+	Timestamp	local = jny_zone_local(now, zone);
+	struct pg_tm tm;
+	fsec_t		fsec;
+	int			month;
+	Timestamp	first;
+
+	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
+				 errmsg("timestamp out of range")));
+	month = tm.tm_year * 12 + tm.tm_mon - 1 + months;
+	first = (Timestamp) (date2j(month / 12, month % 12 + 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
+	return jny_zone_instant(first, zone);
+}
+
+/*
+ * Where the window that a cap counts begins, and, for a calendar one, where
+ * the next begins: whole months, whole weeks from Monday, or whole days of
+ * the person's calendar, the present one included. Shorter ones roll.
+ * orchestrate/gates.c counts the same windows when it decides.
+ */
+static TimestampTz
+window_start(const JnyCap *cap, TimestampTz now, const char *zone, TimestampTz *next)
+{
+	*next = 0;
+	if (!cap->calendar || (cap->per.month == 0 && cap->per.day == 0))
+		return plus(now, &cap->per, -1);
+	if (cap->per.month > 0)
+	{
+		*next = month_start(now, 1, zone);
+		return month_start(now, 1 - cap->per.month, zone);
+	}
+	if (cap->per.day % 7 == 0)
+	{
+		Timestamp	local = jny_zone_local(now, zone);
+		int			today = (int) ((local - (local % USECS_PER_DAY + USECS_PER_DAY) % USECS_PER_DAY) / USECS_PER_DAY);
+		int			back = (j2day(today + POSTGRES_EPOCH_JDATE) + 6) % 7;
+
+		*next = jny_zone_midnight(now, 7 - back, zone);
+		return jny_zone_midnight(now, 7 - back - cap->per.day, zone);
+	}
+	*next = jny_zone_midnight(now, 1, zone);
+	return jny_zone_midnight(now, 1 - cap->per.day, zone);
+}
+
+/* ---- caps ------------------------------------------------------------------ */
+
+static bool
+is_capped(JnyGate *gate, const JnyWork *w)
+{
+	return !w->transactional && (w->ncaps > 0 || (w->marketing && gate->house->ncaps > 0)) &&
+		!jny_house_channel(gate->house, w->channel)->ops;
+}
+
+static bool
+lock(int class, uint64 key, bool wait)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, (uint32) (key >> 32), (uint32) key, class);
+	return LockAcquire(&tag, ExclusiveLock, false, !wait) != LOCKACQUIRE_NOT_AVAIL;
+}
+
+static int
+by_key(const void *a, const void *b)
+{
+	uint64		x = *(const uint64 *) a;
+	uint64		y = *(const uint64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+void
+jny_limits_lock(JnyGate *gate, List *works)
+{
+#ifndef JOURNEY_BUG_CAPS_UNLOCKED
+	uint64	   *keys = palloc(sizeof(uint64) * Max(1, list_length(works)));
+	int			n = 0;
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		if (is_capped(gate, w))
+			keys[n++] = jny_hash64(w->profile_id.data, UUID_LEN, 0);
+	}
+	qsort(keys, n, sizeof(uint64), by_key);
+	for (int i = 0; i < n; i++)
+		if (i == 0 || keys[i] != keys[i - 1])
+			(void) lock(LOCK_PERSON, keys[i], true);
+#endif
+}
+
+static Attempt *
+read_attempt(uint64 row)
+{
+	Attempt    *a = palloc(sizeof(Attempt));
+	bool		isnull;
+
+	a->at = DatumGetTimestampTz(jny_get(row, 2, &isnull));
+	a->channel = jny_get_text(row, 3);
+	a->journey = jny_get_text(row, 4);
+	a->step = jny_get_text(row, 5);
+	a->scope = jny_get_text(row, 6);
+	a->marketing = jny_get_int8(row, 7, 0) != 0;
+	a->action_id = *jny_get_uuid(row, 8);
+	return a;
+}
+
+/* The earliest instant that any cap of this action looks at. */
+static TimestampTz
+earliest(JnyGate *gate, JnyWork *w, const char *zone)
+{
+	TimestampTz since = gate->node.now;
+	TimestampTz next;
+
+	for (int i = 0; i < w->ncaps; i++)
+		since = Min(since, window_start(&w->caps[i], gate->node.now, zone, &next));
+	if (w->marketing)
+		for (int i = 0; i < gate->house->ncaps; i++)
+			since = Min(since, window_start(&gate->house->caps[i], gate->node.now, zone, &next));
+	return since;
+}
+
+static void
+load_attempts(JnyGate *gate, List *works)
+{
+	JnyCols    *cols = jny_cols("smallint, uuid, timestamptz");
+	List	   *asked = NIL;
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		if (w->reason != NULL || !is_capped(gate, w))
+			continue;
+		asked = lappend(asked, w);
+		jny_cols_set(cols, 0, w->values[W_BUCKET]);
+		jny_cols_set(cols, 1, w->values[W_PROFILE]);
+		jny_cols_set(cols, 2, TimestampTzGetDatum(earliest(gate, w, zone_of(w, gate->house))));
+		jny_cols_next(cols);
+	}
+	if (asked == NIL)
+		return;
+	jny_run(&read_attempts, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		JnyWork    *w = list_nth(asked, (int) jny_get_int8(row, 1, 1) - 1);
+
+		w->attempts = lappend(w->attempts, read_attempt(row));
+	}
+}
+
+static bool
+counts(const JnyCap *cap, const JnyWork *w, const Attempt *a)
+{
+	/* an action that is tried again does not stand in its own way */
+	return memcmp(&a->action_id, &w->action_id, sizeof(pg_uuid_t)) != 0 &&
+		strcmp(a->scope, w->scope) == 0 &&
+		(strcmp(cap->channel, "*") == 0 || strcmp(cap->channel, a->channel) == 0) &&
+		(cap->journey ? strcmp(a->journey, w->journey) == 0 : a->marketing);
+}
+
+static void
+judge_cap(JnyGate *gate, JnyWork *w, const JnyCap *cap, List *attempts, const char *zone)
+{
+	TimestampTz next;
+	TimestampTz start;
+	TimestampTz oldest = DT_NOEND;
+	int			n = 0;
+	ListCell   *lc;
+
+	if (strcmp(cap->channel, "*") != 0 && strcmp(cap->channel, w->channel) != 0)
+		return;
+	start = window_start(cap, gate->node.now, zone, &next);
+	foreach(lc, attempts)
+	{
+		Attempt    *a = lfirst(lc);
+
+		if (a->at < start || (next == 0 && a->at == start) || !counts(cap, w, a))
+			continue;
+		n++;
+		oldest = Min(oldest, a->at);
+	}
+	if (n < cap->max)
+		return;
+	if (!cap->hold)
+		jny_refuse(w, "capped");
+	else
+		jny_postpone(gate, w, "capped", next != 0 ? next : plus(oldest, &cap->per, 1));
+}
+
+/*
+ * Several people share the address: what the others were sent there counts
+ * too, and the same step of the same journey goes there once a day.
+ */
+static List *
+shared_attempts(JnyGate *gate, JnyWork *w, const char *zone)
+{
+	JnyCols    *cols = jny_cols("uuid, bigint, text, timestamptz");
+	TimestampTz day_ago = gate->node.now - USECS_PER_DAY;
+	List	   *out = NIL;
+
+	if (!lock(LOCK_ADDRESS, (uint64) w->address_hash ^ jny_hash64(w->channel, strlen(w->channel), 0), false))
+	{
+		jny_postpone(gate, w, "changed", 0);
+		return NIL;
+	}
+	jny_cols_set(cols, 0, w->values[W_PROFILE]);
+	jny_cols_set(cols, 1, Int64GetDatum(w->address_hash));
+	jny_cols_set(cols, 2, w->values[W_CHANNEL]);
+	jny_cols_set(cols, 3, TimestampTzGetDatum(Min(day_ago, earliest(gate, w, zone))));
+	jny_cols_next(cols);
+	jny_run(&read_shared, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		out = lappend(out, read_attempt(row));
+	return out;
+}
+
+static Attempt *
+as_attempt(const JnyWork *w, TimestampTz at)
+{
+	Attempt    *a = palloc(sizeof(Attempt));
+
+	a->at = at;
+	a->channel = w->channel;
+	a->journey = w->journey;
+	a->step = w->step;
+	a->scope = w->scope;
+	a->marketing = w->marketing;
+	a->action_id = w->action_id;
+	return a;
+}
+
+/* What this very call has granted before: to the same person, or to others at the same address. */
+static List *
+granted_here(JnyGate *gate, List *works, const JnyWork *w, bool others)
+{
+	List	   *out = NIL;
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		JnyWork    *before = lfirst(lc);
+		bool		same;
+
+		if (before == w)
+			break;
+		if (before->reason != NULL)
+			continue;
+		same = memcmp(&before->profile_id, &w->profile_id, sizeof(pg_uuid_t)) == 0;
+		if (others ? !same && before->address != NULL && before->address_hash == w->address_hash &&
+			strcmp(before->channel, w->channel) == 0 : same)
+			out = lappend(out, as_attempt(before, gate->node.now));
+	}
+	return out;
+}
+
+static void
+judge_shared(JnyGate *gate, JnyWork *w, List *others)
+{
+	TimestampTz day_ago = gate->node.now - USECS_PER_DAY;
+	ListCell   *lc;
+
+	foreach(lc, others)
+	{
+		Attempt    *a = lfirst(lc);
+
+		if (a->at > day_ago && strcmp(a->journey, w->journey) == 0 && strcmp(a->step, w->step) == 0)
+			jny_refuse(w, "superseded");
+	}
+}
+
+void
+jny_limits_caps(JnyGate *gate, List *works)
+{
+	ListCell   *lc;
+
+	load_attempts(gate, works);
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+		bool		capped = is_capped(gate, w);
+		bool		shared = w->address_shared && w->marketing;
+		const char *zone;
+
+		if (w->reason != NULL || (!capped && !shared))
+			continue;
+		zone = zone_of(w, gate->house);
+		if (capped)
+			w->attempts = list_concat(w->attempts, granted_here(gate, works, w, false));
+		if (shared)
+		{
+			List	   *others = list_concat(shared_attempts(gate, w, zone),
+											 granted_here(gate, works, w, true));
+
+			judge_shared(gate, w, others);
+			w->attempts = list_concat(w->attempts, others);
+		}
+		for (int i = 0; i < w->ncaps; i++)
+			judge_cap(gate, w, &w->caps[i], w->attempts, zone);
+		if (w->marketing)
+			for (int i = 0; i < gate->house->ncaps; i++)
+				judge_cap(gate, w, &gate->house->caps[i], w->attempts, zone);
+	}
+}
+
+/* ---- rates ------------------------------------------------------------------ */
+
+typedef struct Rate
+{
+	double		tokens;
+	TimestampTz now;
+	int64		day_count;
+	const char *zone;
+} Rate;
+
+static Rate rate;
+
+int
+jny_rate_take(const JnyChannelRules *channel, const JnyHouse *house, TimestampTz now, int n)
+{
+	bool		isnull;
+	TimestampTz filled;
+
+	if (channel->per_second <= 0 && channel->per_day <= 0)
+		return n;
+	jny_run(&lock_rate, (Datum[]) {CStringGetTextDatum(channel->name), Float8GetDatum(channel->burst),
+								   TimestampTzGetDatum(now), CStringGetTextDatum(house->zone)}, NULL);
+	rate.tokens = DatumGetFloat8(jny_get(0, 1, &isnull));
+	filled = DatumGetTimestampTz(jny_get(0, 2, &isnull));
+	rate.day_count = jny_get_int8(0, 3, 0);
+	rate.now = Max(now, filled);
+	rate.zone = house->zone;
+	if (channel->per_second > 0)
+	{
+		rate.tokens = Min(channel->burst,
+						  rate.tokens + channel->per_second * (rate.now - filled) / USECS_PER_SEC);
+		n = Min(n, (int) rate.tokens);
+	}
+	if (channel->per_day > 0)
+		n = (int) Min(n, channel->per_day - rate.day_count);
+	return Max(n, 0);
+}
+
+void
+jny_rate_spend(const JnyChannelRules *channel, int n)
+{
+	if (channel->per_second <= 0 && channel->per_day <= 0)
+		return;
+	jny_run(&write_rate, (Datum[]) {CStringGetTextDatum(channel->name), Float8GetDatum(rate.tokens - n),
+									TimestampTzGetDatum(rate.now), CStringGetTextDatum(rate.zone),
+									Int64GetDatum(rate.day_count + n)}, NULL);
+}

@@ -1,0 +1,41 @@
+/*
+ * outcome.h
+ *		A call about actions that a sender holds.
+ */
+#ifndef JNY_DELIVER_OUTCOME_H
+#define JNY_DELIVER_OUTCOME_H
+
+#include "deliver/claim.h"
+
+typedef struct JnyCall
+{
+	int			n;
+	Datum	   *ids;
+	Datum	   *tokens;
+	bool	   *nulls;			/* of either */
+	Datum		id_array;
+	Datum		token_array;
+	JnyNode		node;
+	int			gucs;
+} JnyCall;
+
+extern void jny_call_open(JnyCall *call, const char *what);
+extern void jny_call_close(JnyCall *call);
+extern void jny_call_one(FunctionCallInfo fcinfo, JnyCall *call);
+extern void jny_call_arrays(FunctionCallInfo fcinfo, JnyCall *call);
+/* An array that goes along with the actions: null, or one element per action. */
+extern Datum jny_call_companion(FunctionCallInfo fcinfo, int arg, JnyCall *call, bool *isnull);
+/* Rows in one of these states whose token the caller knows, locked. List of JnyWork *. */
+extern List *jny_call_lock(JnyCall *call, const char *const *statuses, int n);
+/* boolean[]: whether it was done, in the order of the input. */
+extern Datum jny_call_answers(const JnyCall *call, List *done);
+
+extern void jny_note_attempts(List *works, const char *outcome, bool counted);
+extern void jny_note_errors(List *works, const char *error);
+/* Back to pending at each row's retry_at. */
+extern void jny_plan_retries(List *works, const char *reason);
+/* The state of not knowing, by each channel's policy. */
+extern void jny_to_unknown(JnyHouse *house, const JnyNode *node, List *works, const char *error);
+extern TimestampTz jny_backoff(const JnyChannelRules *channel, int failures, TimestampTz now);
+
+#endif							/* JNY_DELIVER_OUTCOME_H */

@@ -1,0 +1,142 @@
+/*
+ * permit.c
+ *		The permit: lock, look, write.
+ *
+ * The order is the promise. The rows are locked by the caller's UPDATE (in
+ * the order of action ids) and the people by jny_limits_lock(); only then are
+ * the fences read, with a snapshot newer than every wait, and that snapshot
+ * is written with the permits. An order that it sees has stopped them.
+ * Nothing waits after it. Called inside SPI_connect(); memory: the caller's.
+ */
+#include "deliver/claim.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+
+JNY_PLAN(write_batch, "uuid, integer, text, bigint, timestamptz",
+		 "INSERT INTO journey.permit_batch (permit_batch, incarnation, snapshot, lap, at)"
+		 " VALUES ($1, $2, $3::pg_snapshot, $4, $5)");
+JNY_PLAN(write_attempts, "smallint[], uuid[], uuid[], integer[], bigint[], text[], text[], text[], text[], text[], text[], bigint[], timestamptz, uuid",
+		 "INSERT INTO journey.attempt_log (bucket, profile_id, granted_at, action_id, attempt, token, sender, channel,"
+		 "  journey, step, scope, purpose, address_hash, permit_batch)"
+		 " SELECT u.bucket, u.profile_id, $13, u.action_id, u.attempt, u.token, u.sender, u.channel, u.journey, u.step,"
+		 "  u.scope, u.purpose, u.address_hash, $14"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		 " pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
+		 " pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
+		 " pg_catalog.unnest($12))"
+		 "  AS u(bucket, profile_id, action_id, attempt, token, sender, channel, journey, step, scope, purpose, address_hash)");
+JNY_PLAN(unsubscribe_token, "uuid, text, text",
+		 "SELECT journey._unsubscribe_token($1, $2, $3)");
+
+static void
+write_permits(JnyGate *gate, List *granted, const pg_uuid_t *batch)
+{
+	JnyCols    *cols = jny_cols("smallint, uuid, uuid, integer, bigint, text, text, text, text, text, text, bigint");
+	Datum	   *values;
+	ListCell   *lc;
+
+	jny_run(&write_batch, (Datum[]) {UUIDPGetDatum(batch), Int32GetDatum(gate->node.incarnation),
+									 CStringGetTextDatum(gate->fences->snapshot),
+									 Int64GetDatum(gate->fences->lap), TimestampTzGetDatum(gate->node.now)}, NULL);
+	foreach(lc, granted)
+	{
+		static const JnyWorkColumn columns[] = {
+			W_BUCKET, W_PROFILE, W_ACTION, W_ATTEMPT, W_TOKEN, W_SENDER, W_CHANNEL, W_JOURNEY, W_STEP, W_SCOPE, W_PURPOSE
+		};
+		JnyWork    *w = lfirst(lc);
+
+		for (size_t i = 0; i < lengthof(columns); i++)
+			jny_cols_set(cols, i, w->values[columns[i]]);
+		if (w->address != NULL)
+			jny_cols_set(cols, 11, Int64GetDatum(w->address_hash));
+		jny_cols_next(cols);
+	}
+	values = jny_cols_datums(cols, 2);
+	values[12] = TimestampTzGetDatum(gate->node.now);
+	values[13] = UUIDPGetDatum(batch);
+	jny_run(&write_attempts, values, NULL);
+}
+
+void
+jny_permit_decide(JnyGate *gate, List *works, const pg_uuid_t *batch)
+{
+	List	   *granted = NIL;
+	ListCell   *lc;
+
+	if (works == NIL)
+		return;
+	gate->permit = true;
+	jny_limits_lock(gate, works);
+	jny_gate_judge(gate, works);
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		if (w->reason == NULL)
+			granted = lappend(granted, w);
+		else
+			w->attempt--;		/* counted in advance by the UPDATE */
+	}
+	if (granted != NIL)
+		write_permits(gate, granted, batch);
+	jny_settle(gate, works);
+}
+
+/* ---- what a grant reveals --------------------------------------------------- */
+
+/* {"address": ..., "namespace": ..., "state": ...}; null on a channel that needs no address. */
+Datum
+jny_permit_contact(JnyGate *gate, const JnyWork *w, bool *isnull)
+{
+	JnyChannelRules *channel = jny_house_channel(gate->house, w->channel);
+	JsonbParseState *state = NULL;
+
+	*isnull = channel->address == NULL;
+	if (*isnull)
+		return (Datum) 0;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	jny_put_text(&state, "address", w->address);
+	jny_put_text(&state, "namespace", channel->address);
+	jny_put_text(&state, "state", w->address_state);
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}
+
+/* The URL with the person's token in the place of {token}. */
+static char *
+unsubscribe_link(const JnyWork *w, const char *url)
+{
+	const char *at = strstr(url, "{token}");
+	char	   *token;
+
+	if (at == NULL)
+		return pstrdup(url);
+	jny_run(&unsubscribe_token, (Datum[]) {w->values[W_PROFILE], w->values[W_SCOPE], w->values[W_CHANNEL]}, NULL);
+	token = jny_get_text(0, 1);
+	return psprintf("%.*s%s%s", (int) (at - url), url, token, at + strlen("{token}"));
+}
+
+/*
+ * Idempotency-Key for an API, Message-ID for SMTP: the same at every attempt,
+ * so that a provider that knows either sends once. Marketing mail carries the
+ * one-click unsubscribe of RFC 8058.
+ */
+Datum
+jny_permit_headers(JnyGate *gate, const JnyWork *w)
+{
+	JnyChannelRules *channel = jny_house_channel(gate->house, w->channel);
+	JsonbParseState *state = NULL;
+	char	   *key = TextDatumGetCString(w->values[W_KEY]);
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	jny_put_text(&state, "Idempotency-Key", key);
+	if (channel->address != NULL && strcmp(channel->address, "email") == 0)
+		jny_put_text(&state, "Message-ID", psprintf("<%s@%s>", key, jny_site[0] ? jny_site : "journey.invalid"));
+	if (w->marketing && channel->unsubscribe_url != NULL)
+	{
+		jny_put_text(&state, "List-Unsubscribe", psprintf("<%s>", unsubscribe_link(w, channel->unsubscribe_url)));
+		jny_put_text(&state, "List-Unsubscribe-Post", "List-Unsubscribe=One-Click");
+	}
+	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+}

@@ -1,0 +1,340 @@
+/*
+ * sender.c
+ *		What a sender calls: claim, begin_send, claim_and_begin, next_due.
+ *
+ * Called as SQL functions, SECURITY DEFINER as journey_owner. claim commits
+ * as the session does, or asynchronously when it stands alone: it has no
+ * outward effect, its tokens are random and the permit's flush covers it.
+ * begin_send forces its commit to disk, since a permit counts once committed.
+ */
+#include "deliver/claim.h"
+
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+
+#include "core/shmem.h"
+
+#define MAX_WAIT_MS 1000
+
+PG_FUNCTION_INFO_V1(journey_claim);
+PG_FUNCTION_INFO_V1(journey_claim_and_begin);
+PG_FUNCTION_INFO_V1(journey_begin_send);
+PG_FUNCTION_INFO_V1(journey_begin_send_array);
+PG_FUNCTION_INFO_V1(journey_next_due);
+
+/* ---- claim ------------------------------------------------------------------ */
+
+/* action_id ... test, as DESIGN has them; returns how many columns it filled. */
+static int
+claim_columns(const JnyWork *w, Datum *values, bool *nulls)
+{
+	static const JnyWorkColumn columns[] = {
+		W_ACTION, W_TOKEN, W_PROFILE, W_JOURNEY, W_STEP, W_PURPOSE, W_SCOPE, W_TEMPLATE, W_TEMPLATE_VERSION,
+		W_LOCALE, W_PAYLOAD, W_PLACEMENT, W_OFFER, W_ATTEMPT, W_KEY, W_NOT_AFTER, W_LEASE_UNTIL, W_DECISION, W_TEST
+	};
+
+	for (size_t i = 0; i < lengthof(columns); i++)
+	{
+		values[i] = w->values[columns[i]];
+		nulls[i] = w->nulls[columns[i]];
+	}
+	return lengthof(columns);
+}
+
+static const char *
+sender_arg(FunctionCallInfo fcinfo, int arg)
+{
+	if (PG_NARGS() <= arg || PG_ARGISNULL(arg))
+		return GetUserNameFromId(GetSessionUserId(), false);
+	return text_to_cstring(PG_GETARG_TEXT_PP(arg));
+}
+
+static const char *
+channel_arg(FunctionCallInfo fcinfo)
+{
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("which channel?")));
+	return text_to_cstring(PG_GETARG_TEXT_PP(0));
+}
+
+/* How long to sleep: to the end of the wait, or until something is due. */
+static long
+nap(const char *channel, const JnyNode *node, TimestampTz until)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	TimestampTz due = jny_next_due(channel);
+	int64		left = until - now;
+
+	if (!node->test && due > node->now)
+		left = Min(left, due - node->now);
+	return (long) Max(1, (left + 999) / 1000);
+}
+
+static void
+claim_waiting(JnyClaim *c, const char *channel, int n, Interval *lease, int wait_ms)
+{
+	TimestampTz until = GetCurrentTimestamp() + (int64) wait_ms * 1000;
+
+	for (;;)
+	{
+		if (wait_ms > 0)
+			jny_work_prepare();
+		(void) jny_claim(c, channel, n, lease);
+		if (c->granted != NIL || wait_ms == 0 || GetCurrentTimestamp() >= until)
+			break;
+		(void) jny_wait_for_work(nap(channel, &c->gate.node, until));
+		CHECK_FOR_INTERRUPTS();
+	}
+	if (wait_ms > 0)
+		jny_work_done();
+}
+
+Datum
+journey_claim(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	const char *channel = channel_arg(fcinfo);
+	int			n = PG_ARGISNULL(1) ? 100 : PG_GETARG_INT32(1);
+	Interval   *lease = PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2);
+	int			wait_ms = 0;
+	JnyClaim	c = {0};
+	ListCell   *lc;
+
+	jny_require_sender_session("claim");
+	if (!PG_ARGISNULL(4))
+	{
+		Interval   *wait = PG_GETARG_INTERVAL_P(4);
+
+		wait_ms = wait->day != 0 || wait->month != 0 ? MAX_WAIT_MS
+			: (int) Max(0, Min(MAX_WAIT_MS, wait->time / 1000));
+	}
+	if (!IsTransactionBlock() && !IsSubTransaction())
+		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+								 GUC_ACTION_LOCAL, true, 0, false);
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	c.sender = sender_arg(fcinfo, 3);
+	claim_waiting(&c, channel, n, lease, wait_ms);
+	foreach(lc, c.granted)
+	{
+		JnyWork    *w = lfirst(lc);
+		Datum		values[20];
+		bool		nulls[20];
+
+		w->values[W_ATTEMPT] = Int32GetDatum(w->attempt + 1);
+		(void) claim_columns(w, values, nulls);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	SPI_finish();
+	return (Datum) 0;
+}
+
+Datum
+journey_next_due(PG_FUNCTION_ARGS)
+{
+	TimestampTz due;
+
+	SPI_connect();
+	due = jny_next_due(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+	SPI_finish();
+	if (due == DT_NOEND)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(due);
+}
+
+/* ---- begin_send --------------------------------------------------------------- */
+
+static void
+require_permit_session(const char *what)
+{
+	jny_require_sender_session(what);
+	if ((IsTransactionBlock() || IsSubTransaction()) && !jny_allow_in_transaction)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s cannot run inside a transaction block", what),
+				 errdetail("A permit counts once it is committed; until then an order can still overtake it."),
+				 errhint("Call it as a statement of its own, or set journey.allow_in_transaction and send nothing before COMMIT has returned.")));
+}
+
+/*
+ * Takes the rows whose token fits and judges them. The UPDATE is the lock:
+ * in the order of action ids, since it walks the index with a sorted array.
+ */
+JNY_PLAN(take_permits, "uuid[], bigint[], timestamptz, uuid",
+		 "UPDATE journey.outbox o SET status = 'sending', granted_at = $3, permit_batch = $4, attempt = o.attempt + 1"
+		 " WHERE o.action_id = ANY ($1) AND o.token = ANY ($2) AND o.status = 'claimed' AND o.lease_until > $3"
+		 " RETURNING " JNY_WORK_COLUMNS);
+
+typedef struct Permits
+{
+	JnyGate		gate;
+	List	   *works;
+} Permits;
+
+static void
+begin_send(Permits *p, Datum ids, Datum tokens)
+{
+	pg_uuid_t	batch;
+	int			level;
+
+	p->gate.permit = true;
+	jny_node_read(&p->gate.node);
+	jny_uuid_v7(&batch);
+	level = jny_pin_plans();
+	jny_run(&take_permits, (Datum[]) {ids, tokens, TimestampTzGetDatum(p->gate.node.now), UUIDPGetDatum(&batch)}, NULL);
+	p->works = jny_work_read();
+	if (p->works != NIL)
+	{
+		p->gate.house = jny_house_read(jny_work_channels(p->works));
+		jny_permit_decide(&p->gate, p->works, &batch);
+	}
+	AtEOXact_GUC(true, level);
+	ForceSyncCommit();
+}
+
+/* granted, reason, final, retry_at, contact, headers, offer_code */
+static void
+permit_columns(JnyGate *gate, const JnyWork *w, Datum *values, bool *nulls)
+{
+	memset(nulls, true, sizeof(bool) * 7);
+	values[0] = BoolGetDatum(w != NULL && w->reason == NULL);
+	nulls[0] = false;
+	if (w == NULL || w->reason != NULL)
+	{
+		values[1] = CStringGetTextDatum(w == NULL ? "stale_token" : w->reason);
+		values[2] = BoolGetDatum(w == NULL || w->final);
+		nulls[1] = nulls[2] = false;
+		if (w != NULL && !w->final)
+		{
+			values[3] = TimestampTzGetDatum(w->retry_at);
+			nulls[3] = false;
+		}
+		return;
+	}
+	values[4] = jny_permit_contact(gate, w, &nulls[4]);
+	values[5] = jny_permit_headers(gate, w);
+	nulls[5] = false;
+}
+
+static JnyWork *
+work_with(List *works, const pg_uuid_t *id, int64 token)
+{
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		if (w->token == token && memcmp(&w->action_id, id, sizeof(pg_uuid_t)) == 0)
+			return w;
+	}
+	return NULL;
+}
+
+Datum
+journey_begin_send_array(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum	   *ids;
+	Datum	   *tokens;
+	bool	   *idnulls;
+	bool	   *toknulls;
+	int			n;
+	int			m;
+	Permits		p = {0};
+
+	require_permit_session("begin_send");
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids, &idnulls, &n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
+					  &tokens, &toknulls, &m);
+	if (n != m)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("%d actions with %d tokens", n, m),
+				 errhint("Give one token per action, in the same order.")));
+	if (n > JNY_MAX_BATCH)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("%d actions in one call", n),
+				 errhint("Ask for at most %d permits at once.", JNY_MAX_BATCH)));
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	begin_send(&p, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[8];
+		bool		nulls[8] = {0};
+		JnyWork    *w = idnulls[i] || toknulls[i] ? NULL
+			: work_with(p.works, DatumGetUUIDP(ids[i]), DatumGetInt64(tokens[i]));
+
+		values[0] = ids[i];
+		nulls[0] = idnulls[i];
+		permit_columns(&p.gate, w, values + 1, nulls + 1);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	SPI_finish();
+	return (Datum) 0;
+}
+
+Datum
+journey_begin_send(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	Datum		id = PG_GETARG_DATUM(0);
+	Datum		token = PG_GETARG_DATUM(1);
+	Datum		values[7];
+	bool		nulls[7];
+	Permits		p = {0};
+
+	require_permit_session("begin_send");
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	begin_send(&p, PointerGetDatum(construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)),
+			   PointerGetDatum(construct_array(&token, 1, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)));
+	permit_columns(&p.gate, p.works == NIL ? NULL : linitial(p.works), values, nulls);
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	SPI_finish();
+	return (Datum) 0;
+}
+
+Datum
+journey_claim_and_begin(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	const char *channel = channel_arg(fcinfo);
+	int			n = PG_ARGISNULL(1) ? 100 : PG_GETARG_INT32(1);
+	Interval   *lease = PG_ARGISNULL(2) ? NULL : PG_GETARG_INTERVAL_P(2);
+	JnyClaim	c = {0};
+	ListCell   *lc;
+
+	require_permit_session("claim_and_begin");
+	InitMaterializedSRF(fcinfo, 0);
+	SPI_connect();
+	c.fused = true;
+	c.sender = sender_arg(fcinfo, 3);
+	if (jny_claim(&c, channel, n, lease))
+	{
+		foreach(lc, c.granted)
+		{
+			JnyWork    *w = lfirst(lc);
+			Datum		values[24];
+			bool		nulls[24] = {0};
+			int			k = claim_columns(w, values, nulls);
+
+			values[k] = jny_permit_contact(&c.gate, w, &nulls[k]);
+			values[k + 1] = jny_permit_headers(&c.gate, w);
+			nulls[k + 2] = true;
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		}
+		ForceSyncCommit();
+	}
+	SPI_finish();
+	return (Datum) 0;
+}

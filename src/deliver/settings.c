@@ -1,0 +1,317 @@
+/*
+ * settings.c
+ *		What channel documents, the house's policy and pauses say right now.
+ *
+ * Read once per call with a statement each: a pause must hold within one
+ * commit, and house policy is never pinned. Called by claim, permit and the
+ * outcome functions inside SPI_connect(). Takes no lock. Results live in the
+ * caller's memory context. A document is as applied (lint has passed); a field
+ * that is missing takes its documented default.
+ */
+#include "deliver/work.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/numeric.h"
+#include "utils/varlena.h"
+
+JNY_PLAN(read_documents, "text[]",
+		 "SELECT d.kind, d.name, d.doc FROM journey.document d"
+		 " WHERE d.state = 'active' AND d.kind = 'channel' AND d.name = ANY ($1)"
+		 " UNION ALL"
+		 " SELECT d.kind, d.name, d.doc FROM journey.document d"
+		 " WHERE d.state = 'active' AND d.kind = 'policy' AND d.name = 'house'");
+JNY_PLAN(read_pauses, "", "SELECT p.what, p.name FROM journey.pause p");
+JNY_PLAN(nearest_channel, "text",
+		 "SELECT d.name FROM journey.document d WHERE d.kind = 'channel' AND d.state = 'active'"
+		 " ORDER BY d.name = $1 DESC, d.name");
+
+static double
+json_number(Jsonb *doc, const char *key, double missing)
+{
+	char	   *text = jny_json_text(doc, key);
+
+	return text == NULL ? missing
+		: DatumGetFloat8(DirectFunctionCall1(float8in, CStringGetDatum(text)));
+}
+
+static double
+seconds_of(const Interval *i)
+{
+	return (double) i->time / USECS_PER_SEC + i->day * 86400.0 + i->month * 30.0 * 86400.0;
+}
+
+static double
+json_seconds(Jsonb *doc, const char *key, double missing)
+{
+	Interval   *i = jny_json_interval(doc, key);
+
+	return i == NULL ? missing : seconds_of(i);
+}
+
+/* The elements of a jsonb array that are objects. */
+static List *
+json_objects(Jsonb *doc)
+{
+	List	   *out = NIL;
+	JsonbIterator *it;
+	JsonbValue	v;
+	JsonbIteratorToken tok;
+
+	if (doc == NULL || !JB_ROOT_IS_ARRAY(doc))
+		return NIL;
+	it = JsonbIteratorInit(&doc->root);
+	(void) JsonbIteratorNext(&it, &v, true);
+	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+		if (tok == WJB_ELEM && v.type == jbvBinary)
+			out = lappend(out, JsonbValueToJsonb(&v));
+	return out;
+}
+
+int
+jny_caps_parse(Jsonb *doc, bool of_journey, JnyCap **caps)
+{
+	List	   *objects = json_objects(doc);
+	int			n = 0;
+	ListCell   *lc;
+
+	*caps = objects == NIL ? NULL : palloc0(sizeof(JnyCap) * list_length(objects));
+	foreach(lc, objects)
+	{
+		Jsonb	   *o = lfirst(lc);
+		JnyCap	   *cap = &(*caps)[n];
+		char	   *scope = jny_json_text(o, "scope");
+		char	   *window = jny_json_text(o, "window");
+		char	   *otherwise = jny_json_text(o, "otherwise");
+		Interval   *per = jny_json_interval(o, "per");
+
+		if (per == NULL)
+			continue;
+		cap->journey = scope ? strcmp(scope, "journey") == 0 : of_journey;
+		cap->channel = jny_json_text(o, "channel");
+		if (cap->channel == NULL)
+			cap->channel = "*";
+		cap->max = (int) json_number(o, "max", 1);
+		cap->per = *per;
+		cap->calendar = window != NULL && strcmp(window, "calendar") == 0;
+		cap->hold = otherwise != NULL && strcmp(otherwise, "hold") == 0;
+		n++;
+	}
+	return n;
+}
+
+JnyQuiet *
+jny_quiet_parse(Jsonb *doc)
+{
+	JnyQuiet   *quiet;
+	char	   *otherwise;
+
+	if (doc == NULL || !JB_ROOT_IS_OBJECT(doc))
+		return NULL;
+	quiet = palloc0(sizeof(JnyQuiet));
+	quiet->from = jny_json_text(doc, "from");
+	quiet->to = jny_json_text(doc, "to");
+	quiet->zone = jny_json_text(doc, "zone");
+	if (quiet->zone != NULL && strcmp(quiet->zone, "profile") == 0)
+		quiet->zone = NULL;
+	otherwise = jny_json_text(doc, "otherwise");
+	quiet->hold = otherwise == NULL || strcmp(otherwise, "drop") != 0;
+	return quiet;
+}
+
+/* ---- channels ------------------------------------------------------------ */
+
+/* A channel that no document describes: the address that its name implies. */
+static JnyChannelRules *
+default_channel(const char *name)
+{
+	static const char *const known[][2] = {
+		{"email", "email"}, {"sms", "phone"}, {"push", "push"}
+	};
+	JnyChannelRules *c = palloc0(sizeof(JnyChannelRules));
+
+	c->name = pstrdup(name);
+	for (size_t i = 0; i < lengthof(known); i++)
+		if (strcmp(name, known[i][0]) == 0)
+		{
+			c->address = known[i][1];
+			c->defined = true;
+		}
+	c->lease.time = INT64CONST(300) * USECS_PER_SEC;
+	c->backoff_first = 60;
+	c->backoff_factor = 2;
+	c->backoff_max = 3600;
+	c->on_unknown = 'h';
+	return c;
+}
+
+static void
+read_channel(JnyChannelRules *c, Jsonb *doc)
+{
+	Jsonb	   *rate = jny_json_object(doc, "rate");
+	Jsonb	   *backoff = jny_json_object(doc, "backoff");
+	char	   *mode = jny_json_text(doc, "mode");
+	char	   *unknown = jny_json_text(doc, "on_unknown");
+	Interval   *lease = jny_json_interval(doc, "lease");
+	Jsonb	   *senders = jny_json_object(doc, "senders");
+
+	c->defined = true;
+	c->ops = mode != NULL && strcmp(mode, "ops") == 0;
+	c->address = jny_json_text(doc, "address");
+	if (lease != NULL)
+		c->lease = *lease;
+	if (backoff != NULL)
+	{
+		c->backoff_first = json_seconds(backoff, "first", c->backoff_first);
+		c->backoff_factor = json_number(backoff, "factor", c->backoff_factor);
+		c->backoff_max = json_seconds(backoff, "max", c->backoff_max);
+	}
+	if (unknown != NULL)
+		c->on_unknown = unknown[0];
+	if (rate != NULL)
+	{
+		c->per_second = json_number(rate, "per_second", 0);
+		c->burst = json_number(rate, "burst", Max(1, c->per_second));
+		c->per_day = (int) json_number(rate, "per_day", 0);
+	}
+	c->unsubscribe_url = jny_json_text(doc, "list_unsubscribe_url");
+	if (senders != NULL && JB_ROOT_IS_ARRAY(senders))
+	{
+		JsonbIterator *it = JsonbIteratorInit(&senders->root);
+		JsonbValue	v;
+		JsonbIteratorToken tok;
+
+		while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+			if (tok == WJB_ELEM && v.type == jbvString)
+				c->senders = lappend(c->senders, jny_json_scalar_text(&v));
+	}
+}
+
+JnyChannelRules *
+jny_house_channel(JnyHouse *house, const char *name)
+{
+	ListCell   *lc;
+	JnyChannelRules *c;
+
+	foreach(lc, house->channels)
+	{
+		c = lfirst(lc);
+		if (strcmp(c->name, name) == 0)
+			return c;
+	}
+	c = default_channel(name);
+	house->channels = lappend(house->channels, c);
+	return c;
+}
+
+static void
+read_policy(JnyHouse *house, Jsonb *doc)
+{
+	char	   *zone = jny_json_text(doc, "zone");
+
+	if (zone != NULL)
+		house->zone = zone;
+	house->cross_scopes = jny_json_bool(doc, "fences_cross_scopes", false);
+	house->ncaps = jny_caps_parse(jny_json_object(doc, "caps"), false, &house->caps);
+}
+
+JnyHouse *
+jny_house_read(List *channels)
+{
+	JnyHouse   *house = palloc0(sizeof(JnyHouse));
+	JnyCols    *cols = jny_cols("text");
+	ListCell   *lc;
+
+	house->zone = "UTC";
+	foreach(lc, channels)
+	{
+		jny_cols_text(cols, 0, lfirst(lc));
+		jny_cols_next(cols);
+	}
+	jny_run(&read_documents, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		isnull;
+		Jsonb	   *doc = DatumGetJsonbP(jny_get(row, 3, &isnull));
+
+		if (strcmp(jny_get_text(row, 1), "policy") == 0)
+			read_policy(house, doc);
+		else
+			read_channel(jny_house_channel(house, jny_get_text(row, 2)), doc);
+	}
+	return house;
+}
+
+void
+jny_require_channel(const char *name)
+{
+	const char *nearest = NULL;
+	int			best = 0;
+
+	jny_run(&nearest_channel, (Datum[]) {CStringGetTextDatum(name)}, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		char	   *known = jny_get_text(row, 1);
+		int			d;
+
+		if (strcmp(known, name) == 0)
+			return;
+		d = varstr_levenshtein(known, strlen(known), name, Min(strlen(name), 200), 1, 1, 1, true);
+		if (nearest == NULL || d < best)
+		{
+			nearest = known;
+			best = d;
+		}
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_UNDEFINED_OBJECT),
+			 errmsg("channel \"%s\" does not exist", name),
+			 nearest ? errhint("Did you mean \"%s\"?", nearest)
+			 : errhint("Define it with journey.apply() and a document of kind channel.")));
+}
+
+/* ---- pauses -------------------------------------------------------------- */
+
+void
+jny_house_read_pauses(JnyHouse *house)
+{
+	static const char *const whats[] = {"scope", "journey", "channel", "template"};
+
+	jny_run(&read_pauses, NULL, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		char	   *what = jny_get_text(row, 1);
+
+		if (strcmp(what, "all") == 0)
+			house->all_paused = true;
+		for (size_t i = 0; i < lengthof(whats); i++)
+			if (strcmp(what, whats[i]) == 0)
+				house->paused[i] = lappend(house->paused[i], jny_get_text(row, 2));
+	}
+}
+
+bool
+jny_house_paused(const JnyHouse *house, JnyPaused what, const char *name)
+{
+	ListCell   *lc;
+
+	foreach(lc, house->paused[what])
+		if (strcmp(lfirst(lc), name) == 0)
+			return true;
+	return false;
+}
+
+ArrayType *
+jny_house_paused_array(const JnyHouse *house, JnyPaused what)
+{
+	JnyCols    *cols = jny_cols("text");
+	ListCell   *lc;
+
+	foreach(lc, house->paused[what])
+	{
+		jny_cols_text(cols, 0, lfirst(lc));
+		jny_cols_next(cols);
+	}
+	return DatumGetArrayTypeP(jny_cols_datums(cols, 0)[0]);
+}

@@ -1,0 +1,227 @@
+/*
+ * work.h
+ *		Inside of deliver: actions in a sender's hands, and how they are judged.
+ *
+ * A call of claim or begin_send takes its rows with one UPDATE, which is also
+ * their lock, and reads the world afterwards with newer snapshots: fences
+ * first, then what consumed fences have become (suppressions, consent), so
+ * that an event that is consumed in between is seen by one of the two. Rows
+ * that must not go out are put back or moved to history before the commit.
+ *
+ * Everything lives in the caller's memory context; strings and datums of a
+ * JnyWork point into the SPI result that it was read from, which stays until
+ * SPI_finish().
+ */
+#ifndef JNY_DELIVER_WORK_H
+#define JNY_DELIVER_WORK_H
+
+#include "deliver/deliver.h"
+
+#include "core/inbox.h"
+
+/* ---- settings.c: what documents and pauses say now --------------------- */
+
+typedef struct JnyCap
+{
+	bool		journey;		/* counts this journey's permits; else all marketing */
+	const char *channel;		/* "*" = all together */
+	int			max;
+	Interval	per;
+	bool		calendar;
+	bool		hold;			/* else drop */
+} JnyCap;
+
+typedef struct JnyQuiet
+{
+	const char *from;			/* "21:00" */
+	const char *to;
+	const char *zone;			/* NULL = the person's */
+	bool		hold;
+} JnyQuiet;
+
+typedef struct JnyChannelRules
+{
+	const char *name;
+	bool		defined;		/* a document describes it, or its name is one that journey ships */
+	bool		ops;			/* contacts nobody: no caps, no consent */
+	const char *address;		/* namespace of the contact point it needs; NULL = none */
+	Interval	lease;
+	double		backoff_first;	/* seconds */
+	double		backoff_factor;
+	double		backoff_max;
+	char		on_unknown;		/* 'r'etry, 'h'old, 'd'rop */
+	double		per_second;		/* 0 = no rate */
+	double		burst;
+	int			per_day;		/* 0 = no limit */
+	const char *unsubscribe_url;
+	List	   *senders;		/* of char *; NIL = whoever may claim */
+} JnyChannelRules;
+
+typedef struct JnyHouse
+{
+	const char *zone;			/* of people whose zone is unknown */
+	bool		cross_scopes;	/* a fence of one scope stops actions of all */
+	int			ncaps;
+	JnyCap	   *caps;			/* on marketing */
+	List	   *channels;		/* of JnyChannelRules * */
+	/* pauses */
+	bool		all_paused;
+	List	   *paused[4];		/* names, by JnyPaused */
+} JnyHouse;
+
+typedef enum JnyPaused
+{
+	JNY_PAUSED_SCOPE,
+	JNY_PAUSED_JOURNEY,
+	JNY_PAUSED_CHANNEL,
+	JNY_PAUSED_TEMPLATE
+} JnyPaused;
+
+extern JnyHouse *jny_house_read(List *channels);	/* of char *, the ones to know */
+extern void jny_house_read_pauses(JnyHouse *house);
+extern JnyChannelRules *jny_house_channel(JnyHouse *house, const char *name);
+extern bool jny_house_paused(const JnyHouse *house, JnyPaused what, const char *name);
+extern ArrayType *jny_house_paused_array(const JnyHouse *house, JnyPaused what);
+extern void jny_require_channel(const char *name);	/* 42704 naming the nearest */
+extern int	jny_caps_parse(Jsonb *doc, bool of_journey, JnyCap **caps);
+extern JnyQuiet *jny_quiet_parse(Jsonb *doc);
+
+/* ---- the rows ----------------------------------------------------------- */
+
+typedef struct JnyStopOn
+{
+	int			n;
+	const char **type;
+	bool	   *match;
+} JnyStopOn;
+
+typedef struct JnyWork
+{
+	int			input;			/* place in the caller's arrays */
+	int16		bucket;
+	pg_uuid_t	profile_id;
+	pg_uuid_t	action_id;
+	const char *channel;
+	const char *journey;
+	int			version;
+	const char *step;
+	int			visit;
+	const char *purpose;
+	bool		marketing;
+	bool		transactional;
+	const char *scope;
+	const char *template;
+	bool		has_enrollment;
+	pg_uuid_t	enrollment_id;
+	int			attempt;		/* as stored now */
+	int			failures;
+	int			max_attempts;
+	TimestampTz claim_at;		/* before it was taken */
+	TimestampTz due_at;
+	TimestampTz not_after;
+	Interval   *late;
+	JnyStopOn  *stop;
+	const char *own_ref;
+	bool		has_entry;
+	int64		entry_hash;
+	ArrayType  *stock_sku;
+	int			ncaps;
+	JnyCap	   *caps;
+	JnyQuiet   *quiet;
+	int64		token;
+	TimestampTz lease_until;
+	int64		decided_lap;
+	bool		test;
+	Datum	   *values;			/* the columns of JNY_WORK_COLUMNS */
+	bool	   *nulls;
+	/* what was found out (gate.c) */
+	bool		known;			/* the profile exists */
+	bool		profile_test;
+	bool		restricted;
+	const char *zone;
+	bool		ended;			/* its enrollment has ended */
+	const char *exit_reason;
+	const char *consent;		/* state, NULL = no row */
+	TimestampTz consent_until;	/* 0 = no end */
+	const char *address;
+	int64		address_hash;
+	const char *address_state;
+	bool		address_shared;
+	List	   *attempts;		/* limits.c */
+	/* the verdict: reason NULL = go */
+	const char *reason;
+	bool		final;
+	bool		expired;		/* final with status expired */
+	TimestampTz retry_at;		/* when not final */
+	const char *stop_type;		/* fence or suppression that stopped it */
+	const char *stop_ref;
+	int64		stop_seq;
+} JnyWork;
+
+/* The order is that of the enum below. */
+#define JNY_WORK_COLUMNS \
+	"o.bucket, o.profile_id, o.action_id, o.channel, o.journey, o.version, o.step, o.visit, o.purpose, o.scope," \
+	" o.template, o.template_version, o.locale, o.payload, o.placement, o.offer, o.enrollment_id, o.attempt," \
+	" o.failures, o.max_attempts, o.due_at, o.not_after, o.late, o.suppress_on, o.own_ref, o.entry_hash," \
+	" o.stock_sku, o.caps, o.quiet, o.token, o.lease_until, o.decided_lap, o.test, o.idempotency_key," \
+	" o.decision_id, o.priority, o.sender"
+
+typedef enum JnyWorkColumn
+{
+	W_BUCKET, W_PROFILE, W_ACTION, W_CHANNEL, W_JOURNEY, W_VERSION, W_STEP, W_VISIT, W_PURPOSE, W_SCOPE,
+	W_TEMPLATE, W_TEMPLATE_VERSION, W_LOCALE, W_PAYLOAD, W_PLACEMENT, W_OFFER, W_ENROLLMENT, W_ATTEMPT,
+	W_FAILURES, W_MAX_ATTEMPTS, W_DUE_AT, W_NOT_AFTER, W_LATE, W_SUPPRESS_ON, W_OWN_REF, W_ENTRY_HASH,
+	W_STOCK_SKU, W_CAPS, W_QUIET, W_TOKEN, W_LEASE_UNTIL, W_DECIDED_LAP, W_TEST, W_KEY,
+	W_DECISION, W_PRIORITY, W_SENDER, W_CLAIM_AT
+} JnyWorkColumn;
+
+/* a statement may return one more for itself, as W_EXTRA */
+#define W_EXTRA (W_CLAIM_AT + 1)
+#define W_MAX (W_EXTRA + 1)
+
+/* The rows of SPI_tuptable, whose columns are JNY_WORK_COLUMNS and perhaps claim_at. List of JnyWork *. */
+extern List *jny_work_read(void);
+/* Each channel among them once. List of char *. */
+extern List *jny_work_channels(List *works);
+
+/* One field of an object that is being built. */
+extern void jny_put(JsonbParseState **state, const char *key, JsonbValue *value);
+extern void jny_put_text(JsonbParseState **state, const char *key, const char *value);
+
+/* ---- gate.c: may it go? ------------------------------------------------- */
+
+typedef struct JnyGate
+{
+	JnyNode		node;
+	JnyHouse   *house;
+	JnyFences  *fences;			/* what the permit may not contradict */
+	bool		permit;			/* begin_send; else claim, which judges less */
+} JnyGate;
+
+/* Reads the world after the rows were locked, and gives every row its verdict. */
+extern void jny_gate_judge(JnyGate *gate, List *works);
+extern void jny_refuse(JnyWork *w, const char *reason);
+extern void jny_postpone(JnyGate *gate, JnyWork *w, const char *reason, TimestampTz retry_at);	/* 0 = shortly */
+
+/* ---- limits.c: the person's clock, caps, rates -------------------------- */
+
+extern void jny_limits_lock(JnyGate *gate, List *works);	/* before the snapshot */
+extern void jny_limits_quiet(JnyGate *gate, JnyWork *w);
+extern void jny_limits_caps(JnyGate *gate, List *works);
+extern int	jny_rate_take(const JnyChannelRules *channel, const JnyHouse *house, TimestampTz now, int n);
+extern void jny_rate_spend(const JnyChannelRules *channel, int n);
+
+/* ---- settle.c: what becomes of a row ------------------------------------ */
+
+/* Rows with a verdict leave the sender: final ones to history and their enrollment, the others are planned again. */
+extern void jny_settle(JnyGate *gate, List *works);
+/* An outcome for the enrollments of these rows; rows without one are left out. */
+extern void jny_outcome_append(List *works, const char *type);
+extern void jny_settle_final(List *works, const char *status, TimestampTz now, bool in_flight);
+
+/* ---- enqueue.c ----------------------------------------------------------- */
+
+/* Somebody may wait for this channel: told when this transaction commits. */
+extern void jny_announce_channel(const char *channel);
+
+#endif							/* JNY_DELIVER_WORK_H */

@@ -1,0 +1,42 @@
+-- claim → begin_send → ack: the way of an action that nothing stops
+-- mission: 22
+\set QUIET on
+SET client_min_messages = warning;
+SELECT plan(18);
+
+SELECT journey.set_clock('2026-03-02 12:00+00') \gset
+\ir ../lib/deliver.sql
+
+SELECT pg_temp.action('A', channel => 'email') AS a \gset
+SELECT pg_temp.action('B', channel => 'email', priority => 9) AS b \gset
+SELECT pg_temp.action('C', channel => 'email', due => '2026-03-02 13:00+00') AS c \gset
+
+CREATE TEMP TABLE got AS SELECT * FROM journey.claim('email', 10);
+SELECT is((SELECT count(*) FROM got), 2::bigint, 'what is due is claimed');
+SELECT results_eq('SELECT action_id FROM got', format('VALUES (%L::uuid), (%L)', :'b', :'a'), 'by priority');
+SELECT is((SELECT count(DISTINCT token) FROM got WHERE token > 0), 2::bigint, 'each has a token of its own');
+SELECT is((SELECT count(*) FROM journey.claim('email', 10)), 0::bigint, 'nobody else gets them');
+SELECT is(journey.next_due('email'), '2026-03-02 13:00+00', 'next_due says when to come again');
+SELECT is((SELECT row(attempt, idempotency_key, test)::text FROM got WHERE action_id = :'a'),
+          row(1, :'a', true)::text, 'first attempt, the action is the key');
+SELECT is((SELECT lease_until FROM got WHERE action_id = :'a'), '2026-03-02 12:05+00'::timestamptz, 'the channel''s lease');
+
+CREATE TEMP TABLE permit AS
+    SELECT * FROM journey.begin_send((SELECT array_agg(action_id) FROM got), (SELECT array_agg(token) FROM got));
+SELECT is((SELECT count(*) FROM permit WHERE granted), 2::bigint, 'both may go');
+SELECT is((SELECT contact ->> 'address' FROM permit WHERE action_id = :'a'), 'a@example.org', 'the permit reveals the address');
+SELECT is((SELECT headers ->> 'Idempotency-Key' FROM permit WHERE action_id = :'a'), :'a', 'and names the key');
+SELECT is((SELECT row(granted, reason, final)::text FROM journey.begin_send(:'a', (SELECT token FROM got WHERE action_id = :'a'))),
+          '(f,stale_token,t)', 'a permit is given once');
+SELECT is((SELECT count(*) FROM journey.attempt_log), 2::bigint, 'every permit is logged');
+SELECT is((SELECT count(*) FROM journey.attempt_log l JOIN journey.permit_batch b USING (permit_batch)), 2::bigint, 'with its snapshot');
+
+SELECT ok(journey.ack(:'a', (SELECT token FROM got WHERE action_id = :'a'), 'ref-1', 0.01), 'ack');
+SELECT ok(NOT journey.ack(:'a', (SELECT token FROM got WHERE action_id = :'a'), 'ref-1'), 'repeated: not yours any more, no error');
+SELECT is((SELECT row(status, provider_ref, cost, attempt)::text FROM journey.outbox_history WHERE action_id = :'a'),
+          '(sent,ref-1,0.01,1)', 'it is history');
+SELECT is(journey.ack(ARRAY[:'b', :'a']::uuid[], (SELECT array_agg(token ORDER BY action_id = :'a') FROM got)),
+          ARRAY[true, false], 'ack for many, each answered');
+SELECT is((SELECT count(*) FROM journey.outbox), 1::bigint, 'the live table keeps what is not final');
+
+SELECT * FROM finish();
