@@ -93,12 +93,25 @@ jny_decision_version(JnyDecision *d, const char *kind, const char *name, int ver
 
 /* ---- what follows from a verdict ------------------------------------------ */
 
+static const char *
+refusal_note(const char *reason)
+{
+	StringInfoData buf;
+
+	initStringInfo(&buf);
+	appendStringInfoString(&buf, "{\"refused\": true, \"reason\": ");
+	escape_json(&buf, reason);
+	appendStringInfoChar(&buf, '}');
+	return buf.data;
+}
+
 static void
 refuse_send(JnyRun *run, JnySend *s, const char *reason)
 {
 	s->decision->verdict = "refused";
 	s->decision->reason = reason;
 	run->batch->refused++;
+	jny_note_step(run, s->e, s->step->name, refusal_note(reason));
 	jny_advance(run, s->e, jny_edge_refused(s->step, reason), "refused", reason, run->now, 0, NULL);
 }
 

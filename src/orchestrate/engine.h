@@ -263,6 +263,7 @@ extern bool jny_run_value(JnyRun *run, JnySubjectContext *subject, const JnyEven
 						  Datum *value, Oid *type, bool *isnull);
 extern JnyVerdict jny_run_on(JnyRun *run, JnyEnrollment *e, const JnyEvent *event,
 							 const JnyOn *on, const char *where);
+extern void jny_subject_at(JnyRun *run, JnySubjectContext *subject, const JnyEvent *event);
 extern void jny_subject_of(JnyRun *run, JnyPerson *person, const JnyJourney *journey,
 						   const JnyEnrollment *e, JnySubjectContext *subject);
 

@@ -275,7 +275,7 @@ take_outcome(JnyRun *run, JnyEnrollment *e, const JnyEvent *event)
 	escape_json(&note, outcome);
 	appendStringInfo(&note, ", \"reason\": ");
 	escape_json(&note, reason ? reason : "");
-	appendStringInfoChar(&note, '}');
+	appendStringInfo(&note, ", \"%s\": true}", outcome);
 	jny_note_step(run, e, step->name, note.data);
 
 	if (strcmp(outcome, "sent") == 0)

@@ -86,8 +86,10 @@ load_states(JnyRun *run)
 		{
 			JnyEnrollment *e = lfirst(lc);
 
-			if (e->exited_at == 0 && e->journey != NULL && has_state_exits(e->journey, &parts))
-				subjects[n++] = &e->subject;
+			if (e->exited_at != 0 || e->journey == NULL || !has_state_exits(e->journey, &parts))
+				continue;
+			jny_subject_at(run, &e->subject, NULL);
+			subjects[n++] = &e->subject;
 		}
 	if (n > 0 && parts != 0)
 		jny_subjects_load(subjects, n, parts);

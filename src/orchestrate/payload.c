@@ -40,8 +40,7 @@ jny_load_subjects(JnyRun *run, List *sends)
 			parts |= parts_of(s->step->data[i].value, owner);
 		for (int i = 0; i < s->step->nrequire; i++)
 			parts |= parts_of(s->step->require[i].when, owner);
-		s->e->subject.event = NULL;
-		s->e->subject.now = run->now;
+		jny_subject_at(run, &s->e->subject, NULL);
 		subjects[n++] = &s->e->subject;
 	}
 	if (n > 0 && parts != 0)

@@ -107,6 +107,16 @@ jny_subject_of(JnyRun *run, JnyPerson *person, const JnyJourney *journey,
 		subject->order_id = e->entry_ref + 6;
 }
 
+/* The moment and the event that conditions speak of; product.* and the like may follow the event. */
+void
+jny_subject_at(JnyRun *run, JnySubjectContext *subject, const JnyEvent *event)
+{
+	if (subject->event != event && subject->parts != NULL)
+		jny_subject_forget(subject);
+	subject->event = event;
+	subject->now = run->now;
+}
+
 static JnyExpr *
 compile(JnyRun *run, Oid owner, const char *text, Oid wanted, const char *where)
 {
@@ -133,8 +143,7 @@ jny_run_judge(JnyRun *run, const JnyEnrollment *e, JnySubjectContext *subject,
 	expr = compile(run, owner, text, BOOLOID, where);
 	if (expr == NULL)
 		return JNY_UNKNOWN;
-	subject->event = event;
-	subject->now = run->now;
+	jny_subject_at(run, subject, event);
 	if (e != NULL)
 	{
 		subject->entry = e->data;
@@ -181,8 +190,7 @@ jny_run_explain(JnyRun *run, JnyDecision *decision, JnySubjectContext *subject,
 		jny_decision_clause(decision, text, JNY_UNKNOWN);
 		return JNY_UNKNOWN;
 	}
-	subject->event = event;
-	subject->now = run->now;
+	jny_subject_at(run, subject, event);
 	verdict = jny_expr_explain(expr, jny_subject_resolve, subject, &clauses, &inputs);
 	keep_clauses(decision, clauses);
 	if (inputs != NULL)
@@ -201,8 +209,7 @@ jny_run_value(JnyRun *run, JnySubjectContext *subject, const JnyEvent *event, Oi
 	*value = (Datum) 0;
 	if (expr == NULL)
 		return false;
-	subject->event = event;
-	subject->now = run->now;
+	jny_subject_at(run, subject, event);
 	*value = jny_expr_value(expr, jny_subject_resolve, subject, isnull);
 	if (type != NULL)
 		*type = jny_expr_type(expr);
