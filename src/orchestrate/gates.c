@@ -44,27 +44,47 @@ jny_gate_requires(JnyRun *run, JnySend *s)
 	return NULL;
 }
 
-/* House vetoes. One that cannot be judged does not speak; one that no longer compiles is an incident. */
+/*
+ * One rule before an action: veto and suppress refuse when true, eligible
+ * unless true. A veto that cannot be judged does not speak; one that no longer
+ * compiles is an incident.
+ */
+static const char *
+judge_rule(JnyRun *run, JnySend *s, const JnyRule *r)
+{
+	const char *name = psprintf("%s v%d #%d", r->document, r->version, r->n + 1);
+	JnyVerdict	v;
+
+	if ((strcmp(r->scope, "*") != 0 && strcmp(r->scope, s->e->scope) != 0) ||
+		run->now < r->valid_from || run->now >= r->valid_to || r->on.when == NULL)
+		return NULL;
+	v = jny_run_explain(run, s->decision, &s->e->subject, NULL, r->owner, r->on.when, name);
+	if (strcmp(r->kind, "eligible") == 0 ? v == JNY_TRUE : v != JNY_TRUE)
+		return NULL;
+	s->decision->rule = name;
+	return r->reason != NULL ? r->reason : strcmp(r->kind, "veto") == 0 ? "vetoed" : "suppressed";
+}
+
+/* Rules of the house and of rule sets. Nothing but restriction stands above a transactional message. */
 const char *
 jny_gate_vetoes(JnyRun *run, JnySend *s)
 {
-	const JnyRule *rules;
-	int			n = jny_rules("veto", &rules);
+	static const char *const kinds[] = {"veto", "suppress", "eligible"};
 
-	for (int i = 0; i < n; i++)
+	if (strcmp(s->e->journey->purpose, "transactional") == 0)
+		return NULL;
+	for (int k = 0; k < lengthof(kinds); k++)
 	{
-		const JnyRule *r = &rules[i];
-		const char *name = psprintf("%s v%d #%d", r->document, r->version, r->n + 1);
+		const JnyRule *rules;
+		int			n = jny_rules(kinds[k], &rules);
 
-		if ((strcmp(r->scope, "*") != 0 && strcmp(r->scope, s->e->scope) != 0) ||
-			run->now < r->valid_from || run->now >= r->valid_to || r->on.when == NULL)
-			continue;
-		if (strcmp(s->e->journey->purpose, "transactional") == 0)
-			continue;
-		if (jny_run_explain(run, s->decision, &s->e->subject, NULL, r->owner, r->on.when, name) != JNY_TRUE)
-			continue;
-		s->decision->rule = name;
-		return r->reason != NULL ? r->reason : "vetoed";
+		for (int i = 0; i < n; i++)
+		{
+			const char *reason = judge_rule(run, s, &rules[i]);
+
+			if (reason != NULL)
+				return reason;
+		}
 	}
 	return NULL;
 }
