@@ -73,7 +73,7 @@ jny_gate_vetoes(JnyRun *run, JnySend *s)
 
 	if (strcmp(s->e->journey->purpose, "transactional") == 0)
 		return NULL;
-	for (int k = 0; k < lengthof(kinds); k++)
+	for (int k = 0; k < (int) lengthof(kinds); k++)
 	{
 		const JnyRule *rules;
 		int			n = jny_rules(kinds[k], &rules);
