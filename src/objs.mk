@@ -25,6 +25,8 @@ DELIVER_OBJS = src/deliver/settings.o src/deliver/work.o src/deliver/gate.o \
 	src/deliver/limits.o src/deliver/settle.o src/deliver/claim.o src/deliver/permit.o \
 	src/deliver/sender.o src/deliver/enqueue.o src/deliver/call.o \
 	src/deliver/outcome.o src/deliver/lease.o
+ORCHESTRATE_OBJS += src/orchestrate/document.o src/orchestrate/journey_doc.o \
+	src/orchestrate/doc_fields.o
 MEASURE_OBJS =
 WORKER_OBJS = src/worker/lap.o src/worker/adopt.o src/worker/launcher.o \
 	src/worker/worker.o src/worker/ddl_guard.o src/worker/status.o src/stubs.o

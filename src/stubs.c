@@ -24,19 +24,6 @@ Datum __attribute__((weak)) jny_feature_value(bytea *f, const char *n, Timestamp
 bool __attribute__((weak)) jny_feature_exists(const char *n, Oid *t) { return false; }
 bool __attribute__((weak)) jny_observe_skip(JnyBatch *batch, const ErrorData *error) { return true; }
 void __attribute__((weak)) jny_orchestrate_skip_timer(JnyBatch *batch, const ErrorData *error) {}
-/* documents */
-#include "orchestrate/document.h"
-static const JnyPolicy no_policy = {.zone = "UTC"};
-void __attribute__((weak)) jny_documents_refresh(void) {}
-int __attribute__((weak)) jny_journeys_active(const JnyJourney ***j) { return 0; }
-const JnyJourney * __attribute__((weak)) jny_journey_version(const char *n, int v) { return NULL; }
-const JnyTemplate * __attribute__((weak)) jny_template(const char *n, int v) { return NULL; }
-const JnyChannel * __attribute__((weak)) jny_channel(const char *n) { return NULL; }
-const JnyPolicy * __attribute__((weak)) jny_policy(void) { return &no_policy; }
-int __attribute__((weak)) jny_rules(const char *k, const JnyRule **r) { return 0; }
-int __attribute__((weak)) jny_step_index(const JnyJourney *j, const char *s) { return -1; }
-int __attribute__((weak)) jny_edge_refused(const JnyStep *s, const char *r) { return -1; }
-bool __attribute__((weak)) jny_on_type(const JnyOn *o, const char *t) { return false; }
 uint32 __attribute__((weak)) jny_expr_parts(JnyExpr *e) { return 0; }
 Oid __attribute__((weak)) jny_expr_type(JnyExpr *e) { return InvalidOid; }
 Datum __attribute__((weak)) jny_subject_resolve(void *s, const JnyInput *i, bool *n) { *n = true; return 0; }

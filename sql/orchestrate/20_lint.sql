@@ -42,6 +42,18 @@ $$;
 COMMENT ON FUNCTION journey._list(jsonb) IS
     'A text or a list of texts, as a list.';
 
+CREATE FUNCTION journey._instant(written text) RETURNS timestamptz
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    SET TimeZone = 'UTC'
+AS $$
+BEGIN
+    RETURN written::timestamptz;
+END
+$$;
+COMMENT ON FUNCTION journey._instant(text) IS
+    'A moment as documents write it; a bare date is its start in UTC.';
+
 CREATE FUNCTION journey._bare(expression text) RETURNS text
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
@@ -118,9 +130,6 @@ DECLARE
     feature text;
     verdict record;
 BEGIN
-    IF to_regprocedure('journey.check_rule(text)') IS NULL THEN
-        RETURN '[]';
-    END IF;
     -- an expression of any type parses when the question whether it is null does
     SELECT * INTO verdict
     FROM journey.check_rule(CASE WHEN is_condition THEN words ELSE format('(%s) IS NOT NULL', words) END);
@@ -639,7 +648,7 @@ DECLARE
     item record;
 BEGIN
     FOR item IN SELECT n - 1 AS n FROM jsonb_array_elements(doc -> 'rules') WITH ORDINALITY AS t (r, n)
-                WHERE (r ->> 'valid_to')::timestamptz <= (r ->> 'valid_from')::timestamptz LOOP
+                WHERE journey._instant(r ->> 'valid_to') <= journey._instant(r ->> 'valid_from') LOOP
         found := found || journey._finding('error', 'empty_validity', format('%s/rules/%s/valid_to', base, item.n), 'the rule is never valid',
                                            'Let valid_to be after valid_from; it is exclusive.');
     END LOOP;

@@ -214,7 +214,6 @@ make_action(JnyRun *run, JnySend *s)
 	JnyEnrollment *e = s->e;
 	const JnyJourney *j = e->journey;
 	JnyAction  *a = palloc0(sizeof(JnyAction));
-	bool		marketing = strcmp(j->purpose, "marketing") == 0;
 
 	a->profile_id = e->person->id;
 	a->bucket = e->person->profile->bucket;
@@ -242,7 +241,7 @@ make_action(JnyRun *run, JnySend *s)
 	a->own_ref = jny_own_ref(e);
 	a->entry_hash = e->entry_hash;
 	a->stock_sku = sku_array(s->skus);
-	a->caps = marketing && j->caps != NULL ? j->caps : jny_json_parse("[]");
+	a->caps = j->own_caps != NULL ? j->own_caps : jny_json_parse("[]");
 	a->quiet = s->quiet;
 	a->max_attempts = s->channel->attempts;
 	a->decision_id = s->decision->id;

@@ -1,0 +1,116 @@
+/*
+ * doc_fields.c
+ *		Reading fields of a document, short forms included.
+ *
+ * Called by the cache of documents (document.c) and by journey_doc.c. Pure
+ * functions; results live in the current memory context. A document is as
+ * applied, so that a field of an unexpected type reads as absent.
+ */
+#include "orchestrate/journey_doc.h"
+
+#include "utils/builtins.h"
+
+Jsonb *
+jny_doc_of(JsonbValue *value)
+{
+	return value->type == jbvBinary ? JsonbValueToJsonb(value) : NULL;
+}
+
+int
+jny_doc_items(Jsonb *object, const char *key, JsonbValue **items)
+{
+	JsonbValue	field;
+	Jsonb	   *array;
+	JsonbIterator *it;
+	JsonbValue	v;
+	int			n = 0;
+
+	*items = NULL;
+	if (jny_json_field(object, key, &field) == NULL || field.type == jbvNull)
+		return 0;
+	array = jny_doc_of(&field);
+	if (array == NULL || !JB_ROOT_IS_ARRAY(array))
+	{
+		*items = palloc(sizeof(JsonbValue));
+		(*items)[0] = field;
+		return 1;
+	}
+	*items = palloc(sizeof(JsonbValue) * Max(1, JB_ROOT_COUNT(array)));
+	it = JsonbIteratorInit(&array->root);
+	(void) JsonbIteratorNext(&it, &v, true);
+	while (JsonbIteratorNext(&it, &v, true) == WJB_ELEM)
+		(*items)[n++] = v;
+	return n;
+}
+
+int
+jny_doc_texts(Jsonb *object, const char *key, const char ***texts)
+{
+	JsonbValue *items;
+	int			n = jny_doc_items(object, key, &items);
+
+	*texts = n == 0 ? NULL : palloc(sizeof(char *) * n);
+	for (int i = 0; i < n; i++)
+		(*texts)[i] = jny_json_scalar_text(&items[i]);
+	return n;
+}
+
+int
+jny_doc_objects(Jsonb *object, const char *key, Jsonb ***objects)
+{
+	JsonbValue *items;
+	int			n = jny_doc_items(object, key, &items);
+	int			found = 0;
+
+	*objects = n == 0 ? NULL : palloc(sizeof(Jsonb *) * n);
+	for (int i = 0; i < n; i++)
+	{
+		Jsonb	   *o = jny_doc_of(&items[i]);
+
+		if (o != NULL && JB_ROOT_IS_OBJECT(o))
+			(*objects)[found++] = o;
+	}
+	return found;
+}
+
+int
+jny_doc_named(Jsonb *object, const char *key, JnyNamed **named)
+{
+	Jsonb	   *map = jny_json_object(object, key);
+	JsonbIterator *it;
+	JsonbValue	k;
+	JsonbValue	v;
+	int			n = 0;
+
+	*named = NULL;
+	if (map == NULL || !JB_ROOT_IS_OBJECT(map) || JB_ROOT_COUNT(map) == 0)
+		return 0;
+	*named = palloc(sizeof(JnyNamed) * JB_ROOT_COUNT(map));
+	it = JsonbIteratorInit(&map->root);
+	(void) JsonbIteratorNext(&it, &k, true);
+	while (JsonbIteratorNext(&it, &k, true) == WJB_KEY)
+	{
+		(void) JsonbIteratorNext(&it, &v, true);
+		(*named)[n].name = pnstrdup(k.val.string.val, k.val.string.len);
+		(*named)[n++].value = jny_json_scalar_text(&v);
+	}
+	return n;
+}
+
+double
+jny_doc_number(Jsonb *object, const char *key, double missing)
+{
+	char	   *text = jny_json_text(object, key);
+
+	return text == NULL ? missing
+		: DatumGetFloat8(DirectFunctionCall1(float8in, CStringGetDatum(text)));
+}
+
+void
+jny_doc_on(JnyOn *on, Jsonb *object)
+{
+	on->ntypes = jny_doc_texts(object, "on", &on->types);
+	on->match = jny_json_text(object, "match");
+	on->when = jny_json_text(object, "when");
+	on->reason = jny_json_text(object, "reason");
+}
