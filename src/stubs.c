@@ -10,7 +10,6 @@
 #include "observe/window.h"
 bool __attribute__((weak)) jny_observe_take(JnyBatch *batch, int max_events) { return jny_window_open(batch, max_events); }
 void __attribute__((weak)) jny_observe_finish(JnyBatch *batch) { jny_window_finish(batch); }
-void __attribute__((weak)) jny_observe_maintain(const JnyNode *node) {}
 /* interpret */
 void __attribute__((weak)) jny_features_update(JnyBatch *batch) {}
 /* orchestrate */

@@ -468,7 +468,7 @@ jny_window_finish(JnyBatch *batch)
 		forget_places();
 		return;
 	}
-	args[2] = Int64GetDatum(w->rows[w->nrows - 1].seq);
+	args[2] = Int64GetDatum(w->nrows > 0 ? w->rows[w->nrows - 1].seq : w->window_seq);
 	args[3] = Int64GetDatum(batch->last_seq);
 	args[4] = Int64GetDatum(batch->lap);
 	jny_run(&step_cursor, args, NULL);

@@ -1,0 +1,89 @@
+-- Generations whose rows have all been consumed, waiting until nobody can
+-- need them any more.
+CREATE TABLE journey.inbox_drained (
+    name text PRIMARY KEY,
+    previous pg_snapshot NOT NULL,
+    next_xid xid8 NOT NULL,
+    noted_at timestamptz NOT NULL
+);
+COMMENT ON TABLE journey.inbox_drained IS 'Tables of the inbox that were seen fully consumed and wait to be emptied.';
+COMMENT ON COLUMN journey.inbox_drained.name IS 'Name of the table.';
+COMMENT ON COLUMN journey.inbox_drained.previous IS 'The cursor''s snapshot that saw all of its rows as consumed.';
+COMMENT ON COLUMN journey.inbox_drained.next_xid IS 'It may be emptied once no snapshot is older than this transaction id.';
+COMMENT ON COLUMN journey.inbox_drained.noted_at IS 'Real time of the note.';
+
+CREATE FUNCTION journey._partitions(at timestamptz) RETURNS integer
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    SET client_min_messages = warning
+    SET lock_timeout = '100ms'
+AS $$
+DECLARE
+    made integer := 0;
+    parent text;
+    day date;
+    child text;
+BEGIN
+    FOREACH parent IN ARRAY ARRAY['event', 'decision', 'outbox_history'] LOOP
+        FOR i IN 0..2 LOOP
+            day := (at AT TIME ZONE 'UTC')::date + i;
+            child := parent || '_' || to_char(day, 'YYYYMMDD');
+            CONTINUE WHEN to_regclass(format('journey.%I', child)) IS NOT NULL;
+            BEGIN
+                EXECUTE format('CREATE TABLE journey.%I PARTITION OF journey.%I FOR VALUES FROM (%L) TO (%L)',
+                               child, parent,
+                               to_char(day, 'YYYY-MM-DD') || ' 00:00:00+00',
+                               to_char(day + 1, 'YYYY-MM-DD') || ' 00:00:00+00');
+                made := made + 1;
+            EXCEPTION
+                -- somebody reads the table for long, or the day's rows already
+                -- lie in the default partition: both are fine, and come again
+                WHEN lock_not_available OR check_violation OR deadlock_detected THEN
+                    NULL;
+            END;
+        END LOOP;
+    END LOOP;
+    RETURN made;
+END
+$$;
+COMMENT ON FUNCTION journey._partitions(timestamptz) IS
+    'Makes the daily partitions of event, decision and outbox_history for a day and the two after it; never waits long for a lock. Rows of a day without a partition lie in the default one.';
+
+CREATE FUNCTION journey._maintain() RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_maintain';
+COMMENT ON FUNCTION journey._maintain() IS
+    'House-keeping that the worker does between laps: rotates and empties the inbox, makes partitions, forgets old message ids. Does nothing in a database that is not adopted.';
+
+CREATE FUNCTION journey._inbox()
+    RETURNS TABLE (name text, current boolean, bytes bigint, drained_at timestamptz, blocked_by text)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT n.name, n.name = 'inbox_' || p.generation, pg_total_relation_size(format('journey.%I', n.name)::regclass),
+           d.noted_at, b.who
+    FROM (VALUES ('inbox_0'), ('inbox_1'), ('inbox_2'), ('inbox_copy')) AS n(name)
+    CROSS JOIN journey.inbox_pointer p
+    LEFT JOIN journey.inbox_drained d ON d.name = n.name
+    LEFT JOIN LATERAL (
+        SELECT w.who
+        FROM (SELECT format('pid %s', a.pid) AS who, a.backend_xmin AS xmin
+              FROM pg_stat_activity a
+              WHERE a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid()
+              UNION ALL
+              SELECT format('prepared transaction %s', x.gid), x.transaction FROM pg_prepared_xacts x
+              UNION ALL
+              SELECT format('replication slot %s', s.slot_name), s.xmin
+              FROM pg_replication_slots s WHERE s.xmin IS NOT NULL) AS w
+        WHERE age(w.xmin) > age(d.next_xid::xid)
+        ORDER BY age(w.xmin) DESC
+        LIMIT 1) AS b ON d.name IS NOT NULL
+    ORDER BY n.name;
+END
+$$;
+COMMENT ON FUNCTION journey._inbox() IS
+    'The tables of the inbox: which one is current, their size, since when one is consumed and waits to be emptied, and who holds the snapshot it waits for.';

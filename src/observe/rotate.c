@@ -1,0 +1,260 @@
+/*
+ * rotate.c
+ *		House-keeping of observe: emptying the inbox by generations, partitions
+ *		ahead of time, the dedupe window.
+ *
+ * Called between laps in a short transaction of its own, inside SPI_connect()
+ * and as journey_owner. Never waits for the shop: a generation is emptied
+ * under an ACCESS EXCLUSIVE lock that is had at once or not at all, because a
+ * TRUNCATE that waits makes every INSERT behind it wait too.
+ *
+ * TRUNCATE is not MVCC: a snapshot from before the consuming lap would still
+ * count the rows as unconsumed and find them gone. So it takes two visits.
+ * The first notes that everything is consumed, by which snapshot, and the
+ * next transaction id; the second truncates when no snapshot is older than
+ * that id and, under the lock, no row has come that the noted snapshot does
+ * not see. Whatever does not fit now is left for the next visit, and the
+ * current generation just grows.
+ */
+#include "observe/observe.h"
+
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "access/transam.h"
+#include "access/xact.h"
+#include "catalog/namespace.h"
+#include "executor/spi.h"
+#include "storage/bufmgr.h"
+#include "storage/lmgr.h"
+#include "storage/procarray.h"
+#include "utils/builtins.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/xid8.h"
+
+#include "core/inbox.h"
+
+JNY_PLAN(read_pointer, "",
+		 "SELECT p.generation, p.rotated_at FROM journey.inbox_pointer p WHERE p.one");
+JNY_PLAN(move_pointer, "integer",
+		 "UPDATE journey.inbox_pointer SET generation = $1, rotated_at = pg_catalog.clock_timestamp()");
+JNY_PLAN(read_cursor, "",
+		 "SELECT c.previous::pg_catalog.text FROM journey.cursor c WHERE c.one AND c.previous IS NOT NULL");
+JNY_PLAN(read_note, "text",
+		 "SELECT d.previous::pg_catalog.text, d.next_xid FROM journey.inbox_drained d WHERE d.name = $1");
+JNY_PLAN(put_note, "text, pg_snapshot, xid8",
+		 "INSERT INTO journey.inbox_drained (name, previous, next_xid, noted_at)"
+		 " VALUES ($1, $2, $3, pg_catalog.clock_timestamp())"
+		 " ON CONFLICT (name) DO UPDATE SET previous = excluded.previous, next_xid = excluded.next_xid,"
+		 " noted_at = excluded.noted_at");
+JNY_PLAN(drop_note, "text", "DELETE FROM journey.inbox_drained WHERE name = $1");
+JNY_PLAN(clean_event_keys, "timestamptz, integer",
+		 "DELETE FROM journey.event_key k USING ("
+		 "  SELECT o.bucket, o.hash FROM journey.event_key o WHERE o.received_at < $1"
+		 "  ORDER BY o.received_at LIMIT $2) AS o"
+		 " WHERE k.bucket = o.bucket AND k.hash = o.hash");
+JNY_PLAN(make_partitions, "timestamptz", "SELECT journey._partitions($1)");
+
+/* Old keys deleted in one visit. */
+#define CLEAN_ROWS 20000
+
+#define OUTSIDE(table) \
+	"SELECT FROM journey." table " i WHERE i.xact >= pg_catalog.pg_snapshot_xmax($1)" \
+	" UNION ALL" \
+	" SELECT FROM journey." table " i" \
+	" WHERE i.xact = ANY (ARRAY(SELECT pg_catalog.pg_snapshot_xip($1))) LIMIT 1"
+
+#define NTABLES (JNY_GENERATIONS + 1)
+
+/* The generations by number, then the landing table of COPY. */
+static struct
+{
+	const char *name;
+	JnyPlan		outside;
+	const char *truncate;
+} tables[NTABLES] = {
+	{"inbox_0", {.sql = OUTSIDE("inbox_0"), .types = "pg_snapshot", .nargs = -1}, "TRUNCATE journey.inbox_0"},
+	{"inbox_1", {.sql = OUTSIDE("inbox_1"), .types = "pg_snapshot", .nargs = -1}, "TRUNCATE journey.inbox_1"},
+	{"inbox_2", {.sql = OUTSIDE("inbox_2"), .types = "pg_snapshot", .nargs = -1}, "TRUNCATE journey.inbox_2"},
+	{"inbox_copy", {.sql = OUTSIDE("inbox_copy"), .types = "pg_snapshot", .nargs = -1}, "TRUNCATE journey.inbox_copy"},
+};
+
+static Oid
+member_oid(const char *name)
+{
+	return get_relname_relid(name, get_namespace_oid("journey", false));
+}
+
+static BlockNumber
+blocks(const char *name)
+{
+	Relation	rel = table_open(member_oid(name), AccessShareLock);
+	BlockNumber n = RelationGetNumberOfBlocks(rel);
+
+	table_close(rel, AccessShareLock);
+	return n;
+}
+
+/* Does a row stand there that this snapshot does not see? */
+static bool
+has_outside(int t, const char *snapshot)
+{
+	Datum		arg = DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(snapshot));
+
+	return jny_run_latest(&tables[t].outside, &arg, NULL) > 0;
+}
+
+/* ---- emptying ------------------------------------------------------------- */
+
+/* Is no snapshot of any backend, prepared transaction or walsender older than this id? */
+static bool
+everybody_is_past(Oid relid, FullTransactionId xid)
+{
+	Relation	rel = table_open(relid, NoLock);
+	TransactionId oldest;
+
+	oldest = GetOldestNonRemovableTransactionId(rel);
+	table_close(rel, NoLock);
+	return TransactionIdPrecedesOrEquals(XidFromFullTransactionId(xid), oldest);
+}
+
+static void
+note(int t, const char *previous)
+{
+	Datum		args[3];
+
+	if (previous == NULL || has_outside(t, previous))
+		return;
+	args[0] = CStringGetTextDatum(tables[t].name);
+	args[1] = DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(previous));
+	args[2] = FullTransactionIdGetDatum(ReadNextFullTransactionId());
+	jny_run(&put_note, args, NULL);
+}
+
+/*
+ * Under the lock nobody is writing, so every row is of a transaction that has
+ * ended; a writer that used a stale pointer shows here.
+ */
+static bool
+empty(int t, const char *noted, FullTransactionId next_xid)
+{
+	Oid			relid = member_oid(tables[t].name);
+	Datum		name = CStringGetTextDatum(tables[t].name);
+	int			rc;
+
+	if (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
+		return false;
+#ifndef JOURNEY_BUG_TRUNCATE_WITHOUT_HORIZON
+	if (has_outside(t, noted) || !everybody_is_past(relid, next_xid))
+	{
+		UnlockRelationOid(relid, AccessExclusiveLock);
+		return false;
+	}
+#endif
+	rc = SPI_execute(tables[t].truncate, false, 0);
+	if (rc != SPI_OK_UTILITY)
+		elog(ERROR, "could not run \"%s\": %s", tables[t].truncate, SPI_result_code_string(rc));
+	jny_run(&drop_note, &name, NULL);
+	return true;
+}
+
+/* True when the table is empty afterwards. */
+static bool
+try_empty(int t, const char *previous)
+{
+	Datum		name = CStringGetTextDatum(tables[t].name);
+	char	   *noted;
+	bool		isnull;
+	FullTransactionId next_xid;
+
+	if (blocks(tables[t].name) == 0)
+		return true;
+	if (jny_run(&read_note, &name, NULL) > 0)
+	{
+		noted = jny_get_text(0, 1);
+		next_xid = DatumGetFullTransactionId(jny_get(0, 2, &isnull));
+		if (!has_outside(t, noted))
+			return empty(t, noted, next_xid);
+	}
+	note(t, previous);
+	return false;
+}
+
+/* ---- rotating -------------------------------------------------------------- */
+
+static bool
+is_full(int generation, TimestampTz rotated_at)
+{
+	BlockNumber size = blocks(tables[generation].name);
+
+	if ((uint64) size * BLCKSZ / 1024 >= (uint64) jny_rotate_size_kb)
+		return true;
+	return size > 0 &&
+		TimestampDifferenceExceeds(rotated_at, GetCurrentTimestamp(), jny_rotate_interval_ms);
+}
+
+static void
+rotate(void)
+{
+	char	   *previous = NULL;
+	int			current;
+	int			next;
+	TimestampTz rotated_at;
+	bool		isnull;
+	bool		next_is_empty = false;
+
+	if (jny_run(&read_cursor, NULL, NULL) > 0)
+		previous = jny_get_text(0, 1);
+	if (jny_run(&read_pointer, NULL, NULL) == 0)
+		return;
+	current = (int) jny_get_int8(0, 1, 0);
+	rotated_at = DatumGetTimestampTz(jny_get(0, 2, &isnull));
+	next = (current + 1) % JNY_GENERATIONS;
+	for (int t = 0; t < NTABLES; t++)
+	{
+		bool		is_empty = t != current && try_empty(t, previous);
+
+		if (t == next)
+			next_is_empty = is_empty;
+	}
+	if (next_is_empty && is_full(current, rotated_at))
+	{
+		Datum		arg = Int32GetDatum(next);
+
+		jny_run(&move_pointer, &arg, NULL);
+		CacheInvalidateRelcacheByRelid(member_oid("inbox_pointer"));
+	}
+}
+
+void
+jny_observe_maintain(const JnyNode *node)
+{
+	Datum		now = TimestampTzGetDatum(node->now);
+	Datum		clean[2];
+
+	jny_run(&make_partitions, &now, NULL);
+	clean[0] = TimestampTzGetDatum(node->now - (TimestampTz) jny_dedupe_window_s * USECS_PER_SEC);
+	clean[1] = Int32GetDatum(CLEAN_ROWS);
+	jny_run(&clean_event_keys, clean, NULL);
+	/* last, so that its locks are held for an instant */
+	rotate();
+}
+
+PG_FUNCTION_INFO_V1(journey_maintain);
+
+Datum
+journey_maintain(PG_FUNCTION_ARGS)
+{
+	JnyNode		node;
+
+	jny_node_read(&node);
+	if (node.adopted)
+	{
+		SPI_connect();
+		jny_observe_maintain(&node);
+		SPI_finish();
+	}
+	PG_RETURN_VOID();
+}
