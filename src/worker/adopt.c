@@ -22,9 +22,17 @@ JNY_PLAN(new_incarnation, "text, text, text",
 JNY_PLAN(arm_node, "integer, text, text, text",
 		 "UPDATE journey.node SET incarnation = $1, system_identifier = $2, database_oid = $3, site = $4,"
 		 " mode = 'off', test_clock = NULL, changed_at = pg_catalog.clock_timestamp()");
+/*
+ * Inbox and cursor always travel together: a physical copy has both, a dump
+ * neither. So a cursor that this cluster can have written is kept, or what it
+ * has consumed would take effect twice. Any other gets a fresh start.
+ */
+#define OURS(snapshot) "pg_catalog.pg_snapshot_xmax(" snapshot ") <= pg_catalog.pg_current_xact_id()"
 JNY_PLAN(fresh_cursor, "integer",
-		 "UPDATE journey.cursor SET incarnation = $1, previous = pg_catalog.pg_snapshot '1:1:', window_snapshot = NULL,"
-		 " window_seq = 0, moved_at = pg_catalog.clock_timestamp()");
+		 "UPDATE journey.cursor SET incarnation = $1, moved_at = pg_catalog.clock_timestamp(),"
+		 " previous = CASE WHEN " OURS("previous") " THEN previous ELSE pg_catalog.pg_snapshot '1:1:' END,"
+		 " window_snapshot = CASE WHEN " OURS("window_snapshot") " THEN window_snapshot END,"
+		 " window_seq = CASE WHEN " OURS("window_snapshot") " THEN window_seq ELSE 0 END");
 
 PG_FUNCTION_INFO_V1(journey_adopt);
 PG_FUNCTION_INFO_V1(journey_nudge);

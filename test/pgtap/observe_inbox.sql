@@ -1,0 +1,78 @@
+-- The inbox: consumption by windows, fences and their end, rotation.
+-- mission: 12
+SELECT plan(32);
+
+CREATE FUNCTION pg_temp.fences(VARIADIC kinds text[] DEFAULT '{event}') RETURNS text LANGUAGE sql AS
+$$SELECT coalesce(string_agg(type || ' ' || coalesce(ref, ''), ', ' ORDER BY seq), 'none') FROM journey._fences() WHERE kind = ANY (kinds)$$;
+CREATE FUNCTION pg_temp.lap(n integer DEFAULT 1000) RETURNS bigint LANGUAGE sql AS
+$$SELECT value FROM journey.run_once(n) WHERE name = 'events'$$;
+
+-- a fence stands from commit to consumption
+SELECT is(pg_temp.fences(), 'none', 'no fence at first');
+SELECT journey.track('s', 'order_placed', '{"email":"a@x.example"}', '{"order_id":"1"}');
+SELECT is(pg_temp.fences(), 'order_placed order:1', 'an order stands as a fence');
+SELECT is(pg_temp.lap(), 1::bigint, 'a lap consumes it');
+SELECT is(pg_temp.fences(), 'none', 'then the fence is gone');
+SELECT is(pg_temp.lap(), 0::bigint, 'and it is not consumed twice');
+
+-- releases: the highest seq of a ref wins
+SELECT journey.track('s', 'order_placed', '{"email":"a@x.example"}', '{"order_id":"2"}');
+SELECT journey.track('s', 'order_placed', '{"email":"a@x.example"}', '{"order_id":"3"}');
+SELECT journey.track('s', 'order_cancelled', '{"email":"a@x.example"}', '{"order_id":"2"}');
+SELECT is(pg_temp.fences(), 'order_placed order:3', 'a cancelled order releases its own fence only');
+SELECT journey.track('s', 'order_placed', '{"email":"a@x.example"}', '{"order_id":"2"}');
+SELECT is(pg_temp.fences(), 'order_placed order:3, order_placed order:2', 'placed again, it stands again');
+SELECT is(pg_temp.lap(), 4::bigint, 'all are consumed');
+
+-- types that documents list
+SELECT is(journey._fence('{shipment_shipped,order_placed,shipment_shipped}'), 1, 'one type is new');
+SELECT is(journey._fence('{shipment_shipped}'), 0, 'once');
+SELECT journey.track('s', 'shipment_shipped', '{"email":"a@x.example"}', '{"order_id":"2"}');
+SELECT is(pg_temp.fences(), 'shipment_shipped order:2', 'its events are fences from now on');
+SELECT is((SELECT count(*)::int FROM journey.fenced_since WHERE effective), 0, 'not relied upon yet');
+SELECT is(pg_temp.lap(), 1::bigint, 'a lap passes');
+SELECT is((SELECT count(*)::int FROM journey.fenced_since WHERE effective), 1, 'then everybody is known to know it');
+
+-- a long window is walked in order of seq
+COPY journey.inbox_copy (source, type, subject, props, message_id) FROM stdin;
+s	x	{"anonymous_id":"1"}	{}	c1
+s	x	{"anonymous_id":"2"}	{}	c2
+s	x	{"anonymous_id":"3"}	{}	c3
+s	x	{"anonymous_id":"4"}	{}	c4
+s	x	{"anonymous_id":"5"}	{}	c5
+\.
+SELECT journey.track('s', 'order_placed', '{"email":"b@x.example"}', '{"order_id":"4"}');
+SELECT is(pg_temp.lap(2), 2::bigint, 'two rows of the COPY');
+SELECT ok((SELECT window_snapshot IS NOT NULL FROM journey.cursor), 'the window stays open');
+SELECT is(pg_temp.fences(), 'order_placed order:4', 'a fence in it that was not reached stands');
+SELECT journey.track('s', 'order_placed', '{"email":"b@x.example"}', '{"order_id":"5"}');
+SELECT is(pg_temp.fences(), 'order_placed order:4, order_placed order:5', 'and so does one behind it');
+SELECT is(pg_temp.lap(3), 3::bigint, 'three more');
+SELECT is(pg_temp.lap(100), 1::bigint, 'the rest of the window, not what came after it was frozen');
+SELECT is(pg_temp.fences(), 'order_placed order:5', 'the fence that was reached is gone');
+SELECT is(pg_temp.lap(100), 1::bigint, 'the next window has the rest');
+SELECT ok((SELECT window_snapshot IS NULL FROM journey.cursor), 'no window is open');
+
+-- a cursor of another cluster is refused
+CREATE TEMP TABLE saved AS SELECT previous FROM journey.cursor;
+SELECT journey.track('s', 'order_placed', '{"email":"b@x.example"}', '{"order_id":"6"}');
+UPDATE journey.cursor SET previous = '900000000000:900000000000:';
+SELECT is(pg_temp.lap(), 0::bigint, 'a cursor ahead of this cluster''s ids moves nothing');
+SELECT is((SELECT kind FROM journey.incident), 'foreign_cursor', 'and is an incident');
+UPDATE journey.cursor SET previous = (SELECT previous FROM saved);
+SELECT is(pg_temp.lap(), 1::bigint, 'with its own cursor the lap goes on');
+
+-- rotation
+UPDATE journey.inbox_pointer SET rotated_at = rotated_at - interval '1 day';
+SELECT journey._maintain();
+SELECT is((SELECT generation FROM journey.inbox_pointer), 1, 'a generation with rows gives way to the next');
+SELECT journey.track('s', 'order_placed', '{"email":"b@x.example"}', '{"order_id":"7"}');
+SELECT is((SELECT count(*)::int FROM journey.inbox_1), 1, 'writers follow');
+SELECT journey._maintain();
+SELECT journey._maintain();
+SELECT is((SELECT count(*)::int FROM journey.inbox_0) + (SELECT count(*)::int FROM journey.inbox_copy), 0, 'consumed generations are emptied');
+SELECT is(pg_temp.fences(), 'order_placed order:7', 'unconsumed rows of a retired one stay');
+SELECT is(pg_temp.lap(), 1::bigint, 'and are consumed');
+SELECT ok(to_regclass('journey.event_' || to_char(clock_timestamp() AT TIME ZONE 'UTC' + interval '2 days', 'YYYYMMDD')) IS NOT NULL, 'partitions are made ahead');
+
+SELECT * FROM finish();
