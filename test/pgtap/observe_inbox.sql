@@ -1,5 +1,5 @@
 -- The inbox: consumption by windows, fences and their end, rotation.
--- mission: 12
+-- mission: 1
 SELECT plan(32);
 
 CREATE FUNCTION pg_temp.fences(VARIADIC kinds text[] DEFAULT '{event}') RETURNS text LANGUAGE sql AS
