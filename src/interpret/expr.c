@@ -6,7 +6,8 @@
  * text, owner and wanted type, and bounded by journey.rule_cache (least
  * recently used first). A rule is rebuilt from its text when anything that it
  * depends on may have changed; invalidations only count, entries are freed at
- * the next jny_expr_compile(), and never while one is being evaluated.
+ * the next jny_expr_compile(), and one that is being evaluated only after that:
+ * reading a name may compile other rules (a feature counted from the log).
  *
  * What goes wrong at run time must not abort a lap, and an error may be caught
  * only in a subtransaction. Most clauses cannot fail at all: their functions
@@ -44,8 +45,8 @@ typedef struct CacheSlot
 
 static HTAB *cache = NULL;
 static dlist_head lru = DLIST_STATIC_INIT(lru); /* most recently used first */
+static dlist_head dropped = DLIST_STATIC_INIT(dropped);
 static Size cache_size = 0;
-static int	evaluating = 0;
 static ExprContext *shared_econtext = NULL;
 
 static void
@@ -64,14 +65,37 @@ start_cache(void)
 }
 
 static void
+release(JnyExpr *expr)
+{
+	if (expr->econtext != NULL)
+		FreeExprContext(expr->econtext, true);
+	MemoryContextDelete(expr->cxt);
+}
+
+static void
 forget(JnyExpr *expr)
 {
 	dlist_delete(&expr->lru);
 	cache_size -= expr->size;
 	hash_search(cache, &expr->hash, HASH_REMOVE, NULL);
-	if (expr->econtext != NULL)
-		FreeExprContext(expr->econtext, true);
-	MemoryContextDelete(expr->cxt);
+	dlist_push_head(&dropped, &expr->lru);
+}
+
+/* What fell out of the cache while it was being evaluated lives until now. */
+static void
+release_dropped(void)
+{
+	dlist_mutable_iter it;
+
+	dlist_foreach_modify(it, &dropped)
+	{
+		JnyExpr    *expr = dlist_container(JnyExpr, lru, it.cur);
+
+		if (expr->pins > 0)
+			continue;
+		dlist_delete(&expr->lru);
+		release(expr);
+	}
 }
 
 static void
@@ -108,6 +132,7 @@ build(const char *source, Oid owner, Oid result_type, uint64 hash)
 	expr->user_generation = user_generation;
 	expr->hash = hash;
 	make_room();
+	release_dropped();
 	entry = hash_search(cache, &hash, HASH_ENTER, NULL);
 	entry->expr = expr;
 	MemoryContextSetParent(expr->cxt, CacheMemoryContext);
@@ -123,10 +148,9 @@ jny_expr_compile(const char *source, Oid owner, Oid result_type)
 	uint64		hash;
 	CacheSlot  *entry;
 
-	if (evaluating > 0)
-		elog(ERROR, "a rule cannot be compiled while another is being evaluated");
 	if (cache == NULL)
 		start_cache();
+	release_dropped();
 	hash = jny_hash64(source, strlen(source), ((uint64) owner << 32) | result_type);
 	entry = hash_search(cache, &hash, HASH_FIND, NULL);
 	if (entry != NULL)
@@ -162,11 +186,8 @@ must_pass_on(int sqlerrcode)
 	}
 }
 
-typedef void (*Guarded) (void *arg);
-
-/* Runs something in a subtransaction; the error's message in cxt, or NULL. */
-static ErrorData *
-guard(Guarded what, void *arg)
+ErrorData *
+jny_guard(void (*what) (void *), void *arg)
 {
 	MemoryContext old = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -215,7 +236,7 @@ jny_expr_check(const char *source, Oid owner, Oid result_type, ErrorData **error
 {
 	Compilation c = {source, owner, result_type, NULL};
 
-	*error = guard(compile_guarded, &c);
+	*error = jny_guard(compile_guarded, &c);
 	return *error == NULL ? c.expr : NULL;
 }
 
@@ -332,7 +353,7 @@ evaluate_clause(Run *run, JnyExprClause *clause)
 	if (clause->zoned)
 		set_zone(expr, &identity);
 	if (clause->may_fail)
-		error = guard(run_clause, run);
+		error = jny_guard(run_clause, run);
 	else
 		run_clause(run);
 	jny_identity_leave(&identity);
@@ -379,7 +400,7 @@ judge(Run *run, JnyVerdict *verdicts, char **errors)
 	volatile JnyVerdict verdict = JNY_TRUE;
 
 	Assert(expr->type == BOOLOID);
-	evaluating++;
+	expr->pins++;
 	PG_TRY();
 	{
 		for (int i = 0; i < expr->nclauses; i++)
@@ -400,7 +421,7 @@ judge(Run *run, JnyVerdict *verdicts, char **errors)
 	}
 	PG_FINALLY();
 	{
-		evaluating--;
+		expr->pins--;
 	}
 	PG_END_TRY();
 	return verdict;
@@ -429,14 +450,14 @@ jny_expr_value(JnyExpr *expr, JnyResolver resolver, void *arg, bool *isnull)
 		return BoolGetDatum(verdict == JNY_TRUE);
 	}
 	start_run(&run, expr, resolver, arg);
-	evaluating++;
+	expr->pins++;
 	PG_TRY();
 	{
 		ok = evaluate_clause(&run, &expr->clauses[0]);
 	}
 	PG_FINALLY();
 	{
-		evaluating--;
+		expr->pins--;
 	}
 	PG_END_TRY();
 	*isnull = !ok || run.isnull;

@@ -101,11 +101,17 @@ struct JnyExpr
 	JnyExprClause *clauses;
 	char	   *error;			/* of the last evaluation; in cxt */
 	Size		size;
+	int			pins;			/* evaluations under way */
 	dlist_node	lru;
 };
 
 /* Like jny_expr_try, with the whole error. */
 extern JnyExpr *jny_expr_check(const char *source, Oid owner, Oid result_type, ErrorData **error);
+
+/* Runs something in a subtransaction: its error, or NULL; cancellation and the like are passed on. */
+extern ErrorData *jny_guard(void (*what) (void *), void *arg);
+/* rule_sql.c: whose rights a rule has that somebody tries by hand. */
+extern Oid	jny_asking_role(void);
 
 /* compile.c: a new JnyExpr in a context of its own, child of CurrentMemoryContext. */
 extern JnyExpr *jny_expr_build(const char *source, Oid owner, Oid result_type);

@@ -24,10 +24,11 @@
 
 PG_FUNCTION_INFO_V1(journey_check_rule);
 PG_FUNCTION_INFO_V1(journey_explain_rule);
+PG_FUNCTION_INFO_V1(journey_rule_value);
 PG_FUNCTION_INFO_V1(journey_changed);
 
-static Oid
-asking_role(void)
+Oid
+jny_asking_role(void)
 {
 	Oid			user = GetOuterUserId();
 
@@ -52,7 +53,7 @@ journey_check_rule(PG_FUNCTION_ARGS)
 	Datum		values[3] = {0};
 	bool		nulls[3] = {false, true, true};
 
-	(void) jny_expr_check(source, asking_role(), BOOLOID, &error);
+	(void) jny_expr_check(source, jny_asking_role(), BOOLOID, &error);
 	values[0] = BoolGetDatum(error == NULL);
 	if (error != NULL)
 	{
@@ -149,7 +150,7 @@ journey_explain_rule(PG_FUNCTION_ARGS)
 	MemoryContext here = CurrentMemoryContext;
 
 	InitMaterializedSRF(fcinfo, 0);
-	expr = jny_expr_compile(source, asking_role(), BOOLOID);
+	expr = jny_expr_compile(source, jny_asking_role(), BOOLOID);
 	SPI_connect();
 	subject.cxt = here;
 	subject.now = jny_now();
@@ -171,6 +172,33 @@ journey_explain_rule(PG_FUNCTION_ARGS)
 	}
 	SPI_finish();
 	return (Datum) 0;
+}
+
+/*
+ * The value of any expression in a given context, without a person: an oracle
+ * for what is counted, and a way to try expressions.
+ */
+Datum
+journey_rule_value(PG_FUNCTION_ARGS)
+{
+	char	   *source = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	MemoryContext here = CurrentMemoryContext;
+	JnySubjectContext subject = {0};
+	JnyEvent	event;
+	JnyExpr    *expr = jny_expr_compile(source, jny_asking_role(), InvalidOid);
+	Jsonb	   *result;
+	Datum		value;
+	bool		isnull;
+
+	SPI_connect();
+	MemoryContextSwitchTo(here);
+	subject.cxt = here;
+	subject.now = jny_now();
+	read_context(PG_GETARG_JSONB_P(1), &subject, &event);
+	value = jny_expr_value(expr, jny_subject_resolve, &subject, &isnull);
+	result = jny_value_jsonb(value, jny_expr_type(expr), isnull);
+	SPI_finish();
+	PG_RETURN_JSONB_P(result);
 }
 
 /*

@@ -13,6 +13,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
+#include "interpret/feature.h"
 #include "interpret/subject.h"
 
 typedef enum Code
@@ -288,11 +289,19 @@ event_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 }
 
 static Datum
+feature_value(const JnySubjectContext *s, bytea *packed, const char *name, bool *isnull)
+{
+	const JnyFeature *f = jny_feature_find(name);
+
+	*isnull = f == NULL;
+	return f ? jny_feature_of(&s->profile_id, packed, f, s->now, isnull) : (Datum) 0;
+}
+
+static Datum
 profile_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 {
 	const JnyProfile *p = s->profile;
 	const JnySubjectParts *q = s->parts;
-	Oid			type;
 
 	*isnull = p == NULL && !q->has_profile;
 	if (*isnull)
@@ -308,7 +317,7 @@ profile_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 		case CODE_PROFILE_CONFIDENCE:
 			return Float8GetDatum(p ? p->confidence : q->confidence);
 		case CODE_FEATURE:
-			return jny_feature_value(p ? p->features : q->features, in->name, s->now, &type, isnull);
+			return feature_value(s, p ? p->features : q->features, in->name, isnull);
 		default:
 			return json_value(p ? p->traits : q->traits, in->field, in->type, isnull);
 	}

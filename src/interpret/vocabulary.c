@@ -193,13 +193,9 @@ load_functions(void)
 	}
 }
 
-void
-jny_vocabulary_refresh(void)
+static void
+load_vocabulary(void)
 {
-	watch();
-	jny_features_refresh();
-	if (!stale && words != NULL)
-		return;
 	if (words_cxt != NULL)
 		MemoryContextDelete(words_cxt);
 	words = functions = NULL;
@@ -221,6 +217,15 @@ jny_vocabulary_refresh(void)
 		PG_RE_THROW();
 	}
 	PG_END_TRY();
+}
+
+void
+jny_vocabulary_refresh(void)
+{
+	watch();
+	if (stale || words == NULL)
+		load_vocabulary();
+	jny_features_refresh();
 }
 
 /* ---- looking up ------------------------------------------------------------ */

@@ -1,0 +1,89 @@
+CREATE FUNCTION journey.features(subject jsonb) RETURNS jsonb
+    LANGUAGE C STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    SET timezone = 'UTC'
+    AS 'MODULE_PATHNAME', 'journey_features';
+COMMENT ON FUNCTION journey.features(jsonb) IS
+    'The features of a person at journey.clock(), by name; null for an unknown person. A feature without a value, or a broken one, is null.';
+
+CREATE FUNCTION journey._feature_states()
+    RETURNS TABLE (name text, type text, grain_us bigint, buckets bigint, broken text)
+    LANGUAGE C STABLE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_feature_states';
+COMMENT ON FUNCTION journey._feature_states() IS
+    'The active features as this session has them: type, grain in microseconds, grains in the window, and why one is broken.';
+
+CREATE FUNCTION journey._feature_check(doc jsonb) RETURNS void
+    LANGUAGE C STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_feature_check';
+COMMENT ON FUNCTION journey._feature_check(jsonb) IS
+    'Raises an error when a document of kind feature could not be computed.';
+
+CREATE FUNCTION journey._rule_value(expression text, context jsonb DEFAULT '{}') RETURNS jsonb
+    LANGUAGE C STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    SET timezone = 'UTC'
+    AS 'MODULE_PATHNAME', 'journey_rule_value';
+COMMENT ON FUNCTION journey._rule_value(text, jsonb) IS
+    'Value of an expression without a person; context as in explain_rule. Null when it is unknown or cannot be computed.';
+
+CREATE FUNCTION journey._feature_recount(name text, profile_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    SET timezone = 'UTC'
+AS $$
+#variable_conflict use_column
+DECLARE
+    def jsonb := (SELECT d.doc FROM journey.document d
+                  WHERE d.kind = 'feature' AND d.name = _feature_recount.name AND d.state = 'active');
+    state record;
+    types text[];
+    part text := def ->> 'of';
+    today bigint;
+    result jsonb;
+BEGIN
+    SELECT s.* INTO state FROM journey._feature_states() AS s WHERE s.name = _feature_recount.name;
+    types := CASE jsonb_typeof(def -> 'on') WHEN 'array'
+             THEN ARRAY(SELECT jsonb_array_elements_text(def -> 'on')) ELSE ARRAY[def ->> 'on'] END;
+    IF part ~ '^[a-z0-9_]+$' THEN
+        part := 'event.' || part;
+    END IF;
+    -- microseconds since 2000-01-01 UTC
+    today := floor(((extract(epoch FROM journey.clock()) - 946684800) * 1000000) / state.grain_us);
+    WITH counted AS (
+        SELECT least(e.occurred_at, e.received_at) AS at, e.seq, v.value
+        FROM journey.event e
+        CROSS JOIN LATERAL (
+            SELECT jsonb_build_object('event', jsonb_build_object(
+                'type', e.type, 'occurred_at', e.occurred_at, 'source', e.source,
+                'scope', e.scope, 'props', e.props)) AS event) AS c
+        CROSS JOIN LATERAL (
+            SELECT CASE WHEN part IS NOT NULL THEN journey._rule_value(part, c.event) #>> '{}' END AS value) AS v
+        WHERE e.bucket = journey.bucket(_feature_recount.profile_id)
+          AND e.profile_id = _feature_recount.profile_id
+          AND e.type = ANY (types)
+          AND (NOT def ? 'where' OR journey._rule_value(def ->> 'where', c.event) = 'true')
+          AND (part IS NULL OR v.value IS NOT NULL)
+    ), windowed AS (
+        SELECT * FROM counted
+        WHERE state.grain_us IS NULL
+           OR floor(((extract(epoch FROM at) - 946684800) * 1000000) / state.grain_us)
+              BETWEEN today - state.buckets + 1 AND today
+    )
+    SELECT CASE def ->> 'aggregate'
+        WHEN 'count' THEN (SELECT to_jsonb(count(*)) FROM windowed)
+        WHEN 'sum' THEN (SELECT to_jsonb(coalesce(sum(value::numeric), 0)) FROM windowed)
+        WHEN 'days_since' THEN (SELECT to_jsonb(floor(greatest(extract(epoch FROM journey.clock() - max(at)), 0) / 86400))
+                             FROM windowed HAVING count(*) > 0)
+        WHEN 'last' THEN (SELECT CASE state.type WHEN 'numeric' THEN to_jsonb(value::numeric) ELSE to_jsonb(value) END
+                          FROM windowed ORDER BY at DESC, seq DESC, value COLLATE "C" DESC LIMIT 1)
+        WHEN 'first' THEN (SELECT CASE state.type WHEN 'numeric' THEN to_jsonb(value::numeric) ELSE to_jsonb(value) END
+                           FROM windowed ORDER BY at, seq, value COLLATE "C" LIMIT 1)
+        END INTO result;
+    RETURN coalesce(result, 'null');
+END
+$$;
+COMMENT ON FUNCTION journey._feature_recount(text, uuid) IS
+    'A feature counted from the event log by the documented formula (docs/rules.md): the oracle for what is kept incrementally.';

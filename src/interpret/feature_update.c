@@ -1,0 +1,384 @@
+/*
+ * feature_update.c
+ *		Features kept up with the events of a lap, and counted from the event
+ *		log where a vector does not have them yet.
+ *
+ * jny_features_update() is the lap's second act: it changes the vectors of the
+ * batch's profiles in memory (observe writes them when the lap ends). A vector
+ * without an entry for an active feature is younger knowledge than the feature:
+ * that entry is counted from the log once, for all such profiles of the batch
+ * in one statement. Readers of people who are not in a batch do the same for
+ * one person and write nothing. The caller is inside SPI_connect(). No locks.
+ */
+#include "interpret/rule.h"
+
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/hsearch.h"
+#include "utils/memutils.h"
+
+#include "interpret/feature.h"
+
+/* Rows of this lap are in the log already, but are applied as events. */
+JNY_PLAN(read_log, "integer[], smallint[], uuid[], bigint",
+		 "SELECT k.n, e.seq, e.type, e.occurred_at, e.received_at, e.source, e.scope, e.props"
+		 " FROM unnest($1, $2, $3) AS k(n, bucket, profile_id)"
+		 " JOIN journey.event e ON e.bucket = k.bucket AND e.profile_id = k.profile_id"
+		 " WHERE e.lap < $4");
+
+typedef struct Tracked
+{
+	const void *profile;		/* hash key: JnyProfile of the batch */
+	pg_uuid_t	id;
+	JnyVector	vector;
+	bool	   *missing;		/* per feature: has to be counted from the log */
+	bool		any_missing;
+} Tracked;
+
+/* ---- one event, one feature ------------------------------------------------------------ */
+
+static bool
+counts_type(const JnyFeature *f, const char *type)
+{
+	for (int i = 0; i < f->ntypes; i++)
+		if (strcmp(f->types[i], type) == 0)
+			return true;
+	return false;
+}
+
+static void
+apply(const JnyFeature *f, JnyVector *vector, const JnyEvent *event, TimestampTz received_at)
+{
+	JnySubjectContext subject = {0};
+	Datum		value = (Datum) 0;
+	bool		isnull = true;
+
+	subject.cxt = CurrentMemoryContext;
+	subject.event = event;
+	subject.now = received_at;
+	if (f->where != NULL &&
+		jny_expr_verdict(jny_expr_compile(f->where, f->owner, BOOLOID),
+						 jny_subject_resolve, &subject) != JNY_TRUE)
+		return;
+	if (f->of != NULL)
+		value = jny_expr_value(jny_expr_compile(f->of, f->owner, f->value_type),
+							   jny_subject_resolve, &subject, &isnull);
+	jny_entry_add(jny_vector_entry(vector, f, true), f, isnull ? (Datum) 0 : value,
+				  Min(event->occurred_at, received_at), event->seq);
+}
+
+/* ---- from the log ------------------------------------------------------------------------ */
+
+static JnyEvent *
+event_of_row(uint64 row)
+{
+	JnyEvent   *e = palloc0(sizeof(JnyEvent));
+	bool		isnull;
+
+	e->seq = jny_get_int8(row, 2, 0);
+	e->type = jny_get_text(row, 3);
+	e->occurred_at = DatumGetTimestampTz(jny_get(row, 4, &isnull));
+	e->source = jny_get_text(row, 6);
+	e->scope = jny_get_text(row, 7);
+	e->props = DatumGetJsonbP(jny_get(row, 8, &isnull));
+	return e;
+}
+
+static void
+count_from_log(Tracked **tracked, int n, int64 before_lap)
+{
+	const JnyFeature *features;
+	int			nfeatures = jny_features(&features);
+	JnyCols    *cols = jny_cols("integer, smallint, uuid");
+	MemoryContext here = CurrentMemoryContext;
+	Datum	   *args;
+	SPITupleTable *rows;
+	uint64		nrows;
+
+	for (int i = 0; i < n; i++)
+	{
+		jny_cols_set(cols, 0, Int32GetDatum(i));
+		jny_cols_set(cols, 1, Int16GetDatum(jny_bucket_of_id(&tracked[i]->id)));
+		jny_cols_set(cols, 2, UUIDPGetDatum(&tracked[i]->id));
+		jny_cols_next(cols);
+	}
+	args = jny_cols_datums(cols, 1);
+	args[3] = Int64GetDatum(before_lap);
+	nrows = jny_run(&read_log, args, NULL);
+	rows = SPI_tuptable;
+	MemoryContextSwitchTo(here);
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		Tracked    *t;
+		JnyEvent   *e;
+		TimestampTz received_at;
+		bool		isnull;
+
+		SPI_tuptable = rows;	/* rules may read tables when they compile */
+		t = tracked[jny_get_int8(row, 1, 0)];
+		e = event_of_row(row);
+		received_at = DatumGetTimestampTz(jny_get(row, 5, &isnull));
+		for (int i = 0; i < nfeatures; i++)
+			if (t->missing[i] && counts_type(&features[i], e->type))
+				apply(&features[i], &t->vector, e, received_at);
+	}
+	SPI_freetuptable(rows);
+}
+
+/* Gives every active feature its entry; says which of them have to be counted. */
+static void
+track(Tracked *t, const pg_uuid_t *id, bytea *packed, bool is_new)
+{
+	const JnyFeature *features;
+	int			n = jny_features(&features);
+	JnyVector	old;
+
+	t->id = *id;
+	t->missing = palloc0(sizeof(bool) * Max(n, 1));
+	t->any_missing = false;
+	memset(&t->vector, 0, sizeof(t->vector));
+	jny_vector_read(&old, packed);
+	for (int i = 0; i < n; i++)
+	{
+		JnyFeatureEntry *e;
+
+		if (features[i].broken != NULL)
+			continue;
+		e = jny_vector_entry(&old, &features[i], false);
+		t->missing[i] = e == NULL && !is_new;
+		t->any_missing |= t->missing[i];
+		/* entries of features that are gone stay behind */
+		if (e != NULL)
+			*jny_vector_entry(&t->vector, &features[i], true) = *e;
+		else
+			(void) jny_vector_entry(&t->vector, &features[i], true);
+	}
+}
+
+/* ---- the lap --------------------------------------------------------------------------------- */
+
+static HTAB *
+track_batch(JnyBatch *batch)
+{
+	HASHCTL		ctl = {0};
+	HTAB	   *all;
+	HASH_SEQ_STATUS seq;
+	JnyProfile *p;
+	Tracked   **missing;
+	int			nmissing = 0;
+
+	ctl.keysize = sizeof(void *);
+	ctl.entrysize = sizeof(Tracked);
+	ctl.hcxt = batch->cxt;
+	all = hash_create("journey lap features", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	missing = palloc(sizeof(Tracked *) * (hash_get_num_entries(batch->profiles) + 1));
+	for (int i = 0; i < batch->nevents; i++)
+	{
+		bool		found;
+		Tracked    *t;
+
+		p = batch->events[i].profile;
+		if (batch->events[i].is_action)
+			continue;
+		t = hash_search(all, &p, HASH_ENTER, &found);
+		if (found)
+			continue;
+		track(t, &p->id, p->features, p->is_new);
+		if (t->any_missing)
+			missing[nmissing++] = t;
+	}
+	/* People who are new and have done nothing yet have features too. */
+	hash_seq_init(&seq, batch->profiles);
+	while ((p = hash_seq_search(&seq)) != NULL)
+	{
+		bool		found;
+		Tracked    *t;
+
+		if (!p->is_new)
+			continue;
+		t = hash_search(all, &p, HASH_ENTER, &found);
+		if (!found)
+			track(t, &p->id, p->features, true);
+	}
+	if (nmissing > 0)
+		count_from_log(missing, nmissing, batch->lap);
+	return all;
+}
+
+static void
+update(JnyBatch *batch)
+{
+	const JnyFeature *features;
+	int			nfeatures = jny_features(&features);
+	HTAB	   *all;
+	HASH_SEQ_STATUS seq;
+	Tracked    *t;
+
+	if (nfeatures == 0)
+		return;
+	all = track_batch(batch);
+	for (int i = 0; i < batch->nevents; i++)
+	{
+		JnyEvent   *e = &batch->events[i];
+
+		if (e->is_action)
+			continue;
+		t = hash_search(all, &e->profile, HASH_FIND, NULL);
+		for (int k = 0; k < nfeatures; k++)
+			if (features[k].broken == NULL && counts_type(&features[k], e->type))
+				apply(&features[k], &t->vector, e, batch->node.now);
+	}
+	hash_seq_init(&seq, all);
+	while ((t = hash_seq_search(&seq)) != NULL)
+	{
+		JnyProfile *p = (JnyProfile *) t->profile;
+
+		p->features = jny_vector_write(&t->vector);
+		p->dirty = true;
+	}
+}
+
+void
+jny_features_update(JnyBatch *batch)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
+
+	jny_vocabulary_refresh();
+	jny_features_pin(true);
+	PG_TRY();
+	{
+		update(batch);
+	}
+	PG_FINALLY();
+	{
+		jny_features_pin(false);
+	}
+	PG_END_TRY();
+	MemoryContextSwitchTo(old);
+}
+
+/* ---- one person -------------------------------------------------------------------------------- */
+
+Datum
+jny_feature_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f,
+			   TimestampTz at, bool *isnull)
+{
+	JnyVector	vector;
+	JnyFeatureEntry *e;
+
+	*isnull = true;
+	if (f->broken != NULL)
+		return (Datum) 0;
+	jny_vector_read(&vector, packed);
+	e = jny_vector_entry(&vector, f, false);
+	if (e == NULL)
+	{
+		Tracked		t;
+		Tracked    *one = &t;
+
+		track(&t, profile_id, packed, false);
+		count_from_log(&one, 1, PG_INT64_MAX);
+		e = jny_vector_entry(&t.vector, f, true);
+	}
+	return jny_entry_value(e, f, at, isnull);
+}
+
+JNY_PLAN(read_vector, "smallint, uuid",
+		 "SELECT features FROM journey.profile_state WHERE bucket = $1 AND profile_id = $2");
+
+static bytea *
+vector_of(const pg_uuid_t *profile_id)
+{
+	Datum		args[2] = {Int16GetDatum(jny_bucket_of_id(profile_id)), UUIDPGetDatum(profile_id)};
+	bool		isnull = true;
+	Datum		d = (Datum) 0;
+
+	if (jny_run(&read_vector, args, NULL) > 0)
+		d = jny_get(0, 1, &isnull);
+	return isnull ? NULL : (bytea *) PG_DETOAST_DATUM_COPY(d);
+}
+
+static Jsonb *
+all_features(const pg_uuid_t *profile_id, TimestampTz at)
+{
+	const JnyFeature *features;
+	int			n;
+	bytea	   *packed = vector_of(profile_id);
+	JsonbParseState *state = NULL;
+
+	n = jny_features(&features);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	for (int i = 0; i < n; i++)
+	{
+		bool		isnull;
+		Datum		value = jny_feature_of(profile_id, packed, &features[i], at, &isnull);
+		JsonbValue	v;
+
+		v.type = jbvString;
+		v.val.string.val = unconstify(char *, features[i].name);
+		v.val.string.len = strlen(features[i].name);
+		pushJsonbValue(&state, WJB_KEY, &v);
+		jny_value_to_json(value, features[i].type, isnull, &v);
+		pushJsonbValue(&state, WJB_VALUE, &v);
+	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+PG_FUNCTION_INFO_V1(journey_features);
+PG_FUNCTION_INFO_V1(journey_feature_states);
+PG_FUNCTION_INFO_V1(journey_feature_check);
+
+Datum
+journey_features(PG_FUNCTION_ARGS)
+{
+	MemoryContext here = CurrentMemoryContext;
+	pg_uuid_t	id;
+	Jsonb	   *result = NULL;
+
+	jny_vocabulary_refresh();
+	SPI_connect();
+	MemoryContextSwitchTo(here);
+	if (jny_subject_find(PG_GETARG_JSONB_P(0), &id))
+		result = all_features(&id, jny_now());
+	SPI_finish();
+	if (result == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_JSONB_P(result);
+}
+
+Datum
+journey_feature_states(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	const JnyFeature *features;
+	int			n;
+
+	jny_vocabulary_refresh();
+	n = jny_features(&features);
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < n; i++)
+	{
+		const JnyFeature *f = &features[i];
+		Datum		values[5] = {0};
+		bool		nulls[5] = {false, f->type == InvalidOid, f->grain == 0, f->grain == 0, f->broken == NULL};
+
+		values[0] = CStringGetTextDatum(f->name);
+		if (!nulls[1])
+			values[1] = CStringGetTextDatum(format_type_be(f->type));
+		values[2] = Int64GetDatum(f->grain);
+		values[3] = Int64GetDatum(f->buckets);
+		if (!nulls[4])
+			values[4] = CStringGetTextDatum(f->broken);
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+journey_feature_check(PG_FUNCTION_ARGS)
+{
+	jny_feature_check(PG_GETARG_JSONB_P(0), jny_asking_role());
+	PG_RETURN_VOID();
+}

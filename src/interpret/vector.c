@@ -1,0 +1,428 @@
+/*
+ * vector.c
+ *		The packed vector of one profile's features; see feature.h for its
+ *		layout and formulas.
+ *
+ * Pure functions on memory, called for the events of a batch and by whoever
+ * reads a feature. Results live in CurrentMemoryContext. A vector that cannot
+ * be read is an internal error (XX001), never a guess.
+ */
+#include "interpret/feature.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
+
+#define VECTOR_VERSION 1
+
+/* ---- bytes ------------------------------------------------------------------------ */
+
+typedef struct Reader
+{
+	const char *at;
+	const char *end;
+} Reader;
+
+static void
+get_bytes(Reader *r, void *to, size_t n)
+{
+	if ((size_t) (r->end - r->at) < n)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a vector of features is cut short")));
+	memcpy(to, r->at, n);
+	r->at += n;
+}
+
+static int64
+get_int64(Reader *r)
+{
+	int64		v;
+
+	get_bytes(r, &v, sizeof(v));
+	return v;
+}
+
+static uint32
+get_uint32(Reader *r)
+{
+	uint32		v;
+
+	get_bytes(r, &v, sizeof(v));
+	return v;
+}
+
+/* A length and that many bytes, as a varlena; 0 when the length is 0. */
+static Datum
+get_varlena(Reader *r)
+{
+	uint32		len = get_uint32(r);
+	struct varlena *v;
+
+	if (len == 0)
+		return (Datum) 0;
+	if (len > (uint32) (r->end - r->at) + 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a vector of features is cut short")));
+	v = palloc(VARHDRSZ + len - 1);
+	SET_VARSIZE(v, VARHDRSZ + len - 1);
+	get_bytes(r, VARDATA(v), len - 1);
+	return PointerGetDatum(v);
+}
+
+static void
+put_int64(StringInfo s, int64 v)
+{
+	appendBinaryStringInfo(s, (char *) &v, sizeof(v));
+}
+
+static void
+put_varlena(StringInfo s, Datum d)
+{
+	struct varlena *v = d ? PG_DETOAST_DATUM_PACKED(d) : NULL;
+	uint32		len = v ? VARSIZE_ANY_EXHDR(v) + 1 : 0;
+
+	appendBinaryStringInfo(s, (char *) &len, sizeof(len));
+	if (v != NULL)
+		appendBinaryStringInfo(s, VARDATA_ANY(v), len - 1);
+}
+
+/* ---- reading and writing ------------------------------------------------------------------ */
+
+static void
+read_buckets(Reader *r, JnyFeatureEntry *e)
+{
+	bool		sums = (e->kind & ~JNY_WINDOWED) == JNY_AGG_SUM;
+
+	e->nbuckets = e->room = (int) get_uint32(r);
+	e->buckets = palloc0(sizeof(JnyFeatureBucket) * Max(e->nbuckets, 1));
+	for (int i = 0; i < e->nbuckets; i++)
+	{
+		e->buckets[i].index = get_int64(r);
+		if (sums)
+			e->buckets[i].sum = get_varlena(r);
+		else
+			e->buckets[i].count = get_uint32(r);
+	}
+}
+
+static void
+read_entry(Reader *r, JnyFeatureEntry *e)
+{
+	uint32		len;
+	Reader		payload;
+
+	memset(e, 0, sizeof(*e));
+	get_bytes(r, &e->number, sizeof(e->number));
+	get_bytes(r, &e->kind, sizeof(e->kind));
+	len = get_uint32(r);
+	if (len > (uint32) (r->end - r->at))
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a vector of features is cut short")));
+	payload.at = r->at;
+	payload.end = r->at += len;
+	if (e->kind & JNY_WINDOWED)
+		read_buckets(&payload, e);
+	else
+	{
+		e->count = get_int64(&payload);
+		e->at = get_int64(&payload);
+		e->seq = get_int64(&payload);
+		e->value = get_varlena(&payload);
+	}
+}
+
+void
+jny_vector_read(JnyVector *vector, bytea *packed)
+{
+	Reader		r;
+	uint8		head[2];
+	uint16		n;
+
+	memset(vector, 0, sizeof(*vector));
+	if (packed == NULL)
+		return;
+	packed = DatumGetByteaPP(PointerGetDatum(packed));
+	r.at = VARDATA_ANY(packed);
+	r.end = r.at + VARSIZE_ANY_EXHDR(packed);
+	get_bytes(&r, head, sizeof(head));
+	if (head[0] != VECTOR_VERSION)
+		ereport(ERROR,
+				(errcode(ERRCODE_DATA_CORRUPTED),
+				 errmsg("a vector of features has the unknown version %d", head[0])));
+	get_bytes(&r, &n, sizeof(n));
+	vector->n = vector->room = n;
+	vector->entries = palloc(sizeof(JnyFeatureEntry) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		read_entry(&r, &vector->entries[i]);
+}
+
+static void
+write_entry(StringInfo s, const JnyFeatureEntry *e)
+{
+	bool		sums = (e->kind & ~JNY_WINDOWED) == JNY_AGG_SUM;
+	int			at;
+	uint32		len = 0;
+
+	appendBinaryStringInfo(s, (char *) &e->number, sizeof(e->number));
+	appendBinaryStringInfo(s, (char *) &e->kind, sizeof(e->kind));
+	at = s->len;
+	appendBinaryStringInfo(s, (char *) &len, sizeof(len));
+	if (e->kind & JNY_WINDOWED)
+	{
+		uint32		n = e->nbuckets;
+
+		appendBinaryStringInfo(s, (char *) &n, sizeof(n));
+		for (int i = 0; i < e->nbuckets; i++)
+		{
+			uint32		count = (uint32) e->buckets[i].count;
+
+			put_int64(s, e->buckets[i].index);
+			if (sums)
+				put_varlena(s, e->buckets[i].sum);
+			else
+				appendBinaryStringInfo(s, (char *) &count, sizeof(count));
+		}
+	}
+	else
+	{
+		put_int64(s, e->count);
+		put_int64(s, e->at);
+		put_int64(s, e->seq);
+		put_varlena(s, e->value);
+	}
+	len = s->len - at - sizeof(len);
+	memcpy(s->data + at, &len, sizeof(len));
+}
+
+bytea *
+jny_vector_write(const JnyVector *vector)
+{
+	StringInfoData s;
+	char		head[2] = {VECTOR_VERSION, 0};
+	uint16		n = (uint16) vector->n;
+	bytea	   *packed;
+
+	initStringInfo(&s);
+	appendBinaryStringInfo(&s, head, sizeof(head));
+	appendBinaryStringInfo(&s, (char *) &n, sizeof(n));
+	for (int i = 0; i < vector->n; i++)
+		write_entry(&s, &vector->entries[i]);
+	packed = palloc(VARHDRSZ + s.len);
+	SET_VARSIZE(packed, VARHDRSZ + s.len);
+	memcpy(VARDATA(packed), s.data, s.len);
+	return packed;
+}
+
+/* ---- entries ------------------------------------------------------------------------------- */
+
+static uint8
+kind_of(const JnyFeature *f)
+{
+	return (uint8) f->aggregate | (f->grain > 0 ? JNY_WINDOWED : 0);
+}
+
+JnyFeatureEntry *
+jny_vector_entry(JnyVector *vector, const JnyFeature *f, bool create)
+{
+	int			low = 0;
+	int			high = vector->n;
+	JnyFeatureEntry *e;
+
+	while (low < high)
+	{
+		int			mid = (low + high) / 2;
+
+		if (vector->entries[mid].number < f->number)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	if (low < vector->n && vector->entries[low].number == f->number)
+		return &vector->entries[low];
+	if (!create)
+		return NULL;
+	if (vector->n >= vector->room)
+	{
+		vector->room = Max(8, vector->room * 2);
+		vector->entries = vector->entries == NULL
+			? palloc(sizeof(JnyFeatureEntry) * vector->room)
+			: repalloc(vector->entries, sizeof(JnyFeatureEntry) * vector->room);
+	}
+	e = &vector->entries[low];
+	memmove(e + 1, e, sizeof(JnyFeatureEntry) * (vector->n - low));
+	vector->n++;
+	memset(e, 0, sizeof(*e));
+	e->number = f->number;
+	e->kind = kind_of(f);
+	e->at = DT_NOBEGIN;
+	return e;
+}
+
+static Datum
+add_numeric(Datum sum, Datum value)
+{
+	return sum == (Datum) 0 ? value : DirectFunctionCall2(numeric_add, sum, value);
+}
+
+static int64
+bucket_of(TimestampTz at, int64 grain)
+{
+	int64		index = at / grain;
+
+	return at % grain < 0 ? index - 1 : index;
+}
+
+static JnyFeatureBucket *
+find_bucket(JnyFeatureEntry *e, int64 index)
+{
+	int			i = e->nbuckets;
+
+	while (i > 0 && e->buckets[i - 1].index >= index)
+		i--;
+	if (i < e->nbuckets && e->buckets[i].index == index)
+		return &e->buckets[i];
+	if (e->nbuckets >= e->room)
+	{
+		e->room = Max(4, e->room * 2);
+		e->buckets = e->buckets == NULL ? palloc(sizeof(JnyFeatureBucket) * e->room)
+			: repalloc(e->buckets, sizeof(JnyFeatureBucket) * e->room);
+	}
+	memmove(&e->buckets[i + 1], &e->buckets[i], sizeof(JnyFeatureBucket) * (e->nbuckets - i));
+	e->nbuckets++;
+	memset(&e->buckets[i], 0, sizeof(JnyFeatureBucket));
+	e->buckets[i].index = index;
+	return &e->buckets[i];
+}
+
+/* The buckets kept depend on the newest one only, not on the order of arrival. */
+static void
+add_to_window(JnyFeatureEntry *e, const JnyFeature *f, Datum value, TimestampTz at)
+{
+	int64		index = bucket_of(at, f->grain);
+	int64		oldest;
+	int			gone = 0;
+	JnyFeatureBucket *b;
+
+	if (e->nbuckets > 0 && index <= e->buckets[e->nbuckets - 1].index - f->buckets)
+		return;
+	b = find_bucket(e, index);
+	if (f->aggregate == JNY_AGG_SUM)
+		b->sum = add_numeric(b->sum, value);
+	else
+		b->count++;
+	oldest = e->buckets[e->nbuckets - 1].index - f->buckets + 1;
+	while (gone < e->nbuckets && e->buckets[gone].index < oldest)
+		gone++;
+	e->nbuckets -= gone;
+	memmove(e->buckets, e->buckets + gone, sizeof(JnyFeatureBucket) * e->nbuckets);
+}
+
+/* Between two values of one moment and place the greater text is the later. */
+static int
+compare_text(const JnyFeature *f, Datum a, Datum b)
+{
+	Oid			output;
+	bool		varlena;
+
+	if (f->value_type == TEXTOID)
+		return strcmp(TextDatumGetCString(a), TextDatumGetCString(b));
+	getTypeOutputInfo(f->value_type, &output, &varlena);
+	return strcmp(OidOutputFunctionCall(output, a), OidOutputFunctionCall(output, b));
+}
+
+/* Is (at, seq, value) behind what the entry holds? */
+static bool
+is_later(const JnyFeatureEntry *e, const JnyFeature *f, Datum value, TimestampTz at, int64 seq)
+{
+	if (at != e->at)
+		return at > e->at;
+	if (seq != e->seq)
+		return seq > e->seq;
+	return compare_text(f, value, e->value) > 0;
+}
+
+void
+jny_entry_add(JnyFeatureEntry *e, const JnyFeature *f, Datum value, TimestampTz at, int64 seq)
+{
+	if (f->of != NULL && value == (Datum) 0)
+		return;
+	if (f->grain > 0)
+	{
+		add_to_window(e, f, value, at);
+		return;
+	}
+	switch (f->aggregate)
+	{
+		case JNY_AGG_COUNT:
+			e->count++;
+			break;
+		case JNY_AGG_SUM:
+			e->value = add_numeric(e->value, value);
+			break;
+		case JNY_AGG_DAYS_SINCE:
+			e->at = Max(e->at, at);
+			break;
+		case JNY_AGG_LAST:
+		case JNY_AGG_FIRST:
+			if (e->value == (Datum) 0 ||
+				is_later(e, f, value, at, seq) == (f->aggregate == JNY_AGG_LAST))
+			{
+				e->value = value;
+				e->at = at;
+				e->seq = seq;
+			}
+			break;
+	}
+}
+
+/* ---- values ----------------------------------------------------------------------------------- */
+
+static Datum
+zero_numeric(void)
+{
+	return NumericGetDatum(int64_to_numeric(0));
+}
+
+static Datum
+window_value(const JnyFeatureEntry *e, const JnyFeature *f, TimestampTz at)
+{
+	int64		newest = bucket_of(at, f->grain);
+	int64		count = 0;
+	Datum		sum = zero_numeric();
+
+	for (int i = 0; i < e->nbuckets; i++)
+	{
+		const JnyFeatureBucket *b = &e->buckets[i];
+
+		if (b->index > newest || b->index <= newest - f->buckets)
+			continue;
+		if (f->aggregate == JNY_AGG_SUM)
+			sum = add_numeric(sum, b->sum);
+		else
+			count += b->count;
+	}
+	return f->aggregate == JNY_AGG_SUM ? sum : Int64GetDatum(count);
+}
+
+Datum
+jny_entry_value(const JnyFeatureEntry *e, const JnyFeature *f, TimestampTz at, bool *isnull)
+{
+	*isnull = false;
+	if (f->grain > 0)
+		return window_value(e, f, at);
+	switch (f->aggregate)
+	{
+		case JNY_AGG_COUNT:
+			return Int64GetDatum(e->count);
+		case JNY_AGG_SUM:
+			return e->value != (Datum) 0 ? e->value : zero_numeric();
+		case JNY_AGG_DAYS_SINCE:
+			*isnull = e->at == DT_NOBEGIN;
+			return *isnull ? (Datum) 0 : Int64GetDatum(Max(at - e->at, 0) / USECS_PER_DAY);
+		default:
+			*isnull = e->value == (Datum) 0;
+			return e->value;
+	}
+}
