@@ -433,9 +433,6 @@ BEGIN
         END IF;
         IF r.broken IS DISTINCT FROM r.problem THEN
             UPDATE journey.attachment a SET broken = r.problem WHERE a.attachment = r.attachment;
-            UPDATE journey.incident i SET resolved_at = clock_timestamp()
-            WHERE i.kind IN ('capture_disabled', 'mapping_broken') AND i.name = format('%I.%I %s', r.rel_schema, r.rel_name, r.kind)
-              AND i.resolved_at IS NULL AND i.kind IS DISTINCT FROM r.incident;
             IF r.problem IS NOT NULL THEN
                 INSERT INTO journey.incident AS i (kind, name, severity, count, first_at, last_at, message, hint, detail)
                 VALUES (r.incident, format('%I.%I %s', r.rel_schema, r.rel_name, r.kind), 'error', 1,
@@ -453,6 +450,10 @@ BEGIN
             RETURN NEXT;
         END IF;
     END LOOP;
+    UPDATE journey.incident i SET resolved_at = clock_timestamp()
+    WHERE i.kind IN ('capture_disabled', 'mapping_broken') AND i.resolved_at IS NULL
+      AND NOT EXISTS (SELECT FROM journey.attachment a
+                      WHERE a.attachment::text = i.detail ->> 'attachment' AND a.broken = i.message AND a.detached_at IS NULL);
 END
 $$;
 COMMENT ON FUNCTION journey._check_attachments() IS

@@ -80,7 +80,7 @@ write_string(JnyText *text, Datum value, bool padded)
 	int			keep = jny_max_value_bytes;
 
 	text->full = toast_raw_datum_size(value) - VARHDRSZ;
-	if (VARATT_IS_EXTENDED(stored) && !VARATT_IS_SHORT(stored))
+	if (VARATT_IS_EXTERNAL(stored) || VARATT_IS_COMPRESSED(stored))
 		/* one character more than is kept, so that the cut finds its edge */
 		slice = detoast_attr_slice(stored, 0, Min((Size) keep + MAX_MULTIBYTE_CHAR_LEN, text->full));
 	text->data = VARDATA_ANY(slice);
