@@ -52,7 +52,7 @@ connect_side(Side *side, const char *conninfo, const char *table, int clients)
 			die(side->conn[i], "cannot connect");
 		snprintf(sql, sizeof(sql),
 				 "INSERT INTO %s (id, customer, email, status, total, placed_at)"
-				 " VALUES ($1, $2, 'shopper' || $2 || '@shop.example', 'paid', 49.90, now())", table);
+				 " VALUES ($1, $2, 'shopper' || $2::integer || '@shop.example', 'paid', 49.90, now())", table);
 		res = PQprepare(side->conn[i], "ins", sql, 0, NULL);
 		if (PQresultStatus(res) != PGRES_COMMAND_OK)
 			die(side->conn[i], "cannot prepare");

@@ -295,7 +295,7 @@ BEGIN
         format('CREATE OR REPLACE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION journey._capture(%s)',
                'journey_capture_' || kind, rel, args),
         format('CREATE OR REPLACE TRIGGER %I AFTER TRUNCATE ON %s FOR EACH STATEMENT EXECUTE FUNCTION journey._capture(%s)',
-               'journey_truncate_' || kind, rel, args),
+               'journey_truncate_' || kind, rel, format('%L, %L, %L, %L, %L', registered.attachment, kind, source_name, registered.scope, '{}')),
         format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', rel, 'journey_capture_' || kind),
         format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', rel, 'journey_truncate_' || kind)]);
     RETURN QUERY SELECT 'attached'::text, rel::text,

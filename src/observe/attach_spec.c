@@ -151,7 +151,7 @@ resolve_column(JnySpec *spec, JnyColumn *column, TupleDesc desc)
 static void
 read_columns(JnySpec *spec, Jsonb *columns, TupleDesc desc)
 {
-	int			n = JB_ROOT_COUNT(columns);
+	int			n = columns == NULL ? 0 : JB_ROOT_COUNT(columns);
 
 	spec->columns = palloc0(sizeof(JnyColumn) * n);
 	spec->ncolumns = n;
