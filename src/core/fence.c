@@ -23,36 +23,45 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#ifdef JOURNEY_BUG_ORDER_BY_XID
+#define CAPTURE_ORDER "i.xact::pg_catalog.text::pg_catalog.int8"
+#else
+#define CAPTURE_ORDER "i.seq"
+#endif
+
 #define UNCONSUMED(generation, bounds) \
-	" SELECT i.seq, i.fence, i.type, i.ref, i.scope, i.keys, i.props" \
+	" SELECT " CAPTURE_ORDER " AS seq, i.fence, i.type, i.ref, i.scope, i.keys, i.props" \
 	" FROM journey.inbox_" generation " i" \
 	" WHERE i.fence IS NOT NULL AND " bounds \
-	"   AND NOT COALESCE((SELECT c.window_snapshot IS NOT NULL FROM c)" \
-	"       AND i.seq <= (SELECT c.window_seq FROM c)" \
-	"       AND pg_catalog.pg_visible_in_snapshot(i.xact, (SELECT c.window_snapshot FROM c)), false)"
-#define BEGUN_SINCE "i.xact >= (SELECT pg_catalog.pg_snapshot_xmax(c.previous) FROM c)"
-#define ENDED_SINCE \
-	"i.xact = ANY (ARRAY(SELECT x.xid FROM c, pg_catalog.pg_snapshot_xip(c.previous) AS x(xid)" \
-	"                    WHERE pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot())))"
+	"   AND NOT (i.seq <= c.walked_seq AND pg_catalog.pg_visible_in_snapshot(i.xact, c.walked))"
+#define BEGUN_SINCE "i.xact >= c.xmax"
+#define ENDED_SINCE "i.xact = ANY (c.ended)"
 #define BOTH_SIDES(generation) \
 	UNCONSUMED(generation, BEGUN_SINCE) " UNION ALL" UNCONSUMED(generation, ENDED_SINCE)
 
 /*
- * The cursor's row comes always, with nulls for a fence when none stands.
- * Before adopt() there is no snapshot: everything counts as unconsumed.
+ * The cursor, and what it makes of each side. Before adopt() there is no
+ * snapshot: everything counts as unconsumed.
  */
+#define CURSOR \
+	"WITH c AS MATERIALIZED (" \
+	"  SELECT u.lap, u.applied_seq, u.moved_at, u.window_snapshot," \
+	"         COALESCE(pg_catalog.pg_snapshot_xmax(u.previous), xid8 '1') AS xmax," \
+	"         ARRAY(SELECT x.xid FROM pg_catalog.pg_snapshot_xip(u.previous) AS x(xid)" \
+	"               WHERE pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot())) AS ended," \
+	"         COALESCE(u.window_snapshot, pg_snapshot '1:1:') AS walked, u.window_seq AS walked_seq" \
+	"  FROM journey.cursor u WHERE u.one)"
+
+/* The cursor's row comes always, with nulls for a fence when none stands. */
 JNY_PLAN(read_fences, "integer",
-		 "WITH c AS MATERIALIZED ("
-		 "  SELECT COALESCE(u.previous, pg_catalog.pg_snapshot '1:1:') AS previous,"
-		 "         u.window_snapshot, u.window_seq, u.lap, u.applied_seq, u.moved_at"
-		 "  FROM journey.cursor u WHERE u.one),"
-		 " f AS MATERIALIZED (SELECT * FROM ("
-		 BOTH_SIDES("0") " UNION ALL" BOTH_SIDES("1") " UNION ALL" BOTH_SIDES("2")
-		 "  LIMIT $1) AS u)"
+		 CURSOR
 		 " SELECT c.lap, c.applied_seq, pg_catalog.pg_current_snapshot()::pg_catalog.text,"
 		 "        c.moved_at, c.window_snapshot IS NOT NULL,"
-		 "        f.seq, f.fence, f.type, f.ref, f.scope, f.keys, f.props ->> 'channel'"
-		 " FROM c LEFT JOIN f ON true ORDER BY f.seq");
+		 "        f.seq, f.fence, f.type, f.ref, f.scope, f.keys,"
+		 "        CASE WHEN f.type = 'unsubscribed' THEN f.props ->> 'channel' END"
+		 " FROM c LEFT JOIN LATERAL (SELECT * FROM ("
+		 BOTH_SIDES("0") " UNION ALL" BOTH_SIDES("1") " UNION ALL" BOTH_SIDES("2")
+		 "  LIMIT $1) AS u) AS f ON true ORDER BY f.seq");
 
 #define FIRST(table, bounds) \
 	" (SELECT i.received_at FROM journey." table " i WHERE " bounds " ORDER BY i.xact LIMIT 1)"
@@ -60,10 +69,8 @@ JNY_PLAN(read_fences, "integer",
 
 /* The longest waiting row of all, fenced or not: the first of each side by transaction. */
 JNY_PLAN(oldest_row, "",
-		 "WITH c AS MATERIALIZED ("
-		 "  SELECT COALESCE(u.previous, pg_catalog.pg_snapshot '1:1:') AS previous"
-		 "  FROM journey.cursor u WHERE u.one)"
-		 " SELECT pg_catalog.min(o.received_at) FROM ("
+		 CURSOR
+		 " SELECT pg_catalog.min(o.received_at) FROM c, LATERAL ("
 		 FIRST_BOTH("inbox_0") " UNION ALL" FIRST_BOTH("inbox_1") " UNION ALL"
 		 FIRST_BOTH("inbox_2") " UNION ALL" FIRST_BOTH("inbox_copy") ") AS o(received_at)");
 
@@ -104,8 +111,7 @@ read_fence(JnyFence *fence, uint64 row)
 	fence->scope = jny_get_text(row, F_SCOPE);
 	if (fence->scope == NULL)
 		fence->scope = JNY_DEFAULT_SCOPE;
-	if (fence->type != NULL && strcmp(fence->type, "unsubscribed") == 0)
-		fence->channel = jny_get_text(row, F_CHANNEL);
+	fence->channel = jny_get_text(row, F_CHANNEL);
 	read_keys(fence, row);
 }
 
