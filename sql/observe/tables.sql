@@ -184,7 +184,7 @@ CREATE TABLE journey.contact_point (
     channel text NOT NULL,
     address text NOT NULL,            -- normalised
     address_hash bigint NOT NULL,
-    state text NOT NULL,              -- active, soft, hard, complained, unverified, test
+    state text NOT NULL,              -- active, soft, hard, complained, unverified, test, replaced
     since timestamptz NOT NULL,
     changed_at timestamptz NOT NULL,
     reason text,
@@ -207,6 +207,7 @@ CREATE TABLE journey.suppression (    -- consumed fences, opt-outs and manual su
     lap bigint NOT NULL,              -- lap that consumed it
     matched uuid[] NOT NULL DEFAULT '{}',-- enrollments whose match expression held: stops their actions; without match the type alone does
     until timestamptz,                -- null = no end
+    note text,                        -- manual ones: who asked, and why
     released_by bigint,               -- seq of the release
     released_at timestamptz,
     PRIMARY KEY (bucket, profile_id, seq, type)

@@ -24,7 +24,7 @@ jny_fact_new(JnyTake *take, JnyInboxRaw *row)
 	fact->op = row->op;
 	fact->type = row->type;
 	fact->source = row->source != NULL ? row->source : "unknown";
-	fact->scope = row->scope != NULL ? row->scope : jny_source_scope(fact->source);
+	fact->scope = row->scope != NULL ? row->scope : pstrdup(jny_source_scope(fact->source));
 	fact->message_id = row->message_id;
 	fact->received_at = row->received_at;
 	fact->timed = row->occurred_at != 0;
@@ -331,7 +331,10 @@ by_place(const void *a, const void *b)
 		return x->place < y->place ? -1 : 1;
 	if (rank_of(x) != rank_of(y))
 		return rank_of(x) - rank_of(y);
-	return x->seq < y->seq ? -1 : x->seq > y->seq ? 1 : 0;
+	if (x->seq != y->seq)
+		return x->seq < y->seq ? -1 : 1;
+	/* the two halves of a line that got another key */
+	return (y->op == JNY_OP_DELETE) - (x->op == JNY_OP_DELETE);
 }
 
 /* ---- the batch -------------------------------------------------------- */

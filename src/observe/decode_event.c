@@ -81,6 +81,21 @@ read_action(JnyFact *fact)
 	fact->provider_ref = jny_json_text(fact->props, "provider_ref");
 }
 
+/* Nobody made a fence for a copied row: its protection begins here. */
+static void
+mark_copied(JnyFact *fact)
+{
+	JnyKeys		keys = {0};
+
+	for (int i = 0; i < fact->nkeys; i++)
+		jny_keys_add(&keys, fact->keys[i]->id.space->name, fact->keys[i]->value);
+	if (fact->ref == NULL && fact->order_id != NULL)
+		fact->ref = psprintf("order:%s", fact->order_id);
+	else if (fact->ref == NULL && fact->cart_id != NULL)
+		fact->ref = psprintf("cart:%s", fact->cart_id);
+	fact->fence = jny_fence_of(fact->type, fact->ref, &keys);
+}
+
 static const char *
 what_is_wrong(const JnyInboxRaw *row)
 {
@@ -123,6 +138,8 @@ jny_decode_event(JnyTake *take, JnyInboxRaw *row)
 	read_action(fact);
 	jny_fact_subject(take, fact, row->subject);
 	jny_fact_objects(take, fact);
+	if (row->copied)
+		mark_copied(fact);
 	if (fact->bad == NULL && fact->nkeys == 0 && fact->cart == NULL && fact->order == NULL &&
 		!fact->has_action && fact->provider_ref == NULL && !needs_no_person(fact->type))
 		fact->bad = "subject names nobody";

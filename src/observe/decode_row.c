@@ -265,6 +265,38 @@ read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **o
 		fact->bad = "subject names nobody";
 }
 
+static bool
+differs(const JnyFact *fact, JnyField field)
+{
+	const char *now = fact->f[field];
+	const char *was = fact->old[field];
+
+	return (now == NULL) != (was == NULL) || (now != NULL && strcmp(now, was) != 0);
+}
+
+/* A line that an UPDATE gave another key is two: one that went and one that came. */
+static void
+split_rekeyed_line(JnyTake *take, JnyInboxRaw *row, JnyFact *fact)
+{
+	JnyFact    *gone;
+
+	if (fact->kind != JNY_KIND_CART_LINE && fact->kind != JNY_KIND_ORDER_LINE)
+		return;
+	if (!differs(fact, JNY_F_KEY) && !differs(fact, JNY_F_CART) && !differs(fact, JNY_F_ORDER) &&
+		!differs(fact, JNY_F_LINE) && (fact->f[JNY_F_LINE] != NULL || !differs(fact, JNY_F_SKU)))
+		return;
+	gone = jny_fact_new(take, row);
+	gone->kind = fact->kind;
+	gone->op = JNY_OP_DELETE;
+	gone->attachment_name = fact->attachment_name;
+	gone->fence = JNY_FENCE_NONE;
+	memcpy(gone->f, fact->old, sizeof(gone->f));
+	read_objects(take, gone);
+	fact->op = JNY_OP_INSERT;
+	fact->has_old = false;
+	memset(fact->old, 0, sizeof(fact->old));
+}
+
 void
 jny_decode_captured(JnyTake *take, JnyInboxRaw *row)
 {
@@ -306,4 +338,6 @@ jny_decode_captured(JnyTake *take, JnyInboxRaw *row)
 	check_fields(fact);
 	read_objects(take, fact);
 	read_kind(take, fact, map, cols, old);
+	if (fact->has_old)
+		split_rekeyed_line(take, row, fact);
 }

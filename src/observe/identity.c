@@ -238,6 +238,20 @@ add_other(JnyFact *fact, JnyProfile *p)
 	fact->others[fact->nothers++] = p;
 }
 
+/*
+ * May keys that nobody knows join the owner of a cart or an order? A browser
+ * that goes on with a cart is its owner's; a person's own key joins a
+ * session, but not another person: the order may have changed hands.
+ */
+static bool
+joins(const JnyFact *fact, const JnyKey *object)
+{
+	if (object == NULL || !object->known)
+		return false;
+	return object->profile->is_session || fact->nkeys == 0 ||
+		fact->keys[0]->id.space->class != JNY_CLASS_PERSON;
+}
+
 static JnyProfile *
 owner_of(JnyTake *take, JnyFact *fact)
 {
@@ -248,9 +262,9 @@ owner_of(JnyTake *take, JnyFact *fact)
 	for (int i = 0; i < fact->nkeys; i++)
 		if (fact->keys[i]->known)
 			return fact->keys[i]->profile;
-	if (fact->order != NULL && fact->order->known)
+	if (joins(fact, fact->order))
 		return fact->order->profile;
-	if (fact->cart != NULL && fact->cart->known)
+	if (joins(fact, fact->cart))
 		return fact->cart->profile;
 	maker = fact->nkeys > 0 ? fact->keys[0] : fact->order != NULL ? fact->order : fact->cart;
 	return maker != NULL ? make_profile(take, maker) : NULL;

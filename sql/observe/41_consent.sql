@@ -1,0 +1,246 @@
+CREATE FUNCTION journey._hmac(key bytea, data bytea) RETURNS bytea
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_hmac';
+COMMENT ON FUNCTION journey._hmac(bytea, bytea) IS 'HMAC-SHA256 of data under key.';
+
+CREATE FUNCTION journey._random_bytes(n integer) RETURNS bytea
+    LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_random_bytes';
+COMMENT ON FUNCTION journey._random_bytes(integer) IS 'Random bytes fit for a secret.';
+
+CREATE FUNCTION journey._append_opt_out(source text, scope text, at timestamptz, subject jsonb, props jsonb) RETURNS void
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_append_opt_out';
+COMMENT ON FUNCTION journey._append_opt_out(text, text, timestamptz, jsonb, jsonb) IS
+    'Appends an unsubscribed event with its fence to the inbox: permits refuse from the commit on.';
+
+-- A token is base64url without padding of: 16 bytes of the profile's id; scope,
+-- channel and purpose separated by a unit separator; the first 16 bytes of the
+-- HMAC-SHA256 of all that. It says nothing readable but who and what, never an address.
+CREATE FUNCTION journey._unsubscribe_token(profile_id uuid, scope text, channel text, purpose text DEFAULT 'marketing') RETURNS text
+    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    body bytea := uuid_send(profile_id) || convert_to(concat_ws(chr(31), scope, channel, purpose), 'UTF8');
+    secret bytea := (SELECT s.value FROM journey.secret s WHERE s.name = 'unsubscribe');
+BEGIN
+    RETURN translate(encode(body || substr(journey._hmac(secret, body), 1, 16), 'base64'), E'+/=\n', '-_');
+END
+$$;
+COMMENT ON FUNCTION journey._unsubscribe_token(uuid, text, text, text) IS
+    'Token that lets whoever holds it take one consent back: of this person, in this scope, channel and purpose. Unguessable: signed with a secret of this database.';
+
+CREATE FUNCTION journey._read_token(token text, OUT profile_id uuid, OUT scope text, OUT channel text, OUT purpose text)
+    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_variable
+DECLARE
+    secret bytea := (SELECT s.value FROM journey.secret s WHERE s.name = 'unsubscribe');
+    raw bytea;
+    body bytea;
+    words text[];
+BEGIN
+    IF token !~ '^[A-Za-z0-9_-]+$' OR length(token) > 2000 OR length(token) % 4 = 1 THEN
+        RETURN;
+    END IF;
+    raw := decode(rpad(translate(token, '-_', '+/'), (length(token) + 3) / 4 * 4, '='), 'base64');
+    IF length(raw) < 34 THEN
+        RETURN;
+    END IF;
+    body := substr(raw, 1, length(raw) - 16);
+    IF substr(journey._hmac(secret, body), 1, 16) <> substr(raw, length(raw) - 15) THEN
+        RETURN;
+    END IF;
+    words := string_to_array(convert_from(substr(body, 17), 'UTF8'), chr(31));
+    profile_id := encode(substr(body, 1, 16), 'hex')::uuid;
+    scope := words[1];
+    channel := words[2];
+    purpose := words[3];
+END
+$$;
+COMMENT ON FUNCTION journey._read_token(text) IS
+    'What an unsubscribe token stands for; nulls when it is none of ours.';
+
+-- One value per namespace: the keys under which a person can be named.
+CREATE FUNCTION journey._subject_of(profile_id uuid) RETURNS jsonb
+    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    RETURN (SELECT jsonb_object_agg(k.namespace, k.value)
+            FROM (SELECT i.namespace, min(i.value) AS value
+                  FROM journey.identity i
+                  JOIN journey.namespace n ON n.namespace = i.namespace AND n.class IN ('person', 'session')
+                  WHERE i.profile_bucket = journey.bucket(profile_id) AND i.profile_id = _subject_of.profile_id
+                  GROUP BY i.namespace) AS k);
+END
+$$;
+COMMENT ON FUNCTION journey._subject_of(uuid) IS
+    'A subject that names the person: one key of each namespace; null when there is none.';
+
+-- The state is true when this commits; the event makes journeys notice, and
+-- its fence stops what is under way meanwhile. Nothing happens a second time.
+CREATE FUNCTION journey._opt_out(id uuid, in_scope text, on_channel text, for_purpose text, from_source text) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    moment timestamptz := journey.clock();
+    person jsonb := journey._subject_of(id);
+    b smallint := journey.bucket(id);
+BEGIN
+    PERFORM FROM journey.profile p WHERE p.bucket = b AND p.profile_id = id;
+    IF NOT FOUND THEN
+        RETURN false;
+    END IF;
+    INSERT INTO journey.consent AS c (bucket, profile_id, scope, channel, purpose, state, source, at)
+    VALUES (b, id, in_scope, on_channel, for_purpose, 'revoked', from_source, moment)
+    ON CONFLICT (bucket, profile_id, scope, channel, purpose) DO UPDATE
+    SET state = 'revoked', basis = NULL, source = excluded.source, proof = '{}',
+        at = GREATEST(c.at, excluded.at), expires_at = NULL
+    WHERE c.state <> 'revoked';
+    IF FOUND THEN
+        INSERT INTO journey.consent_history (bucket, profile_id, scope, channel, purpose, recorded_at, seq,
+                                             state, source, proof, at)
+        VALUES (b, id, in_scope, on_channel, for_purpose, moment, nextval('journey.inbox_seq'),
+                'revoked', from_source, '{}', moment);
+        PERFORM journey._append_opt_out(from_source, in_scope, moment, person,
+                                        jsonb_build_object('channel', on_channel, 'purpose', for_purpose));
+    END IF;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION journey._opt_out(uuid, text, text, text, text) IS
+    'Takes one consent back, at once and for what is already under way; false when the person is not known.';
+
+CREATE FUNCTION journey.unsubscribe(token text, source text DEFAULT 'link') RETURNS boolean
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    t record;
+BEGIN
+    SELECT * INTO t FROM journey._read_token(token);
+    RETURN COALESCE(journey._opt_out(t.profile_id, t.scope, t.channel, t.purpose, source), false);
+END
+$$;
+COMMENT ON FUNCTION journey.unsubscribe(text, text) IS
+    'What the address behind List-Unsubscribe does on POST (RFC 8058): the consent that the token names is revoked when this commits, and the next permit is refused. Repeating it changes nothing. False when the token is not one of ours.';
+
+CREATE FUNCTION journey.preferences(token text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    t record;
+BEGIN
+    SELECT * INTO t FROM journey._read_token(token);
+    IF t.profile_id IS NULL THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT COALESCE(jsonb_agg(jsonb_build_object('channel', c.channel, 'purpose', c.purpose,
+                                                         'state', c.state, 'at', c.at)
+                                      ORDER BY c.channel, c.purpose), '[]')
+            FROM journey.consent c
+            WHERE c.bucket = journey.bucket(t.profile_id) AND c.profile_id = t.profile_id AND c.scope = t.scope);
+END
+$$;
+COMMENT ON FUNCTION journey.preferences(text) IS
+    'The consents of the person that a token names, in its scope: [{"channel","purpose","state","at"}]; null when the token is not one of ours. Safe for GET: it changes nothing.';
+
+CREATE FUNCTION journey.set_preferences(token text, preferences jsonb) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    t record;
+    p record;
+    moment timestamptz := journey.clock();
+    how jsonb := jsonb_build_object('by', 'preferences', 'token', left(token, 12));
+BEGIN
+    SELECT * INTO t FROM journey._read_token(token);
+    IF t.profile_id IS NULL OR jsonb_typeof(preferences) <> 'array' THEN
+        RETURN false;
+    END IF;
+    FOR p IN
+        SELECT x.channel, COALESCE(x.purpose, 'marketing') AS purpose, x.state
+        FROM jsonb_to_recordset(preferences) AS x(channel text, purpose text, state text)
+        WHERE x.channel IS NOT NULL
+    LOOP
+        IF p.state = 'granted' THEN
+            INSERT INTO journey.consent AS c (bucket, profile_id, scope, channel, purpose, state, basis, source, proof, at)
+            VALUES (journey.bucket(t.profile_id), t.profile_id, t.scope, p.channel, p.purpose, 'granted', 'consent',
+                    'preferences', how, moment)
+            ON CONFLICT (bucket, profile_id, scope, channel, purpose) DO UPDATE
+            SET state = excluded.state, basis = excluded.basis, source = excluded.source, proof = excluded.proof,
+                at = excluded.at, expires_at = NULL
+            WHERE c.state <> 'granted' AND c.at <= excluded.at;
+            IF FOUND THEN
+                INSERT INTO journey.consent_history (bucket, profile_id, scope, channel, purpose, recorded_at, seq,
+                                                     state, basis, source, proof, at)
+                VALUES (journey.bucket(t.profile_id), t.profile_id, t.scope, p.channel, p.purpose, moment,
+                        nextval('journey.inbox_seq'), 'granted', 'consent', 'preferences', how, moment);
+            END IF;
+        ELSE
+            PERFORM journey._opt_out(t.profile_id, t.scope, p.channel, p.purpose, 'preferences');
+        END IF;
+    END LOOP;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION journey.set_preferences(text, jsonb) IS
+    'Sets consents of the person that a token names: [{"channel", "purpose", "state": granted or anything else}]. Both hold when this commits. False when the token is not one of ours.';
+
+CREATE FUNCTION journey.suppress(subject jsonb, scope text DEFAULT '*', reason text DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    id uuid := journey.profile_id(subject);
+    moment timestamptz := journey.clock();
+BEGIN
+    IF id IS NULL THEN
+        RETURN false;
+    END IF;
+    INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, reason, occurred_at, effective_at,
+                                     incarnation, lap, until, note)
+    SELECT journey.bucket(id), id, nextval('journey.inbox_seq'), 'manual', '', suppress.scope, 'opted_out', moment, moment,
+           c.incarnation, c.lap + 1, suppress.until, concat_ws(': ', session_user, suppress.reason)
+    FROM journey.cursor c;
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION journey.suppress(jsonb, text, text, timestamptz) IS
+    'Stops all but transactional messages to a known person, in one scope or all (*), until a moment or for good: permits refuse from the commit on. False when nobody is known by the subject.';
+
+CREATE FUNCTION journey.unsuppress(subject jsonb, scope text DEFAULT '*') RETURNS integer
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    id uuid := journey.profile_id(subject);
+    n integer;
+BEGIN
+    UPDATE journey.suppression s
+    SET released_at = journey.clock(), released_by = s.seq
+    WHERE s.bucket = journey.bucket(id) AND s.profile_id = id AND s.type = 'manual'
+      AND s.released_at IS NULL AND (unsuppress.scope = '*' OR s.scope = unsuppress.scope);
+    GET DIAGNOSTICS n = ROW_COUNT;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION journey.unsuppress(jsonb, text) IS
+    'Ends suppressions that suppress() made, of one scope or all (*); says how many. Opt-outs stay.';

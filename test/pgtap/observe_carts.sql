@@ -1,0 +1,122 @@
+-- Carts: value and number of items equal the sum over the lines, whatever is
+-- done to them, through events and through the shop's own tables.
+SELECT plan(17);
+SELECT journey.set_clock('2026-03-01 10:00+00');
+
+-- mission: 15, 46, 47
+CREATE TABLE carts (id text PRIMARY KEY, customer int, device text);
+CREATE TABLE cart_lines (cart text, line int, sku text, qty int, price numeric, PRIMARY KEY (cart, line));
+SELECT count(*) FROM journey.attach('carts', 'cart', '{"key": "id", "subject": {"customer_id": "customer", "anonymous_id": "device"}}');
+SELECT count(*) FROM journey.attach('cart_lines', 'cart_line', '{"key": "cart", "line": "line", "sku": "sku", "quantity": "qty", "price": "price"}');
+
+BEGIN;
+INSERT INTO cart_lines VALUES ('c1', 1, 'A', 2, 10.50);
+INSERT INTO carts VALUES ('c1', NULL, 'dev1');
+INSERT INTO cart_lines VALUES ('c1', 2, 'B', 1, 5);
+COMMIT;
+SELECT journey.run_until_idle();
+SELECT results_eq('SELECT status, items, lines, value FROM journey.cart', $$VALUES ('open', 3::numeric, 2, 26.00)$$,
+    'a line may come before its cart in the same transaction');
+SELECT is((SELECT count(*) FROM journey.profile), 1::bigint, 'and belongs to the cart''s person');
+SELECT results_eq($$SELECT props ->> 'sku', (props ->> 'quantity')::int FROM journey.event WHERE type = 'cart_item_added' ORDER BY seq$$,
+    $$VALUES ('A', 2), ('B', 1)$$, 'each line is an event');
+UPDATE cart_lines SET qty = 5 WHERE line = 1;
+UPDATE cart_lines SET qty = 4 WHERE line = 1;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT type, (props ->> 'quantity')::int FROM journey.event WHERE type LIKE 'cart_item%' ORDER BY seq OFFSET 2$$,
+    $$VALUES ('cart_item_added', 3), ('cart_item_removed', 1)$$, 'a change is the difference');
+-- one transaction deletes and inserts the same key: an update
+BEGIN;
+DELETE FROM cart_lines WHERE cart = 'c1' AND line = 1;
+INSERT INTO cart_lines VALUES ('c1', 1, 'A', 6, 10.50);
+COMMIT;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT type, (props ->> 'quantity')::int FROM journey.event WHERE type LIKE 'cart_item%' ORDER BY seq OFFSET 4$$,
+    $$VALUES ('cart_item_added', 2)$$, 'a row that moved is an update');
+UPDATE carts SET customer = 42 WHERE id = 'c1';
+SELECT journey.run_until_idle();
+SELECT is(journey.profile_id('{"customer_id": "42"}'), journey.profile_id('{"anonymous_id": "dev1"}'), 'a cart that learns its customer links them');
+SELECT count(*) FROM journey.reconcile('cart_lines');
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM journey.event WHERE type LIKE 'cart_item%'), 5::bigint, 'a table that is read again says nothing new');
+DELETE FROM cart_lines WHERE cart = 'c1';
+SELECT journey.run_until_idle();
+SELECT results_eq('SELECT status, items, value FROM journey.cart', $$VALUES ('emptied', 0::numeric, 0::numeric)$$, 'a cart without lines is emptied');
+
+-- random edits of the shop's tables, some rolled back, laps in between
+CREATE PROCEDURE edits(n int) LANGUAGE plpgsql AS $$
+DECLARE
+    c text;
+BEGIN
+    FOR i IN 1..n LOOP
+        c := 'r' || (random() * 4)::int;
+        CASE (random() * 7)::int
+            WHEN 0 THEN DELETE FROM cart_lines WHERE cart = c AND line = (random() * 3)::int;
+            WHEN 1 THEN DELETE FROM cart_lines WHERE cart = c;
+            WHEN 2 THEN UPDATE cart_lines SET qty = (random() * 9)::int, price = round((random() * 50)::numeric, 2) WHERE cart = c;
+            WHEN 3 THEN UPDATE cart_lines SET line = line + 10 WHERE cart = c AND line < 10 AND NOT EXISTS (SELECT FROM cart_lines l WHERE l.cart = c AND l.line >= 10);
+            WHEN 4 THEN INSERT INTO carts VALUES (c, NULL, 'd' || c) ON CONFLICT DO NOTHING;
+            ELSE INSERT INTO cart_lines VALUES (c, (random() * 3)::int, 'S' || (random() * 5)::int, 1 + (random() * 5)::int, round((random() * 50)::numeric, 2))
+                 ON CONFLICT (cart, line) DO UPDATE SET qty = excluded.qty, sku = excluded.sku;
+        END CASE;
+        IF random() < 0.1 THEN ROLLBACK; ELSIF random() < 0.5 THEN COMMIT; END IF;
+        IF random() < 0.05 THEN COMMIT; PERFORM journey.run_once(); COMMIT; END IF;
+    END LOOP;
+    COMMIT;
+    PERFORM journey.run_until_idle();
+END $$;
+SELECT setseed(0.4647);
+CALL edits(600);
+CREATE VIEW truth AS
+    SELECT cart, sum(qty)::numeric AS items, count(*)::int AS lines, sum(qty * price) AS value
+    FROM cart_lines WHERE qty > 0 GROUP BY cart;
+SELECT ok((SELECT count(*) > 2 FROM truth), 'some carts have lines in the end');
+SELECT is_empty($$SELECT * FROM truth t LEFT JOIN journey.cart c ON c.cart_id = t.cart
+    WHERE (c.items, c.lines, c.value) IS DISTINCT FROM (t.items, t.lines, t.value)$$, 'after random edits each cart is the sum of the shop''s lines');
+SELECT is_empty($$SELECT c.cart_id FROM journey.cart c LEFT JOIN truth t ON t.cart = c.cart_id WHERE t.cart IS NULL AND (c.items, c.value) <> (0, 0)$$,
+    'and the others are empty');
+SELECT is_empty($$SELECT c.cart_id FROM journey.cart c LEFT JOIN (SELECT cart_id, sum(quantity) AS q, sum(quantity * price) AS v FROM journey.cart_line GROUP BY 1) l USING (cart_id)
+    WHERE (c.items, c.value) <> (COALESCE(l.q, 0), COALESCE(l.v, 0))$$, 'as the sums of our own lines say');
+SELECT is_empty($$SELECT cart_id, sum(CASE type WHEN 'cart_item_added' THEN 1 ELSE -1 END * (props ->> 'quantity')::numeric)
+    FROM (SELECT props ->> 'cart_id' AS cart_id, type, props FROM journey.event WHERE type LIKE 'cart_item%') e
+    JOIN journey.cart c USING (cart_id) GROUP BY cart_id, c.items
+    HAVING sum(CASE type WHEN 'cart_item_added' THEN 1 ELSE -1 END * (props ->> 'quantity')::numeric) <> c.items$$,
+    'and so do the events, added up');
+
+-- random sent events against a plain model
+CREATE TABLE model (cart text, sku text, q numeric, p numeric, PRIMARY KEY (cart, sku));
+DO $$
+DECLARE
+    c text; s text; k int; price numeric;
+BEGIN
+    FOR i IN 1..400 LOOP
+        c := 'e' || (random() * 3)::int;
+        s := 'S' || (random() * 4)::int;
+        k := 1 + (random() * 3)::int;
+        price := round((random() * 20)::numeric, 2);
+        IF random() < 0.6 THEN
+            PERFORM journey.track('web', 'cart_item_added', '{"anonymous_id": "x"}', jsonb_build_object('cart_id', c, 'sku', s, 'quantity', k, 'price', price));
+            INSERT INTO model VALUES (c, s, k, price) ON CONFLICT (cart, sku) DO UPDATE SET q = model.q + excluded.q, p = excluded.p;
+        ELSE
+            PERFORM journey.track('web', 'cart_item_removed', '{"anonymous_id": "x"}', jsonb_build_object('cart_id', c, 'sku', s, 'quantity', k));
+            UPDATE model SET q = q - k WHERE cart = c AND sku = s;
+            DELETE FROM model WHERE q <= 0;
+        END IF;
+    END LOOP;
+END $$;
+SELECT journey.run_once(70);
+SELECT journey.run_until_idle();
+SELECT is_empty($$SELECT * FROM (SELECT cart, sum(q) AS q, sum(q * p) AS v FROM model GROUP BY cart) m
+    JOIN journey.cart c ON c.cart_id = m.cart WHERE (c.items, c.value) <> (m.q, m.v)$$, 'sent events add and take away');
+
+-- TRUNCATE
+INSERT INTO carts VALUES ('t1', NULL, 't');
+INSERT INTO cart_lines VALUES ('t1', 1, 'A', 1, 1);
+TRUNCATE cart_lines;
+INSERT INTO cart_lines VALUES ('t1', 2, 'B', 2, 2);
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT items, value FROM journey.cart WHERE cart_id = 't1'$$, $$VALUES (2::numeric, 4::numeric)$$, 'what came after TRUNCATE is there');
+SELECT is_empty($$SELECT cart_id FROM journey.cart WHERE source <> 'web' AND cart_id <> 't1' AND items <> 0$$, 'what was before it is not');
+SELECT is((SELECT count FROM journey.incident WHERE kind = 'truncated'), 1::bigint, 'and it is reported');
+
+SELECT * FROM finish();

@@ -1,0 +1,71 @@
+-- Who is who: a person by account number and by e-mail; guests; keys of two
+-- people are not merged but both are named; carts follow their person.
+SELECT plan(22);
+SELECT journey.set_clock('2026-03-01 10:00+00');
+
+-- mission: 28, 114
+SELECT journey.track('web', 'product_viewed', '{"anonymous_id": "a1"}', '{"sku": "J1"}');
+SELECT journey.run_once();
+SELECT is((SELECT class FROM journey.profile), 'session', 'a browser alone is a session');
+SELECT is((SELECT confidence FROM journey.profile), 0.4::float8, 'of low confidence');
+SELECT journey.profile_id('{"anonymous_id": "a1"}') AS a1 \gset
+SELECT journey.track('web', 'identified', '{"anonymous_id": "a1", "email": "ann@example.com"}', '{}');
+SELECT journey.run_once();
+SELECT is((SELECT count(*) FROM journey.profile), 1::bigint, 'an e-mail address joins the session');
+SELECT results_eq('SELECT class, confidence FROM journey.profile', $$VALUES ('person', 0.95::float8)$$, 'which is a person now');
+SELECT journey.track('shop', 'order_placed', '{"customer_id": "42", "email": "ANN@example.com"}', '{"order_id": "O1", "amount": 10}');
+SELECT journey.track('pos', 'order_placed', '{"customer_id": "42"}', '{"order_id": "P1", "amount": 20, "origin": "pos"}');
+SELECT journey.run_once();
+SELECT is((SELECT count(*) FROM journey.profile), 1::bigint, 'the account number joins by the address');
+SELECT is(journey.profile_id('{"customer_id": "42"}'), :'a1'::uuid, 'and names the same person');
+SELECT is((SELECT count(DISTINCT profile_id) FROM journey.event), 1::bigint, 'all events are theirs');
+-- mission: 18
+SELECT is((SELECT orders FROM journey.profile_state), 2, 'an order of the till counts as one of the web shop');
+SELECT is((SELECT confidence FROM journey.profile), 1.0::float8, 'the strongest link is the confidence');
+
+-- the id is made of the strongest key that was there first, for ever
+SELECT journey.track('shop', 'product_viewed', '{"email": "bob@example.com", "customer_id": "43", "anonymous_id": "b1"}', '{"sku": "J1"}');
+SELECT journey.run_once();
+SELECT is((SELECT method FROM journey.identity WHERE value = '43'), 'created', 'the strongest key makes the profile');
+SELECT is((SELECT count(*) FROM journey.identity WHERE profile_id = journey.profile_id('{"customer_id": "43"}') AND method = 'deterministic'), 2::bigint, 'the others are linked');
+
+-- two known people
+SELECT journey.track('shop', 'order_placed', '{"customer_id": "42", "email": "bob@example.com"}', '{"order_id": "O2", "amount": 5}');
+SELECT journey.run_once();
+SELECT is((SELECT profile_id FROM journey.orders WHERE order_id = 'O2'), :'a1'::uuid, 'the stronger key takes the event');
+SELECT isnt(journey.profile_id('{"email": "bob@example.com"}'), :'a1'::uuid, 'nobody is merged');
+SELECT is((SELECT name FROM journey.incident WHERE kind = 'identity_conflict'), 'customer_id email', 'the conflict is reported');
+SELECT is((SELECT count(*) FROM journey.contact_point WHERE address = 'bob@example.com'), 1::bigint, 'and the address stays with its owner');
+
+-- a group is nobody
+SELECT journey.track('shop', 'product_viewed', '{"household": "h1", "anonymous_id": "c1"}', '{"sku": "J1"}');
+SELECT journey.track('shop', 'product_viewed', '{"household": "h1", "anonymous_id": "c2"}', '{"sku": "J1"}');
+SELECT journey.run_once();
+SELECT isnt(journey.profile_id('{"anonymous_id": "c1"}'), journey.profile_id('{"anonymous_id": "c2"}'), 'a household does not make two browsers one');
+
+-- a cart of a session goes along with the person who logs in
+SELECT journey.track('web', 'cart_item_added', '{"anonymous_id": "d1"}', '{"sku": "J1", "cart_id": "C9", "price": 3}');
+SELECT journey.run_once();
+SELECT journey.track('web', 'cart_viewed', '{"customer_id": "42"}', '{"cart_id": "C9"}');
+SELECT journey.track('web', 'cart_item_added', '{"customer_id": "42"}', '{"sku": "J2", "cart_id": "C9", "price": 4}');
+SELECT journey.run_once();
+SELECT results_eq($$SELECT profile_id, lines, value FROM journey.cart WHERE cart_id = 'C9'$$,
+    format('VALUES (%L::uuid, 2, 7::numeric)', :'a1'), 'the cart moved with its lines');
+SELECT is((SELECT count(DISTINCT profile_id) FROM journey.cart_line WHERE cart_id = 'C9'), 1::bigint, 'all of them');
+-- a guest's order through the cart alone
+SELECT journey.track('web', 'cart_item_added', '{"anonymous_id": "e1"}', '{"sku": "J1", "cart_id": "C10", "price": 3}');
+SELECT journey.track('shop', 'order_placed', '{"email": "guest@example.com"}', '{"order_id": "O3", "cart_id": "C10", "amount": 3}');
+SELECT journey.run_once();
+SELECT is(journey.profile_id('{"email": "guest@example.com"}'), journey.profile_id('{"anonymous_id": "e1"}'), 'a guest''s order joins the session by its cart');
+SELECT is((SELECT status FROM journey.cart WHERE cart_id = 'C10'), 'ordered', 'and closes the cart');
+
+-- two scopes: the same cart id is another cart
+INSERT INTO journey.source (source, scope) VALUES ('brand_b', 'b');
+SELECT journey._invalidate('journey.source');
+SELECT journey.track('brand_b', 'cart_item_added', '{"customer_id": "42"}', '{"sku": "J1", "cart_id": "C9", "price": 1}');
+SELECT journey.run_once();
+SELECT results_eq($$SELECT scope, value FROM journey.cart WHERE cart_id = 'C9' ORDER BY scope$$,
+    $$VALUES ('b', 1::numeric), ('default', 7)$$, 'cart ids are apart by scope');
+SELECT is(journey.stage('{"customer_id": "nobody"}'), NULL, 'nobody has no stage');
+
+SELECT * FROM finish();
