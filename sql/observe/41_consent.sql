@@ -5,7 +5,7 @@ CREATE FUNCTION journey._hmac(key bytea, data bytea) RETURNS bytea
 COMMENT ON FUNCTION journey._hmac(bytea, bytea) IS 'HMAC-SHA256 of data under key.';
 
 CREATE FUNCTION journey._random_bytes(n integer) RETURNS bytea
-    LANGUAGE C VOLATILE STRICT PARALLEL SAFE
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'journey_random_bytes';
 COMMENT ON FUNCTION journey._random_bytes(integer) IS 'Random bytes fit for a secret.';
