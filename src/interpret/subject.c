@@ -398,6 +398,8 @@ orders_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 		case CODE_ORDERS_COUNT:
 			return Int64GetDatum(q->orders_count);
 		case CODE_ORDERS_SUM:
+			if (q->orders_count == 0)
+				return NumericGetDatum(int64_to_numeric(0));
 			return ref_value(q->orders_sum, isnull);
 		case CODE_ORDERS_LAST_AT:
 			return time_value(q->orders_last_at, isnull);
