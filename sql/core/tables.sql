@@ -10,31 +10,51 @@ CREATE TABLE journey.incarnation (
     site text NOT NULL,
     adopted_at timestamptz NOT NULL
 );
--- every version of every document; one active version per (kind, name)
 CREATE TABLE journey.document (
     kind text NOT NULL,
     name text NOT NULL,
     version integer NOT NULL,
-    state text NOT NULL,              -- draft, active, replaced, retired
+    state text NOT NULL,
     doc jsonb NOT NULL,
-    refs jsonb NOT NULL,              -- locked references: [{"kind","name","version"}]
-    owner text NOT NULL,              -- role whose rights its rule text has; never a superuser
+    refs jsonb NOT NULL,
+    owner text NOT NULL,
     applied_by text NOT NULL,
     applied_at timestamptz NOT NULL,
     activated_by text,
     activated_at timestamptz,
-    digest text NOT NULL,             -- md5 of the canonical text
+    digest text NOT NULL,
     PRIMARY KEY (kind, name, version)
 );
+COMMENT ON TABLE journey.document IS
+    'Every version of every document that people define; at most one is active per kind and name. Versions never change once written.';
+COMMENT ON COLUMN journey.document.kind IS 'journey, template, channel, policy, rule_set, feature or source.';
+COMMENT ON COLUMN journey.document.name IS 'Its name, unique within the kind.';
+COMMENT ON COLUMN journey.document.version IS '1, 2, 3 ... per kind and name.';
+COMMENT ON COLUMN journey.document.state IS 'draft, active (live), replaced (by a newer version) or retired.';
+COMMENT ON COLUMN journey.document.doc IS 'The document, canonical.';
+COMMENT ON COLUMN journey.document.refs IS 'Versions that it locked when it went live: [{"kind", "name", "version"}].';
+COMMENT ON COLUMN journey.document.owner IS 'Role whose rights its expressions have; never a superuser.';
+COMMENT ON COLUMN journey.document.applied_by IS 'Role that applied it.';
+COMMENT ON COLUMN journey.document.applied_at IS 'When it was applied, real time.';
+COMMENT ON COLUMN journey.document.activated_by IS 'Role that brought it to life; null for a draft.';
+COMMENT ON COLUMN journey.document.activated_at IS 'When it went live, real time.';
+COMMENT ON COLUMN journey.document.digest IS 'md5 of the canonical text.';
 CREATE UNIQUE INDEX document_active ON journey.document (kind, name) WHERE state = 'active';
 CREATE TABLE journey.pause (
-    what text NOT NULL,               -- all, scope, journey, channel, template
-    name text NOT NULL,               -- '' for all
+    what text NOT NULL,
+    name text NOT NULL,
     reason text,
     paused_by text NOT NULL,
     paused_at timestamptz NOT NULL,
     PRIMARY KEY (what, name)
 );
+COMMENT ON TABLE journey.pause IS
+    'What is paused: its actions get no permit until it is taken up again.';
+COMMENT ON COLUMN journey.pause.what IS 'all, scope, journey, channel or template.';
+COMMENT ON COLUMN journey.pause.name IS 'Which one; empty for all.';
+COMMENT ON COLUMN journey.pause.reason IS 'Why, in the words of whoever paused it.';
+COMMENT ON COLUMN journey.pause.paused_by IS 'Role that paused it.';
+COMMENT ON COLUMN journey.pause.paused_at IS 'When it was paused.';
 CREATE TABLE journey.incident (
     kind text NOT NULL,               -- foreign_cursor, broken_rule, illegal_transition, capture_disabled, mapping_broken, poison_event ...
     name text NOT NULL,               -- what it is about
@@ -50,9 +70,14 @@ CREATE TABLE journey.incident (
 );
 CREATE TABLE journey.reason_code (
     reason text PRIMARY KEY,
-    final boolean NOT NULL,           -- false: the action is planned again
+    final boolean NOT NULL,
     meaning text NOT NULL
 );
+COMMENT ON TABLE journey.reason_code IS
+    'Why an action is refused or postponed: the codes that decisions and permits answer.';
+COMMENT ON COLUMN journey.reason_code.reason IS 'The code.';
+COMMENT ON COLUMN journey.reason_code.final IS 'False: the action is planned again; true: it is over and on_refused leads on.';
+COMMENT ON COLUMN journey.reason_code.meaning IS 'What it says.';
 CREATE TABLE journey.secret (
     name text PRIMARY KEY,            -- unsubscribe, forget
     value bytea NOT NULL
