@@ -44,15 +44,21 @@ CREATE FUNCTION journey._schema_rule(defs jsonb, rule jsonb) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    form jsonb;
 BEGIN
     WHILE rule ? '$ref' LOOP
-        rule := (defs -> substr(rule ->> '$ref', 9)) || (rule - '$ref'); -- '#/$defs/'
+        form := defs -> substr(rule ->> '$ref', 9); -- '#/$defs/'
+        IF form ? 'description' AND NOT rule ? 'x-form' THEN
+            form := form || jsonb_build_object('x-form', form -> 'description');
+        END IF;
+        rule := form || (rule - '$ref');
     END LOOP;
     RETURN rule;
 END
 $$;
 COMMENT ON FUNCTION journey._schema_rule(jsonb, jsonb) IS
-    'A rule of the schema with its references followed; words beside a reference win.';
+    'A rule of the schema with its references followed; words beside a reference win. The description of what is referred to stays as x-form: it says what the value looks like.';
 
 CREATE FUNCTION journey._schema_fits(rule jsonb, doc jsonb) RETURNS boolean
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
@@ -121,7 +127,7 @@ BEGIN
     ELSIF same IS NULL OR jsonb_typeof(doc) <> 'object' THEN
         RETURN journey._finding('error', CASE WHEN same IS NULL AND NOT rule -> 'oneOf' @> '[{"enum": []}]' THEN 'wrong_type' ELSE 'wrong_value' END,
             pointer, format('%s does not fit here', left(doc::text, 60)),
-            'Expected: ' || (SELECT string_agg(coalesce(c ->> 'description', c ->> 'const', c ->> 'enum'), ' Or: ')
+            'Expected: ' || (SELECT string_agg(coalesce(c ->> 'x-form', c ->> 'description', c ->> 'const', c ->> 'enum'), ' Or: ')
                              FROM unnest(choices) AS c WHERE NOT c ? 'not'));
     END IF;
 
@@ -205,7 +211,7 @@ BEGIN
     END IF;
     IF wrong THEN
         RETURN journey._finding('error', 'wrong_value', pointer, format('%s does not fit here', left(doc::text, 60)),
-                                'Expected: ' || (rule ->> 'description'));
+                                'Expected: ' || coalesce(rule ->> 'x-form', rule ->> 'description'));
     END IF;
     IF rule ? 'x-journey' THEN
         RETURN jsonb_build_array(jsonb_build_object('mark', rule -> 'x-journey', 'pointer', pointer, 'value', doc));
