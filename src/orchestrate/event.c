@@ -284,7 +284,7 @@ take_outcome(JnyRun *run, JnyEnrollment *e, const JnyEvent *event)
 		jny_advance(run, e, step->on_failed, "failed", reason, at, 0, event);
 	else if (strcmp(outcome, "unknown") == 0)
 		jny_advance(run, e, step->on_unknown, "unknown", reason, at, 0, event);
-	else if (reason != NULL && (strcmp(reason, "late") == 0 || strcmp(reason, "changed") == 0))
+	else if (reason != NULL && (strcmp(reason, "too_late") == 0 || strcmp(reason, "changed") == 0))
 		/* overdue, or the world moved: decided again with what is known now */
 		jny_advance(run, e, e->step, "again", reason, at, planned_of(e, step), event);
 	else

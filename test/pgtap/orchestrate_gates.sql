@@ -1,0 +1,151 @@
+-- The gates of a send, each with a person whom only this gate stops.
+\ir ../fixtures/orchestrate.sql
+SELECT plan(37);
+SELECT pg_temp.move('2026-03-02 10:00+00');
+
+CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
+    SELECT pg_temp.journey_doc(name, '{"on": "wishlist_added"}'::jsonb || entry,
+        jsonb_build_object('mail', jsonb_build_object('send', '{"channel": "email", "template": "t_plain"}'::jsonb || send, 'next', 'done'),
+                           'done', '{"exit": "finished"}'::jsonb), more)
+$$;
+CREATE FUNCTION pg_temp.wish(c text, sku text DEFAULT 'J1', source text DEFAULT 'shop') RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM journey.track(source, 'wishlist_added', pg_temp.who(c), jsonb_build_object('sku', sku));
+    PERFORM journey.run_until_idle();
+END $$;
+CREATE FUNCTION pg_temp.last_decision(c text, j text) RETURNS journey.decision LANGUAGE sql AS $$
+    SELECT d FROM journey.decision d WHERE d.profile_id = pg_temp.pid(c) AND d.journey = j AND d.kind = 'step'
+    ORDER BY d.decided_at DESC, d.lap DESC LIMIT 1
+$$;
+
+-- consent and address
+-- mission: 116, 99
+SELECT journey.apply(pg_temp.one_mail('plain'));
+SELECT pg_temp.person('no', false);
+SELECT pg_temp.wish('no');
+SELECT results_eq($$SELECT pg_temp.refusals('no')$$, $$VALUES ('plain refused opted_out')$$, 'without a consent row nobody gets marketing');
+SELECT is((pg_temp.last_decision('no', 'plain')).rule, 'consent and address', 'and the decision says which gate it was');
+SELECT journey.track('shop', 'consent_granted', '{"customer_id": "paper"}', '{"channel": "email", "purpose": "marketing"}');
+SELECT journey.track('shop', 'wishlist_added', '{"customer_id": "paper"}', '{"sku": "J1"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.refusals('paper')$$, $$VALUES ('plain refused bad_address')$$, 'without an address nobody can be reached');
+SELECT journey.retire('journey', 'plain');
+
+-- the ladder of channels
+SELECT journey.apply(pg_temp.one_mail('ladder', '{}', '{"channel": ["push", "email"]}'));
+SELECT pg_temp.person('lad');
+SELECT pg_temp.wish('lad');
+SELECT results_eq($$SELECT pg_temp.outbox('lad')$$, $$VALUES ('ladder mail email')$$, 'the first channel that reaches the person is taken');
+SELECT is((pg_temp.last_decision('lad', 'ladder')).candidates -> 0 ->> 'reason', 'opted_out', 'and the decision says why not the one before');
+SELECT journey.retire('journey', 'ladder');
+
+-- vetoes of the house explain themselves
+-- mission: 4
+SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC", "vetoes": [{"when": "profile.blocked = ''yes'' and orders.count = 0", "reason": "vetoed"}]}'::jsonb);
+SELECT journey.apply(pg_temp.one_mail('vetoed'));
+SELECT journey.track('shop', 'identified', pg_temp.who('vet'), '{"traits": {"blocked": "yes"}}');
+SELECT pg_temp.person('vet');
+SELECT pg_temp.wish('vet');
+SELECT results_eq($$SELECT pg_temp.refusals('vet')$$, $$VALUES ('vetoed refused vetoed')$$, 'a veto of the house refuses');
+SELECT is((SELECT array_agg(c ->> 'verdict') FROM jsonb_array_elements((pg_temp.last_decision('vet', 'vetoed')).clauses) c), ARRAY['true', 'true'],
+          'the decision has each clause with its verdict');
+SELECT is((pg_temp.last_decision('vet', 'vetoed')).inputs ->> 'profile.blocked', 'yes', 'and the values it read');
+SELECT ok((pg_temp.last_decision('vet', 'vetoed')).versions ? 'journey/vetoed', 'and the versions');
+SELECT journey.retire('journey', 'vetoed');
+SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC"}'::jsonb);
+
+-- stock
+-- mission: 12, 52, 98
+SELECT journey.apply(pg_temp.one_mail('stock', '{}', '{"template": "t_sku", "data": {"sku": "entry.sku"}, "require": ["stock:sku"]}', '{"data": {"sku": "event.sku"}}'));
+SELECT journey.track('shop', 'stock_changed', '{}', '{"sku": "IN", "available": 3}');
+SELECT journey.track('shop', 'stock_changed', '{}', '{"sku": "OUT", "available": 0}');
+SELECT pg_temp.person('sto');
+SELECT pg_temp.person('stu');
+SELECT pg_temp.wish('sto', 'IN');
+SELECT pg_temp.wish('stu', 'OUT');
+SELECT results_eq($$SELECT pg_temp.outbox('sto')$$, $$VALUES ('stock mail email')$$, 'what is in stock is sent');
+SELECT is((SELECT stock_sku FROM journey.outbox WHERE profile_id = pg_temp.pid('sto')), ARRAY['IN'], 'and is looked at again by the permit');
+SELECT results_eq($$SELECT pg_temp.refusals('stu')$$, $$VALUES ('stock refused out_of_stock')$$, 'what is not is refused');
+SELECT journey.retire('journey', 'stock');
+
+-- holdout: nobody of the control group is ever enqueued, and arms do not move
+-- mission: 169, 171
+SELECT journey.apply(pg_temp.one_mail('held', '{"control": {"holdout": 0.5}}'));
+SELECT pg_temp.person('h' || n) FROM generate_series(1, 40) n;
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('h' || n), '{"sku": "J1"}') FROM generate_series(1, 40) n;
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM journey.exposure WHERE journey = 'held'), 40::bigint, 'everybody who would be contacted is exposed');
+SELECT is_empty($$SELECT 1 FROM journey.exposure x JOIN journey.outbox o USING (profile_id) WHERE x.journey = 'held' AND o.journey = 'held' AND x.arm = 'control'$$,
+                'nobody of the control group is enqueued');
+SELECT is((SELECT count(*) FROM journey.exposure x JOIN journey.outbox o USING (profile_id) WHERE x.journey = 'held' AND o.journey = 'held'),
+          (SELECT count(*) FROM journey.exposure WHERE journey = 'held' AND arm = 'treatment'), 'everybody else is');
+SELECT is_empty($$SELECT 1 FROM journey.exposure WHERE journey = 'held' AND (arm = 'control') <> (journey.assign('journey/held', profile_id) < 0.5)$$,
+                'the arm is recomputed in SQL from salt and profile');
+SELECT ok((SELECT count(*) FROM journey.exposure WHERE journey = 'held' AND arm = 'control') BETWEEN 10 AND 30, 'about half are held out');
+SELECT is((SELECT count(*) FROM journey.enrollment WHERE journey = 'held' AND status = 'held_out'),
+          (SELECT count(*) FROM journey.exposure WHERE journey = 'held' AND arm = 'control'), 'they have walked to their first send');
+SELECT journey.retire('journey', 'held');
+
+-- exclusion: one live action per person and group
+SELECT journey.apply(jsonb_build_array(pg_temp.one_mail('low', '{"exclusion_group": "g", "priority": 10}'), pg_temp.one_mail('top', '{"exclusion_group": "g", "priority": 90}')));
+SELECT pg_temp.person('exc');
+SELECT pg_temp.wish('exc');
+SELECT results_eq($$SELECT pg_temp.outbox('exc')$$, $$VALUES ('top mail email')$$, 'the greater priority has the group');
+SELECT results_eq($$SELECT pg_temp.refusals('exc')$$, $$VALUES ('low refused superseded')$$, 'the other is refused');
+SELECT is((pg_temp.last_decision('exc', 'low')).candidates -> 0 ->> 'winner', 'top/mail', 'with the name of the winner');
+SELECT journey.retire('journey', 'low');
+SELECT journey.retire('journey', 'top');
+
+-- caps
+SELECT journey.apply(pg_temp.one_mail('capped', '{"caps": [{"scope": "journey", "channel": "email", "max": 1, "per": "1 day", "window": "rolling", "otherwise": "drop"}]}'));
+SELECT pg_temp.person('cap');
+SELECT pg_temp.wish('cap');
+SELECT ok(pg_temp.send('cap'), 'the first is sent');
+SELECT pg_temp.wish('cap');
+SELECT results_eq($$SELECT pg_temp.refusals('cap')$$, $$VALUES ('capped refused capped')$$, 'a second on the same day is refused at the decision');
+SELECT pg_temp.move('2026-03-03 11:00+00');
+SELECT pg_temp.wish('cap');
+SELECT results_eq($$SELECT pg_temp.outbox('cap')$$, $$VALUES ('capped mail email')$$, 'a day later it is not');
+SELECT journey.retire('journey', 'capped');
+
+-- quiet hours: the person's zone; the original time is kept
+-- mission: 129
+SELECT journey.apply(pg_temp.one_mail('quiet', '{"quiet_hours": {"from": "21:00", "to": "08:00", "zone": "profile", "otherwise": "hold"}}'));
+SELECT journey.track('shop', 'identified', pg_temp.who('ber'), '{"traits": {"zone": "Europe/Berlin"}}');
+SELECT journey.track('shop', 'identified', pg_temp.who('nyc'), '{"traits": {"zone": "America/New_York"}}');
+SELECT pg_temp.person(c) FROM unnest(ARRAY['ber', 'nyc']) c;
+SELECT pg_temp.move('2026-03-28 22:30+00');
+SELECT pg_temp.wish(c) FROM unnest(ARRAY['ber', 'nyc']) c;
+SELECT is((SELECT due_at FROM journey.outbox WHERE profile_id = pg_temp.pid('ber')), '2026-03-29 06:00+00'::timestamptz,
+          'held to 08:00 in Berlin, in the night when the clocks go forward');
+SELECT is((pg_temp.last_decision('ber', 'quiet')).inputs ->> 'due_at', '2026-03-28 22:30:00+00', 'the decision keeps the original time');
+SELECT is((SELECT due_at FROM journey.outbox WHERE profile_id = pg_temp.pid('nyc')), '2026-03-28 22:30+00'::timestamptz, 'it is half past six in New York: sent now');
+SELECT journey.retire('journey', 'quiet');
+
+-- purposes: an order confirmation at 03:00 to a held-out, capped, unsubscribed buyer; a marketing mail in the same state
+-- mission: 213
+SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC", "holdout": 0.99, "caps": [{"channel": "*", "max": 1, "per": "30 days", "window": "rolling"}], "quiet_hours": {"from": "21:00", "to": "08:00"}}'::jsonb);
+SELECT journey.apply(jsonb_build_array(
+    pg_temp.journey_doc('confirmation', '{"on": "order_placed", "key": "order", "data": {"order_id": "event.order_id", "amount": "event.amount"}}',
+        '{"mail": {"send": {"channel": "email", "template": "t_order", "data": {"order_id": "entry.order_id", "amount": "entry.amount"}}, "next": "done"}, "done": {"exit": "finished"}}',
+        '{"purpose": "transactional", "suppress_on": ["order_placed"]}') - 'control',
+    pg_temp.journey_doc('thanks', '{"on": "order_placed", "key": "order"}',
+        '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}')));
+SELECT pg_temp.move('2026-04-02 03:00+00');
+SELECT pg_temp.person('buyer');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'unsubscribed', pg_temp.who('buyer'), '{}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.buy('buyer', 'O1');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.outbox('buyer')$$, $$VALUES ('confirmation mail email')$$, 'the confirmation is enqueued, the marketing mail is not');
+SELECT is((SELECT payload FROM journey.outbox WHERE journey = 'confirmation'), '{"order_id": "O1", "amount": 50}'::jsonb, 'with order and amount');
+SELECT is((SELECT due_at FROM journey.outbox WHERE journey = 'confirmation'), '2026-04-02 03:00+00'::timestamptz, 'at once, although it is night');
+-- mission: 213
+SELECT is((SELECT own_ref FROM journey.outbox WHERE journey = 'confirmation'), 'order:O1', 'its own order does not stop it');
+SELECT ok(pg_temp.send('buyer'), 'and the permit is granted');
+SELECT ok('thanks refused opted_out' IN (SELECT pg_temp.refusals('buyer')), 'the marketing mail is refused');
+SELECT is((SELECT arm FROM journey.enrollment WHERE journey = 'confirmation'), 'treatment', 'nobody is held out from what they have to know');
+
+SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
+SELECT * FROM finish();

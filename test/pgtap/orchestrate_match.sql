@@ -1,0 +1,94 @@
+-- suppress_on with match, own objects, scopes, and what an order names.
+\ir ../fixtures/orchestrate.sql
+SELECT plan(16);
+SELECT pg_temp.move('2026-03-02 10:00+00');
+
+-- socks do not end the coffee reminder
+-- mission: 97
+SELECT journey.apply(pg_temp.journey_doc('coffee', '{"on": "order_line_placed", "key": {"product": "event.sku"}, "when": "event.sku = ''COFFEE''"}',
+    '{"wait": {"wait": {"for": "20 days"}, "next": "mail"},
+      "mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}',
+    '{"reentry": {"per": "key", "after": "0 days"},
+      "exit": [{"on": "order_line_placed", "match": "event.sku = key", "reason": "ordered"}],
+      "suppress_on": [{"on": "order_line_placed", "match": "event.sku = key"}]}'));
+CREATE FUNCTION pg_temp.line(c text, order_id text, sku text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM journey.track('shop', 'order_line_placed', pg_temp.who(c), jsonb_build_object('order_id', order_id, 'sku', sku, 'quantity', 1, 'price', 5));
+    PERFORM journey.run_until_idle();
+END $$;
+SELECT pg_temp.person(c) FROM unnest(ARRAY['sox', 'cof']) c;
+SELECT journey.run_until_idle();
+SELECT pg_temp.line(c, 'O-' || c, 'COFFEE') FROM unnest(ARRAY['sox', 'cof']) c;
+SELECT results_eq($$SELECT pg_temp.stands('sox')$$, $$VALUES ('coffee COFFEE wait active')$$, 'an order line enrolls, and its own event does not end it');
+SELECT pg_temp.move('2026-03-22 10:00+00');
+SELECT results_eq($$SELECT pg_temp.outbox('sox')$$, $$VALUES ('coffee mail email')$$, 'the reminder is due');
+SELECT pg_temp.line('sox', 'O3', 'SOCKS');
+SELECT results_eq($$SELECT pg_temp.outbox('sox')$$, $$VALUES ('coffee mail email')$$, 'socks leave it where it is');
+SELECT is((SELECT cardinality(matched) FROM journey.suppression WHERE profile_id = pg_temp.pid('sox') AND ref = 'order:O3'), 0, 'their fence matched nothing');
+SELECT ok(pg_temp.send('sox'), 'and the permit is granted');
+SELECT pg_temp.line('cof', 'O4', 'COFFEE');
+SELECT is_empty($$SELECT pg_temp.outbox('cof')$$, 'coffee ends it');
+SELECT results_eq($$SELECT pg_temp.stands('cof')$$, $$VALUES ('coffee COFFEE exited ordered'), ('coffee COFFEE wait active')$$, 'and begins the next');
+SELECT journey.retire('journey', 'coffee');
+
+-- suppress_on with match and without an exit: the action is refused, the enrollment takes the edge
+SELECT journey.apply(pg_temp.journey_doc('watch', '{"on": "wishlist_added", "key": {"product": "event.sku"}}',
+    '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done", "on_refused": "other"},
+      "other": {"exit": "bought"}, "done": {"exit": "finished"}}',
+    '{"quiet_hours": {"from": "00:00", "to": "12:00", "zone": "UTC"}, "suppress_on": [{"on": "order_line_placed", "match": "event.sku = key"}]}'));
+SELECT pg_temp.person('wat');
+SELECT pg_temp.move('2026-04-01 11:00+00');
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('wat'), '{"sku": "A"}');
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('wat'), '{"sku": "B"}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.line('wat', 'O5', 'A');
+SELECT pg_temp.move('2026-04-01 12:00+00');
+SELECT ok(pg_temp.send('wat'), 'the other product''s mail is sent');
+SELECT results_eq($$SELECT pg_temp.stands('wat')$$, $$VALUES ('watch A finished bought'), ('watch B finished finished')$$,
+                  'what matched is refused and takes its edge, what did not is sent');
+SELECT journey.retire('journey', 'watch');
+
+-- two scopes: an order in one ends nothing of the other
+-- mission: 220
+SELECT journey.apply('[{"kind": "source", "name": "blue", "system": "commerce", "scope": "blue"}, {"kind": "source", "name": "red", "system": "commerce", "scope": "red"}]'::jsonb);
+SELECT journey.apply(pg_temp.cart_doc());
+SELECT pg_temp.person('two', true, 'blue');
+SELECT pg_temp.person('two', true, 'red');
+SELECT pg_temp.move('2026-04-02 10:00+00');
+SELECT pg_temp.cart('two', 'CB', 'J1', 'blue');
+SELECT pg_temp.cart('two', 'CR', 'J1', 'red');
+SELECT journey.run_until_idle();
+SELECT pg_temp.buy('two', 'OB', 'blue');
+SELECT pg_temp.move('2026-04-02 11:00+00');
+SELECT results_eq($$SELECT e.scope || ' ' || coalesce(e.step, e.exit_reason) FROM journey.enrollment e WHERE e.profile_id = pg_temp.pid('two') ORDER BY 1$$,
+                  $$VALUES ('blue ordered'), ('red remind')$$, 'an order in one brand leaves the other''s cart alone');
+SELECT ok(pg_temp.send('two'), 'and its reminder is granted');
+-- a journey of one scope only
+SELECT journey.apply(pg_temp.journey_doc('red_only', '{"on": "wishlist_added"}',
+    '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}', '{"scope": "red"}'));
+SELECT journey.track('blue', 'wishlist_added', pg_temp.who('two'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT is_empty($$SELECT 1 FROM journey.enrollment WHERE journey = 'red_only'$$, 'a journey of one scope takes no event of another');
+SELECT journey.track('red', 'wishlist_added', pg_temp.who('two'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT isnt_empty($$SELECT 1 FROM journey.enrollment WHERE journey = 'red_only'$$, 'and takes its own');
+
+-- a cancelled order takes its suppression back
+SELECT pg_temp.person('rel');
+SELECT pg_temp.buy('rel', 'OX');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'order_cancelled', pg_temp.who('rel'), '{"order_id": "OX"}');
+SELECT journey.run_until_idle();
+SELECT isnt((SELECT released_by FROM journey.suppression WHERE profile_id = pg_temp.pid('rel') AND type = 'order_placed'), NULL, 'a cancelled order releases its fence');
+
+-- an order that names the cart of somebody else
+SELECT pg_temp.person('gst');
+SELECT pg_temp.move('2026-04-03 10:00+00');
+SELECT pg_temp.cart('gst', 'GC');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'order_placed', '{"email": "partner@example.com"}', '{"order_id": "OG", "cart_id": "GC", "amount": 10, "currency": "EUR"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands('gst')$$, $$VALUES ('cart GC exited ordered')$$, 'an order ends the cart that it names, whoever placed it');
+
+SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
+SELECT * FROM finish();
