@@ -1,0 +1,133 @@
+-- Steps and their edges: waits for events, branches with an unknown, refusals by reason, identity, limits, stages.
+\ir ../fixtures/orchestrate.sql
+SELECT plan(30);
+SELECT pg_temp.move('2026-03-02 10:00+00');
+
+-- until_event of a send, with timeout
+SELECT journey.apply(pg_temp.journey_doc('chain', '{"on": "wishlist_added"}',
+    '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "seen"},
+      "seen": {"wait": {"until_event": {"on": ["message_opened", "session_started"], "of": ["mail"]}, "timeout": "1 day"}, "next": "opened", "on_timeout": "silent"},
+      "opened": {"exit": "opened"}, "silent": {"exit": "silent"}, "done": {"exit": "finished"}}'));
+SELECT pg_temp.person(c) FROM unnest(ARRAY['o1', 'o2', 'o3']) c;
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who(c), '{"sku": "A"}') FROM unnest(ARRAY['o1', 'o2', 'o3']) c;
+SELECT journey.run_until_idle();
+SELECT pg_temp.send('o1');
+SELECT journey.run_until_idle();
+DO $$ DECLARE r record; BEGIN
+    FOR r IN SELECT * FROM journey.claim('email', 100) LOOP
+        PERFORM journey.begin_send(r.action_id, r.token);
+        PERFORM journey.ack(r.action_id, r.token);
+    END LOOP; PERFORM journey.run_until_idle(); END $$;
+SELECT results_eq($$SELECT DISTINCT step FROM journey.enrollment WHERE journey = 'chain'$$, $$VALUES ('seen')$$, 'sent leads to the wait');
+SELECT pg_temp.move('2026-03-02 11:00+00');
+SELECT journey.track('esp', 'message_opened', pg_temp.who('o1'), jsonb_build_object('action_id', (SELECT action_id FROM journey.outbox_history WHERE profile_id = pg_temp.pid('o1'))));
+SELECT journey.track('esp', 'message_opened', pg_temp.who('o2'), jsonb_build_object('action_id', (SELECT action_id FROM journey.outbox_history WHERE profile_id = pg_temp.pid('o2')), 'machine', true));
+SELECT journey.track('esp', 'message_opened', pg_temp.who('o3'), jsonb_build_object('action_id', gen_random_uuid()));
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands('o1')$$, $$VALUES ('chain finished opened')$$, 'the open of that message wakes it');
+-- mission: 217
+SELECT results_eq($$SELECT pg_temp.stands('o2')$$, $$VALUES ('chain seen active')$$, 'a machine''s open does not');
+SELECT results_eq($$SELECT pg_temp.stands('o3')$$, $$VALUES ('chain seen active')$$, 'the open of another message does not');
+SELECT is((SELECT steps -> 'mail' ->> 'opened' FROM journey.enrollment WHERE profile_id = pg_temp.pid('o1')), 'true', 'the step remembers it');
+SELECT pg_temp.move('2026-03-03 10:00+00');
+SELECT results_eq($$SELECT pg_temp.stands('o2')$$, $$VALUES ('chain finished silent')$$, 'silence takes the time-out');
+SELECT journey.retire('journey', 'chain');
+
+-- branch: true, false, unknown
+SELECT journey.apply(pg_temp.journey_doc('fork', '{"on": "wishlist_added"}',
+    '{"fork": {"branch": [{"when": "profile.tier = ''gold'' and orders.count >= 0", "to": "gold"}], "else": "other", "on_unknown": "unknown"},
+      "gold": {"exit": "gold"}, "other": {"exit": "other"}, "unknown": {"exit": "unknown"}}',
+    '{"defaults": {"not_after": "1 day"}}'));
+SELECT journey.track('shop', 'identified', pg_temp.who('b1'), '{"traits": {"tier": "gold"}}');
+SELECT journey.track('shop', 'identified', pg_temp.who('b2'), '{"traits": {"tier": "tin"}}');
+SELECT journey.track('shop', 'identified', pg_temp.who('b3'), '{"traits": {}}');
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who(c), '{"sku": "A"}') FROM unnest(ARRAY['b1', 'b2', 'b3']) c;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands(c) FROM unnest(ARRAY['b1', 'b2', 'b3']) c$$,
+                  $$VALUES ('fork finished gold'), ('fork finished other'), ('fork finished unknown')$$, 'true, false and unknown each have their edge');
+SELECT is((SELECT clauses -> 0 -> 'verdict' FROM journey.decision WHERE profile_id = pg_temp.pid('b3') AND kind = 'branch'), 'null'::jsonb, 'the decision says which clause was unknown');
+SELECT journey.retire('journey', 'fork');
+
+-- refusal by reason, and a failure
+SELECT journey.apply(pg_temp.journey_doc('edges', '{"on": "wishlist_added", "data": {"sku": "event.sku"}}',
+    '{"mail": {"send": {"channel": "email", "template": "t_sku", "data": {"sku": "entry.sku"}, "require": ["stock:sku"]}, "next": "done",
+               "on_refused": {"out_of_stock": "empty", "*": "done"}, "on_failed": "broken"},
+      "empty": {"exit": "empty"}, "broken": {"exit": "broken"}, "done": {"exit": "finished"}}'));
+SELECT journey.track('shop', 'stock_changed', '{}', '{"sku": "YES", "available": 1}');
+SELECT journey.track('shop', 'stock_changed', '{}', '{"sku": "NO", "available": 0}');
+SELECT pg_temp.person(c) FROM unnest(ARRAY['e1', 'e2']) c;
+SELECT pg_temp.person('e3', false);
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('e1'), '{"sku": "NO"}');
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('e2'), '{"sku": "YES"}');
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('e3'), '{"sku": "YES"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands('e1')$$, $$VALUES ('edges finished empty')$$, 'a reason has its own edge');
+SELECT results_eq($$SELECT pg_temp.stands('e3')$$, $$VALUES ('edges finished finished')$$, 'every other reason takes *');
+DO $$ DECLARE r record; BEGIN
+    FOR r IN SELECT * FROM journey.claim('email', 100) LOOP
+        PERFORM journey.begin_send(r.action_id, r.token);
+        PERFORM journey.fail(r.action_id, r.token, 'no such address', false, 'content_rejected');
+    END LOOP; PERFORM journey.run_until_idle(); END $$;
+SELECT results_eq($$SELECT pg_temp.stands('e2')$$, $$VALUES ('edges finished broken')$$, 'what cannot be delivered takes on_failed');
+SELECT journey.retire('journey', 'edges');
+
+-- a session is not a person
+-- mission: 29, 30, 31
+SELECT journey.apply(pg_temp.journey_doc('known', '{"on": "wishlist_added"}', '{"done": {"exit": "finished"}}', '{"identity": {"min_confidence": "medium"}}'));
+SELECT journey.track('web', 'wishlist_added', '{"anonymous_id": "x"}', '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT is((SELECT reason FROM journey.decision WHERE journey = 'known'), 'low_confidence', 'somebody known by a session only does not enter');
+SELECT ok((SELECT identity_confidence FROM journey.decision WHERE journey = 'known') < 0.8, 'the decision names the confidence');
+SELECT is_empty($$SELECT 1 FROM journey.enrollment WHERE journey = 'known'$$, 'and there is no enrollment');
+SELECT journey.retire('journey', 'known');
+
+-- rollout: share and volume
+-- mission: 8, 205
+SELECT journey.apply(pg_temp.journey_doc('pilot', '{"on": "wishlist_added"}', '{"done": {"exit": "finished"}}', '{"rollout": {"percent": 50, "max_per_day": 5}}'));
+SELECT pg_temp.person('r' || n) FROM generate_series(1, 40) n;
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('r' || n), '{"sku": "A"}') FROM generate_series(1, 40) n;
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM journey.enrollment WHERE journey = 'pilot'), 5::bigint, 'no more than max_per_day enter');
+SELECT is((SELECT entered FROM journey.journey_day WHERE journey = 'pilot'), 5::bigint, 'which is counted');
+SELECT is_empty($$SELECT 1 FROM journey.decision WHERE journey = 'pilot' AND reason = 'rollout' AND journey.assign('rollout/pilot', profile_id) < 0.5$$,
+                'who is left out follows from salt and profile');
+SELECT is((SELECT count(*) FROM journey.decision WHERE journey = 'pilot' AND verdict = 'not_enrolled'), 35::bigint, 'every refusal is a row');
+SELECT journey.retire('journey', 'pilot');
+
+-- overdue: what a pause has made stale is not sent, what is left is decided with what is known now
+-- mission: 215
+SELECT journey.apply(pg_temp.journey_doc('short', '{"on": "wishlist_added"}',
+    '{"wait": {"wait": {"for": "1 hour"}, "next": "mail"}, "mail": {"send": {"channel": "email", "template": "t_plain", "not_after": "1 day"}, "next": "done"}, "done": {"exit": "finished"}}'));
+SELECT journey.apply(pg_temp.journey_doc('long', '{"on": "wishlist_added"}',
+    '{"wait": {"wait": {"for": "1 hour"}, "next": "mail"}, "mail": {"send": {"channel": "email", "template": "t_plain", "not_after": "5 days", "late": "2 hours"}, "next": "done"}, "done": {"exit": "finished"}}'));
+SELECT pg_temp.person('slow');
+SELECT pg_temp.move('2026-03-04 10:00+00');
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('slow'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-06 12:00+00');
+SELECT results_eq($$SELECT pg_temp.refusals('slow')$$, $$VALUES ('short refused too_late')$$, 'two days late: refused where not_after has passed');
+SELECT results_eq($$SELECT pg_temp.outbox('slow')$$, $$VALUES ('long mail email')$$, 'decided and sent where it has not');
+SELECT is((SELECT not_after FROM journey.outbox WHERE journey = 'long'), '2026-03-09 11:00+00'::timestamptz, 'not_after counts from the plan, not from the delay');
+SELECT pg_temp.move('2026-03-07 12:00+00');
+SELECT journey.claim('email', 10);
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM journey.decision WHERE journey = 'long' AND kind = 'step'), 2::bigint, 'an action that lay too long is decided again');
+SELECT results_eq($$SELECT edge, reason FROM journey.transition t JOIN journey.enrollment e USING (enrollment_id) WHERE e.journey = 'long' AND edge = 'again'$$,
+                  $$VALUES ('again', 'too_late')$$, 'in a visit of its own');
+SELECT journey.retire('journey', 'short');
+SELECT journey.retire('journey', 'long');
+
+-- stages
+SELECT pg_temp.person('sta');
+SELECT journey.run_until_idle();
+SELECT is(journey.stage(pg_temp.who('sta')), 'awareness', 'everybody begins in awareness');
+SELECT journey.track('shop', 'product_viewed', pg_temp.who('sta'), '{"sku": "A"}');
+SELECT journey.track('shop', 'cart_item_added', pg_temp.who('sta'), '{"sku": "A", "quantity": 1, "price": 3, "cart_id": "SC"}');
+SELECT pg_temp.buy('sta', 'SO');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT from_stage, to_stage FROM journey.stage_transition WHERE profile_id = pg_temp.pid('sta') ORDER BY seq, n$$,
+                  $$VALUES ('awareness', 'consideration'), ('consideration', 'purchase'), ('purchase', 'fulfillment')$$, 'each move is a row');
+SELECT is(journey.stage(pg_temp.who('sta')), 'fulfillment', 'and the last is where they are');
+
+SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
+SELECT * FROM finish();
