@@ -20,9 +20,9 @@ CREATE FUNCTION journey._clauses_said(clauses jsonb) RETURNS text
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN (SELECT string_agg(format('%s is %s%s', c ->> 'clause',
-                                     CASE c ->> 'verdict' WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE 'unknown' END,
-                                     ' (' || (c ->> 'error') || ')'), '; ' ORDER BY n)
+    RETURN (SELECT string_agg(format('%s is %s', c ->> 'clause',
+                                     CASE c ->> 'verdict' WHEN 'true' THEN 'true' WHEN 'false' THEN 'false' ELSE 'unknown' END)
+                              || coalesce(' (' || (c ->> 'error') || ')', ''), '; ' ORDER BY n)
             FROM jsonb_array_elements(clauses) WITH ORDINALITY AS t (c, n));
 END
 $$;
@@ -94,27 +94,19 @@ AS $$
 DECLARE
     b smallint := journey.bucket(person);
 BEGIN
+    -- What happens at one instant is told in the order of the steps: a step is entered (n), decided, permitted, done with, left (n + 1).
     RETURN QUERY
-    SELECT s.at, s.what, s.because
-    FROM (
-        SELECT d.decided_at, 1, 0, journey._decision_said(to_jsonb(d)), journey._decision_because(to_jsonb(d))
+    WITH moves AS (
+        SELECT t.n, t.from_step, t.to_step, t.edge, t.reason, t.at
+        FROM journey.transition AS t
+        WHERE t.bucket = b AND t.profile_id = person AND t.enrollment_id = enrollment
+    ), told (at, step, place, what, because) AS (
+        SELECT d.decided_at, CASE WHEN d.kind = 'entry' THEN NULL ELSE d.step END, 1,
+               journey._decision_said(to_jsonb(d)), journey._decision_because(to_jsonb(d))
         FROM journey.decision AS d
         WHERE d.bucket = b AND d.profile_id = person AND d.enrollment_id = enrollment AND d.verdict <> 'branch'
         UNION ALL
-        SELECT t.at, 0, t.n,
-               CASE WHEN t.from_step IS NULL THEN format('started at %s', t.to_step)
-                    WHEN t.to_step IS NULL THEN format('ended at %s', t.from_step)
-                    ELSE format('%s to %s', t.from_step, t.to_step) END
-               || CASE WHEN t.edge IN ('entry', 'next') THEN '' ELSE format(' by %s', t.edge) END
-               || coalesce(format(' (%s)', t.reason), ''),
-               (SELECT journey._clauses_said(d.clauses) FROM journey.decision AS d
-                WHERE d.bucket = b AND d.profile_id = person AND d.enrollment_id = enrollment
-                  AND d.verdict = 'branch' AND d.step = t.from_step AND d.decided_at >= t.at
-                ORDER BY d.decided_at LIMIT 1)
-        FROM journey.transition AS t
-        WHERE t.bucket = b AND t.profile_id = person AND t.enrollment_id = enrollment
-        UNION ALL
-        SELECT a.granted_at, 2, a.attempt,
+        SELECT a.granted_at, coalesce(o.step, h.step), 2,
                format('%s: permit %s for %s was granted to %s%s', coalesce(o.step, h.step), a.attempt, a.channel, a.sender,
                       coalesce(', ' || a.outcome, '')), NULL
         FROM journey.attempt_log AS a
@@ -123,18 +115,33 @@ BEGIN
         WHERE a.bucket = b AND a.profile_id = person
           AND coalesce(o.enrollment_id, h.enrollment_id) = enrollment
         UNION ALL
-        SELECT h.finished_at, 3, h.attempt,
-               format('%s: %s%s', h.step, h.status, coalesce(nullif(format(' (%s)', nullif(h.reason, '')), ''), '')),
+        SELECT h.finished_at, h.step, 3, format('%s: %s', h.step, h.status) || coalesce(' (' || nullif(h.reason, '') || ')', ''),
                nullif(concat_ws(', ', 'provider reference ' || h.provider_ref, 'error ' || h.error), '')
         FROM journey.outbox_history AS h
         WHERE h.bucket = b AND h.profile_id = person AND h.enrollment_id = enrollment
+    )
+    SELECT x.at, x.what, x.because
+    FROM (
+        SELECT t.at, coalesce((SELECT max(m.n) FROM moves AS m WHERE m.to_step = t.step AND m.at <= t.at), 0) AS n, t.place, t.what, t.because
+        FROM told AS t
         UNION ALL
-        SELECT c.at, 4, 0, format('reached the goal: %s', c.goal),
+        SELECT m.at, m.n, 0,
+               CASE WHEN m.from_step IS NULL THEN format('started at %s', m.to_step)
+                    WHEN m.to_step IS NULL THEN format('ended at %s', m.from_step)
+                    ELSE format('%s to %s', m.from_step, m.to_step) END
+               || CASE WHEN m.edge IN ('entry', 'next') THEN '' ELSE ' by ' || m.edge END || coalesce(' (' || m.reason || ')', ''),
+               (SELECT journey._clauses_said(d.clauses) FROM journey.decision AS d
+                WHERE d.bucket = b AND d.profile_id = person AND d.enrollment_id = enrollment
+                  AND d.verdict = 'branch' AND d.step = m.from_step AND d.decided_at >= m.at
+                ORDER BY d.decided_at LIMIT 1)
+        FROM moves AS m
+        UNION ALL
+        SELECT c.at, 2147483647, 0, format('reached the goal: %s', c.goal),
                nullif(concat_ws(', ', 'order ' || c.order_id, c.amount || coalesce(' ' || c.currency, '')), '')
         FROM journey.conversion AS c
         WHERE c.bucket = b AND c.profile_id = person AND c.enrollment_id = enrollment
-    ) AS s (at, kind, n, what, because)
-    ORDER BY s.at, s.kind, s.n;
+    ) AS x
+    ORDER BY x.at, x.n, x.place;
 END
 $$;
 COMMENT ON FUNCTION journey._enrollment_told(uuid, uuid) IS

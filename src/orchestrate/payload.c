@@ -7,6 +7,7 @@
  */
 #include "orchestrate/engine.h"
 
+#include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 
@@ -74,6 +75,40 @@ evaluate(JnyRun *run, JnySend *s, const char *name, const char *text)
 	return isnull ? NULL : jny_value_jsonb(value, type, false);
 }
 
+static Oid
+type_of(const char *name)
+{
+	static const struct
+	{
+		const char *name;
+		Oid			type;
+	}			types[] = {
+		{"text", TEXTOID}, {"numeric", NUMERICOID}, {"integer", INT4OID}, {"boolean", BOOLOID},
+		{"timestamptz", TIMESTAMPTZOID}, {"date", DATEOID}, {"interval", INTERVALOID}
+	};
+
+	for (int i = 0; i < (int) lengthof(types); i++)
+		if (name != NULL && strcmp(types[i].name, name) == 0)
+			return types[i].type;
+	return InvalidOid;
+}
+
+/* In the type that the template declares; null when it does not fit. */
+static Jsonb *
+as_declared(Jsonb *value, const char *type)
+{
+	Oid			wanted = type_of(type);
+	JsonbValue *scalar;
+	Datum		d;
+	bool		isnull;
+
+	if (value == NULL || !OidIsValid(wanted) || !JB_ROOT_IS_SCALAR(value))
+		return value;
+	scalar = getIthJsonbValueFromContainer(&value->root, 0);
+	d = jny_json_to_value(scalar, wanted, &isnull);
+	return isnull ? NULL : jny_value_jsonb(d, wanted, false);
+}
+
 static void
 append_member(StringInfo buf, const char *name, Jsonb *value)
 {
@@ -108,7 +143,8 @@ jny_payload(JnyRun *run, JnySend *s)
 		const char *name = s->template->variables[i].name;
 		const char *text = expression_of(s->step, name);
 
-		append_member(&buf, name, text != NULL ? evaluate(run, s, name, text) : NULL);
+		append_member(&buf, name, text == NULL ? NULL
+					  : as_declared(evaluate(run, s, name, text), s->template->variables[i].value));
 	}
 	appendStringInfoChar(&buf, '}');
 	s->payload = jny_json_parse(buf.data);

@@ -23,6 +23,7 @@ SELECT results_eq($$SELECT suppress_on, purpose, scope, test FROM journey.outbox
 SELECT is((SELECT d.verdict FROM journey.decision d JOIN journey.outbox o USING (decision_id)), 'enqueue', 'and names its decision');
 SELECT results_eq($$SELECT pg_temp.stands('ann')$$, $$VALUES ('cart C1 remind active')$$, 'the enrollment stays on the send');
 SELECT ok(pg_temp.send('ann'), 'the sender gets its permit');
+SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.stands('ann')$$, $$VALUES ('cart C1 finished finished')$$, 'sent leads to next');
 
 -- an order before the hour

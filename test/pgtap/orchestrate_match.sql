@@ -8,25 +8,28 @@ SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.journey_doc('coffee', '{"on": "order_line_placed", "key": {"product": "event.sku"}, "when": "event.sku = ''COFFEE''"}',
     '{"wait": {"wait": {"for": "20 days"}, "next": "mail"},
       "mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}',
-    '{"reentry": {"per": "key", "after": "0 days"},
+    '{"stage": "post_purchase", "reentry": {"per": "key", "after": "0 days"},
       "exit": [{"on": "order_line_placed", "match": "event.sku = key", "reason": "ordered"}],
       "suppress_on": [{"on": "order_line_placed", "match": "event.sku = key"}]}'));
 CREATE FUNCTION pg_temp.line(c text, order_id text, sku text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM journey.track('shop', 'order_line_placed', pg_temp.who(c), jsonb_build_object('order_id', order_id, 'sku', sku, 'quantity', 1, 'price', 5));
-    PERFORM journey.run_until_idle();
 END $$;
 SELECT pg_temp.person(c) FROM unnest(ARRAY['sox', 'cof']) c;
 SELECT journey.run_until_idle();
 SELECT pg_temp.line(c, 'O-' || c, 'COFFEE') FROM unnest(ARRAY['sox', 'cof']) c;
+SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.stands('sox')$$, $$VALUES ('coffee COFFEE wait active')$$, 'an order line enrolls, and its own event does not end it');
 SELECT pg_temp.move('2026-03-22 10:00+00');
 SELECT results_eq($$SELECT pg_temp.outbox('sox')$$, $$VALUES ('coffee mail email')$$, 'the reminder is due');
 SELECT pg_temp.line('sox', 'O3', 'SOCKS');
+SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.outbox('sox')$$, $$VALUES ('coffee mail email')$$, 'socks leave it where it is');
 SELECT is((SELECT cardinality(matched) FROM journey.suppression WHERE profile_id = pg_temp.pid('sox') AND ref = 'order:O3'), 0, 'their fence matched nothing');
 SELECT ok(pg_temp.send('sox'), 'and the permit is granted');
+SELECT journey.run_until_idle();
 SELECT pg_temp.line('cof', 'O4', 'COFFEE');
+SELECT journey.run_until_idle();
 SELECT is_empty($$SELECT pg_temp.outbox('cof')$$, 'coffee ends it');
 SELECT results_eq($$SELECT pg_temp.stands('cof')$$, $$VALUES ('coffee COFFEE exited ordered'), ('coffee COFFEE wait active')$$, 'and begins the next');
 SELECT journey.retire('journey', 'coffee');
@@ -35,15 +38,17 @@ SELECT journey.retire('journey', 'coffee');
 SELECT journey.apply(pg_temp.journey_doc('watch', '{"on": "wishlist_added", "key": {"product": "event.sku"}}',
     '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done", "on_refused": "other"},
       "other": {"exit": "bought"}, "done": {"exit": "finished"}}',
-    '{"quiet_hours": {"from": "00:00", "to": "12:00", "zone": "UTC"}, "suppress_on": [{"on": "order_line_placed", "match": "event.sku = key"}]}'));
+    '{"stage": "consideration", "quiet_hours": {"from": "00:00", "to": "12:00", "zone": "UTC"}, "suppress_on": [{"on": "order_line_placed", "match": "event.sku = key"}]}'));
 SELECT pg_temp.person('wat');
 SELECT pg_temp.move('2026-04-01 11:00+00');
 SELECT journey.track('shop', 'wishlist_added', pg_temp.who('wat'), '{"sku": "A"}');
 SELECT journey.track('shop', 'wishlist_added', pg_temp.who('wat'), '{"sku": "B"}');
 SELECT journey.run_until_idle();
 SELECT pg_temp.line('wat', 'O5', 'A');
+SELECT journey.run_until_idle();
 SELECT pg_temp.move('2026-04-01 12:00+00');
 SELECT ok(pg_temp.send('wat'), 'the other product''s mail is sent');
+SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.stands('wat')$$, $$VALUES ('watch A finished bought'), ('watch B finished finished')$$,
                   'what matched is refused and takes its edge, what did not is sent');
 SELECT journey.retire('journey', 'watch');
@@ -63,6 +68,7 @@ SELECT pg_temp.move('2026-04-02 11:00+00');
 SELECT results_eq($$SELECT e.scope || ' ' || coalesce(e.step, e.exit_reason) FROM journey.enrollment e WHERE e.profile_id = pg_temp.pid('two') ORDER BY 1$$,
                   $$VALUES ('blue ordered'), ('red remind')$$, 'an order in one brand leaves the other''s cart alone');
 SELECT ok(pg_temp.send('two'), 'and its reminder is granted');
+SELECT journey.run_until_idle();
 -- a journey of one scope only
 SELECT journey.apply(pg_temp.journey_doc('red_only', '{"on": "wishlist_added"}',
     '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}', '{"scope": "red"}'));

@@ -10,9 +10,10 @@ SELECT pg_temp.cart('shy', 'C2');
 SELECT journey.run_until_idle();
 SELECT pg_temp.move('2026-03-02 11:00+00');
 SELECT pg_temp.send('ann');
+SELECT journey.run_until_idle();
 
 SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why(pg_temp.who('ann'), 'cart')),
-               E'started at idle.*entered cart.*idle to remind.*remind: decided to send.*permit 1 for email.*ended at done', 'the whole way, in order');
+               'entered cart.*started at idle.*idle to remind.*remind: decided to send.*permit 1 for email.*remind: sent.*remind to done.*ended at done', 'the whole way, in order');
 SELECT matches((SELECT because FROM journey.why(pg_temp.who('ann'), 'cart') WHERE what LIKE 'entered%'),
                'event.step = ''shipping'' is true; cart.items > 0 is true', 'with the clauses of the entry');
 SELECT isnt_empty($$SELECT * FROM journey.why((SELECT action_id FROM journey.outbox_history WHERE status = 'sent'))$$, 'by action');
