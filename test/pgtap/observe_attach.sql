@@ -1,0 +1,171 @@
+-- attach() itself: every kind, the guess, what it refuses and how it says so,
+-- back-fill, reconcile, live stock, detach.
+-- mission: 15, 23, 113
+SELECT plan(57);
+SET client_min_messages = warning;
+
+CREATE TABLE seen (seq bigint);
+INSERT INTO seen VALUES (0);
+CREATE VIEW inbox AS
+    SELECT * FROM journey.inbox_0 UNION ALL SELECT * FROM journey.inbox_1 UNION ALL SELECT * FROM journey.inbox_2;
+CREATE FUNCTION captured() RETURNS TABLE (op "char", fence "char", type text, ref text, props jsonb, cols text[], keys bigint[], source text, scope text)
+LANGUAGE plpgsql AS $$
+DECLARE
+    from_seq bigint := (SELECT seq FROM seen);
+BEGIN
+    RETURN QUERY SELECT i.op, i.fence, i.type, i.ref, i.props, i.cols, i.keys, i.source, COALESCE(i.scope, 'default') FROM inbox i WHERE i.seq > from_seq ORDER BY i.seq;
+    UPDATE seen SET seq = COALESCE((SELECT max(i.seq) FROM inbox i), 0);
+END
+$$;
+
+-- ---- what it refuses, and the next step ------------------------------------
+CREATE TABLE orders (id integer PRIMARY KEY, customer_id integer, email text, status text, total numeric, currency char(3), placed_at timestamptz DEFAULT '2026-01-01Z', coupon text, cart_id text);
+INSERT INTO orders VALUES (1, 1, 'a@b.c', 'paid', 5), (2, 2, NULL, 'canceled', 6), (3, 3, NULL, 'weird', 7), (4, 4, NULL, NULL, 8);
+CREATE FUNCTION hint_of(statement text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    h text;
+BEGIN
+    EXECUTE statement;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS h = PG_EXCEPTION_HINT;
+    RETURN SQLSTATE || ' ' || h;
+END
+$$;
+SELECT is(hint_of($$SELECT journey.attach('orders', 'ordr')$$), '22023 Did you mean "order"?', 'an unknown kind');
+SELECT is(hint_of($$SELECT journey.attach('orders', 'order', '{"key": "id", "subject": {"email": "emial"}}')$$), '42703 Did you mean "email"?', 'a column that is not there');
+SELECT is(hint_of($$SELECT journey.attach('orders', 'order', '{"key": "id", "subject": {"email": "email"}, "staus": "status"}')$$), '22023 Did you mean "status"?', 'an unknown field');
+SELECT is(hint_of($$SELECT journey.attach('orders', 'order', '{"key": "id", "subject": {"custmer_id": "email"}}')$$), '22023 Did you mean "customer_id"?', 'an unknown namespace');
+SELECT is(hint_of($$SELECT journey.attach('orders', 'order', '{"key": "id", "subject": {"email": "email"}, "status": {"column": "status", "values": {"x": "canceled"}}}')$$), '22023 Did you mean "cancelled"?', 'a word that is not canonical');
+SELECT is(hint_of($$SELECT journey.attach('orders', 'order', '{"key": "id", "subject": {"email": "email"}, "status": {"colum": "status"}}')$$), '22023 Write a column name, {"column": name, "values": {shop value: canonical value}} or {"const": value}.', 'a field of the wrong shape');
+SELECT throws_like($$SELECT journey.attach('orders', 'order', '{"subject": {"email": "email"}}')$$, 'the map of kind order lacks "key"', 'a required field');
+SELECT throws_ok($$SELECT journey.attach('orders', 'order', '[]')$$, '22023', 'the map must be a JSON object', 'a map that is no object');
+CREATE VIEW orders_view AS SELECT * FROM orders;
+SELECT throws_ok($$SELECT journey.attach('orders_view', 'order')$$, '42809', 'public.orders_view is not a table', 'a view');
+CREATE TEMP TABLE temp_orders (LIKE orders);
+SELECT throws_ok($$SELECT journey.attach('temp_orders', 'order')$$, '42809', 'temp_orders is a temporary table', 'a temporary table');
+SELECT throws_ok($$SELECT journey.attach('journey.orders', 'order')$$, '42809', NULL, 'a table of journey''s own');
+CREATE FOREIGN DATA WRAPPER nowhere;
+CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
+CREATE FOREIGN TABLE far_orders (id integer) SERVER nowhere;
+SELECT throws_ok($$SELECT journey.attach('far_orders', 'order')$$, '42809', 'public.far_orders is a foreign table', 'a foreign table');
+CREATE ROLE attach_admin; GRANT journey_admin TO attach_admin; GRANT SELECT, TRIGGER ON orders TO attach_admin;
+CREATE ROLE attach_nobody; GRANT SELECT, TRIGGER ON orders TO attach_nobody;
+SET ROLE attach_admin;
+SELECT throws_ok($$SELECT journey.attach('orders', 'order')$$, '42501', 'permission denied to attach public.orders', 'an administrator who does not own the table');
+SET ROLE attach_nobody;
+SELECT throws_ok($$SELECT journey.attach('orders', 'order')$$, '42501', NULL, 'somebody who is no administrator');
+RESET ROLE;
+SELECT throws_ok($$SELECT journey.detach('orders')$$, '42704', 'public.orders is not attached', 'detaching what is not attached');
+SELECT throws_ok($$SELECT journey.reconcile('orders')$$, '42704', 'public.orders is not attached', 'reconciling what is not attached');
+
+-- ---- the guess and the dry run ---------------------------------------------
+SELECT is((SELECT value::jsonb #- '{status,values}' FROM journey.attach('orders', 'order', dry_run => true) WHERE what = 'guess'),
+    '{"key": "id", "subject": {"customer_id": "customer_id", "email": "email"}, "status": {"column": "status"}, "amount": "total",
+      "currency": "currency", "at": "placed_at", "codes": "coupon", "cart": "cart_id"}'::jsonb, 'usual names are guessed');
+SELECT is((SELECT string_agg(format('%s %s %s', what, value, rows), '; ' ORDER BY value) FROM journey.attach('orders', 'order', dry_run => true) WHERE name = 'status' AND what <> 'map'),
+    'mapped canceled → cancelled 1; null null 1; mapped paid → paid 1; unmapped weird 1', 'rows per status, mapped and not');
+SELECT is((SELECT value FROM journey.attach('orders', 'order', '{"key": "id", "subject": {"email": "email"}}', dry_run => true) WHERE what = 'not mapped' AND name = 'currency'),
+    'nearest column: currency', 'a field that is left out is named with the nearest column');
+SELECT is((SELECT count(*) FROM journey.attachment), 0::bigint, 'a dry run registers nothing');
+SELECT is((SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass), 0::bigint, 'makes no trigger');
+SELECT is(has_table_privilege('journey_owner', 'orders', 'SELECT'), false, 'grants nothing');
+SELECT is_empty('SELECT * FROM captured()', 'and reads nothing in');
+
+-- ---- for real --------------------------------------------------------------
+ALTER TABLE orders OWNER TO attach_admin;
+SET ROLE attach_admin;
+SELECT is((SELECT rows FROM journey.attach('orders', 'order') WHERE what = 'back-fill'), 4::bigint, 'an administrator who owns the table attaches it');
+RESET ROLE;
+SELECT is((SELECT string_agg(op::text || COALESCE(fence::text, '-'), ' ') FROM captured()), 'B- B- B- B-', 'its rows are back-filled, and fence nobody');
+SELECT is((SELECT backfilled_at IS NOT NULL FROM journey.attachment), true, 'which is noted');
+SELECT is((SELECT scope FROM journey.source WHERE source = 'commerce'), 'default', 'its source is registered');
+SELECT is((SELECT count(*) FROM journey.reconcile('orders') WHERE appended = 4), 1::bigint, 'what is not known yet is appended by reconcile');
+SELECT count(*) FROM captured();
+INSERT INTO orders (id, status, cart_id) VALUES (5, 'paid', 'C1');
+SELECT is((SELECT keys FROM captured()), ARRAY[journey.key_hash('cart', 'default:C1'), journey.key_hash('order', 'default:5')],
+    'an order names its cart among its keys');
+
+SELECT lives_ok($$SELECT journey.attach('orders', 'order', '{"key": "id", "subject": {"email": "email"}, "status": "status", "on_delete": "cancelled"}', backfill => false)$$, 'attaching again replaces the map');
+SELECT results_eq('SELECT attachment, detached_at IS NULL FROM journey.attachment ORDER BY 1', 'VALUES (1, false), (2, true)', 'rows of the former map keep it');
+INSERT INTO orders (id, email, status) VALUES (6, 'x@y.z', 'placed');
+SELECT is((SELECT cardinality(cols) FROM captured()), 3, 'the running session uses the new map at once');
+DELETE FROM orders WHERE id = 6;
+SELECT results_eq('SELECT op, fence FROM captured()', $$VALUES ('D'::"char", 'r'::"char")$$, 'a delete that means cancelled releases');
+SELECT is((SELECT count(*) FROM journey.detach('orders')), 1::bigint, 'detach');
+INSERT INTO orders (id, email, status) VALUES (7, 'x@y.z', 'placed');
+SELECT is_empty('SELECT * FROM captured()', 'nothing is captured any more');
+SELECT is(has_table_privilege('journey_owner', 'orders', 'SELECT'), false, 'nor readable');
+
+-- ---- a source with its own scope -------------------------------------------
+INSERT INTO journey.source (source, scope) VALUES ('shop_fr', 'fr');
+SELECT journey.attach('orders', 'order', '{"source": "shop_fr", "key": "id", "subject": {"email": "email"}, "status": "status"}', backfill => false);
+INSERT INTO orders (id, email, status) VALUES (8, 'x@y.z', 'placed');
+SELECT results_eq('SELECT source, scope, keys[2] FROM captured()', $$VALUES ('shop_fr', 'fr', journey.key_hash('order', 'fr:8'))$$, 'rows carry the source''s scope');
+UPDATE journey.source SET scope = 'de' WHERE source = 'shop_fr';
+SELECT is((SELECT problem FROM journey._check_attachments()), 'the source has moved to scope de', 'a trigger of another scope is noticed');
+UPDATE journey.source SET scope = 'fr' WHERE source = 'shop_fr';
+ALTER TABLE orders DISABLE TRIGGER journey_capture_order;
+SELECT is((SELECT problem FROM journey._check_attachments()), 'the capture trigger is not ENABLE ALWAYS on public.orders', 'a disabled trigger is noticed');
+SELECT is((SELECT count(*) FROM journey.incident WHERE kind = 'capture_disabled' AND resolved_at IS NULL), 1::bigint, 'as an incident');
+ALTER TABLE orders ENABLE ALWAYS TRIGGER journey_capture_order;
+ALTER TABLE orders RENAME TO sales;
+SELECT is_empty('SELECT * FROM journey._check_attachments()', 'a renamed table is followed');
+SELECT is((SELECT rel_name FROM journey.attachment WHERE detached_at IS NULL), 'sales', 'under its new name');
+DROP TABLE sales CASCADE;
+SELECT is((SELECT problem FROM journey._check_attachments()), 'the capture trigger is gone', 'a dropped table is noticed');
+UPDATE journey.attachment SET detached_at = now() WHERE detached_at IS NULL;
+
+-- ---- the other kinds -------------------------------------------------------
+CREATE TABLE customers (id integer PRIMARY KEY, email text, accepts_marketing boolean, sms_ok text, city text);
+SELECT journey.attach('customers', 'customer', '{"subject": {"customer_id": "id", "email": "email"}, "traits": ["city"],
+    "consents": [{"channel": "email", "column": "accepts_marketing"},
+                 {"channel": "sms", "purpose": "marketing", "column": "sms_ok", "values": {"y": "granted", "n": "revoked"}}]}');
+INSERT INTO customers VALUES (1, 'a@b.c', true, 'y', 'Bonn');
+SELECT is((SELECT fence FROM captured()), 'l', 'customer: id and e-mail belong together');
+UPDATE customers SET city = 'Kiel';
+SELECT is((SELECT fence FROM captured()), NULL, 'a trait changes nothing about that');
+UPDATE customers SET accepts_marketing = false;
+SELECT results_eq('SELECT fence, type, props FROM captured()', $$VALUES ('f'::"char", 'unsubscribed', '{"channel": "email", "purpose": "marketing"}'::jsonb)$$, 'an opt-out is a fence for its channel');
+UPDATE customers SET accepts_marketing = true, sms_ok = 'n';
+SELECT results_eq($$SELECT fence, props ->> 'channel' FROM captured()$$, $$VALUES ('f'::"char", 'sms')$$, 'yes to one and no to the other');
+UPDATE customers SET accepts_marketing = false, sms_ok = 'y';
+UPDATE customers SET accepts_marketing = true, sms_ok = 'y';
+SELECT count(*) FROM captured();
+UPDATE customers SET accepts_marketing = false, sms_ok = 'n';
+SELECT results_eq($$SELECT op, fence, props ->> 'channel' FROM captured()$$, $$VALUES ('U'::"char", 'f'::"char", 'email'), ('f', 'f', 'sms')$$, 'two at once are two fences');
+
+CREATE TABLE carts (id text PRIMARY KEY, visitor text, customer integer);
+SELECT journey.attach('carts', 'cart', '{"key": "id", "subject": {"anonymous_id": "visitor", "customer_id": "customer"}}');
+INSERT INTO carts VALUES ('C9', 'v1', NULL);
+SELECT results_eq('SELECT fence, ref FROM captured()', $$VALUES ('l'::"char", 'cart:C9')$$, 'cart: whose it is');
+UPDATE carts SET customer = 5;
+SELECT is((SELECT keys FROM captured()), ARRAY[journey.key_hash('customer_id', '5'), journey.key_hash('anonymous_id', 'v1'), journey.key_hash('cart', 'default:C9')], 'a cart that gets its owner links all three');
+
+CREATE TABLE cart_lines (id integer PRIMARY KEY, cart_id text, sku text, quantity integer, price numeric);
+SELECT journey.attach('cart_lines', 'cart_line');
+INSERT INTO cart_lines VALUES (1, 'C9', 'J1', 2, 9.99);
+SELECT results_eq('SELECT fence, ref FROM captured()', $$VALUES (NULL::"char", 'cart:C9')$$, 'cart line, by a guessed map');
+SELECT journey._fence('{cart_item_added}');
+UPDATE cart_lines SET quantity = 3;
+SELECT results_eq('SELECT fence, type, keys FROM captured()', $$VALUES ('f'::"char", 'cart_item_added', ARRAY[journey.key_hash('cart', 'default:C9')])$$, 'when a document lists its type, more of it is a fence');
+UPDATE cart_lines SET quantity = 1;
+SELECT is((SELECT type FROM captured()), NULL, 'less of it is none');
+
+CREATE TABLE consents (customer integer, medium text, ok boolean);
+SELECT journey.attach('consents', 'consent', '{"subject": {"customer_id": "customer"}, "channel": "medium", "state": {"column": "ok", "values": {"true": "granted", "false": "revoked"}}}');
+INSERT INTO consents VALUES (1, 'push', false);
+SELECT results_eq('SELECT fence, type, props FROM captured()', $$VALUES ('f'::"char", 'unsubscribed', '{"channel": "push", "purpose": "marketing"}'::jsonb)$$, 'consent: a no is a fence');
+
+CREATE TABLE mails (external_id text, event text, at timestamptz);
+SELECT journey.attach('mails', 'message_event', '{"type": {"column": "event", "values": {"open": "message_opened", "*": "message_delivered"}}, "provider_ref": "external_id", "at": "at"}');
+INSERT INTO mails VALUES ('m1', 'open', '2026-01-01Z');
+SELECT is((SELECT cols FROM captured()), '{"2026-01-01 00:00:00+00",open,m1}', 'message event: needs no subject');
+
+CREATE TABLE stock (sku text, place text, on_hand integer);
+SELECT journey.attach('stock', 'stock');
+INSERT INTO stock VALUES ('J1', 'a', 2), ('J1', 'b', 3), ('J2', 'a', 0);
+SELECT results_eq($$SELECT * FROM journey._stock('{J1,J2,J3}') ORDER BY 1$$, $$VALUES ('J1', 5::numeric), ('J2', 0)$$, 'stock is read live, over all places');
+ALTER TABLE stock RENAME on_hand TO pieces;
+SELECT is_empty($$SELECT * FROM journey._stock('{J1}')$$, 'and unknown when the mapping no longer fits');
+SELECT * FROM finish();
