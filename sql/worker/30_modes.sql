@@ -176,7 +176,7 @@ BEGIN
     ELSE
         n := 0;
         UPDATE journey.outbox o
-        SET not_after = at
+        SET not_after = at, reap_at = at
         WHERE o.status = 'pending' AND o.claim_at < at;
         GET DIAGNOSTICS m = ROW_COUNT;
     END IF;

@@ -151,6 +151,7 @@ take_some(JnyClaim *c, int priority, TimestampTz from, const pg_uuid_t *after, i
 {
 	Datum		values[15];
 	List	   *works;
+	TimestampTz began;
 
 	values[0] = CStringGetTextDatum(c->channel->name);
 	values[1] = Int32GetDatum(priority);
@@ -165,7 +166,9 @@ take_some(JnyClaim *c, int priority, TimestampTz from, const pg_uuid_t *after, i
 	values[12] = TimestampTzGetDatum(c->lease_until);
 	values[13] = CStringGetTextDatum(c->sender);
 	values[14] = UUIDPGetDatum(batch);
+	began = GetCurrentTimestamp();
 	jny_run(c->fused ? &take_and_send : &take, values, NULL);
+	c->walked += GetCurrentTimestamp() - began;
 	works = jny_work_read();
 	list_sort(works, by_rank);
 	return works;
@@ -229,9 +232,10 @@ take_all(JnyClaim *c)
 		TimestampTz start = GetCurrentTimestamp();
 
 		list_priorities(h, c->channel->name);
+		c->walked = GetCurrentTimestamp() - start;
 		scan(c, h);
 		h->looked_at = GetCurrentTimestamp();
-		h->look_cost = h->looked_at - start;
+		h->look_cost = c->walked;
 	}
 }
 

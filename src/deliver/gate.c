@@ -54,8 +54,11 @@ JNY_PLAN(read_keys, "smallint[], uuid[]",
 		 "SELECT u.i, k.key_hash FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS u(bucket, profile_id, i)"
 		 " JOIN journey.identity k ON k.profile_bucket = u.bucket AND k.profile_id = u.profile_id"
 		 " ORDER BY u.i");
+/* the shop's own stock table where one is attached, else what was last observed; unknown is not zero */
 JNY_PLAN(read_stock, "text[]",
-		 "SELECT p.sku, p.available <= 0 FROM journey.product p WHERE p.sku = ANY ($1)");
+		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0 FROM pg_catalog.unnest($1) AS k(sku)"
+		 " LEFT JOIN journey._stock($1) AS s ON s.sku = k.sku"
+		 " LEFT JOIN journey.product p ON p.sku = k.sku");
 
 /* For good: this beats every postponement, and the first such answer stands. */
 void
@@ -107,7 +110,7 @@ stops_always(const JnyWork *w, const char *type, const char *channel)
 		(channel == NULL || strcmp(channel, "*") == 0 || strcmp(channel, w->channel) == 0))
 		return "opted_out";
 	if (strcmp(type, "manual") == 0 && !w->transactional)
-		return "opted_out";
+		return "suppressed";
 	return NULL;
 }
 

@@ -44,12 +44,15 @@ CREATE FUNCTION pg_temp.action(who text, channel text DEFAULT 'email', priority 
                                name text DEFAULT NULL)
     RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
-    p uuid := pg_temp.person(who, scope => action.scope);
+    p uuid := pg_temp.pid(who);
     a uuid := CASE WHEN name IS NULL THEN gen_random_uuid() ELSE md5('action ' || name)::uuid END;
     e uuid := CASE WHEN enrolled THEN md5('enrollment ' || a)::uuid END;
     at timestamptz := journey.clock();
     c journey.cursor := (SELECT c FROM journey.cursor c);
 BEGIN
+    IF NOT EXISTS (SELECT FROM journey.contact_point x WHERE x.profile_id = p AND x.scope = action.scope) THEN
+        PERFORM pg_temp.person(who, scope => action.scope);
+    END IF;
     IF enrolled THEN
         INSERT INTO journey.enrollment (bucket, profile_id, enrollment_id, journey, version, scope, key, occurrence,
                                         status, step, visit, arm, confidence, entered_at, stepped_at, lap, test)
