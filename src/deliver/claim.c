@@ -31,6 +31,8 @@
 #define HINT_SLACK (100 * INT64CONST(1000))
 /* a look from the beginning may take this part of the time */
 #define RESCAN_SHARE 20
+/* microseconds; one that costs less is always made */
+#define CHEAP_LOOK 5000
 
 /* $1 channel $2 priority $3 from claim_at $4 from action_id $5 now $6 limit $7-$10 pauses $11 test
  * $12 tokens $13 lease_until $14 sender */
@@ -227,7 +229,7 @@ take_all(JnyClaim *c)
 	if (age < USECS_PER_SEC)
 		scan(c, h);
 	if (list_length(c->granted) < c->want &&
-		(age >= USECS_PER_SEC || h->look_cost < 2000 || age > h->look_cost * RESCAN_SHARE))
+		(age >= USECS_PER_SEC || age > h->look_cost * RESCAN_SHARE || h->look_cost < CHEAP_LOOK || c->gate.node.test))
 	{
 		TimestampTz start = GetCurrentTimestamp();
 

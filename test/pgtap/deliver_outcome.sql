@@ -1,0 +1,156 @@
+-- What becomes of an action after its permit: failures, leases that end, dead letters
+\set QUIET on
+SET client_min_messages = warning;
+SELECT plan(46);
+SELECT journey.set_clock('2026-03-02 12:00+00') \gset
+\ir ../lib/deliver.sql
+
+-- a channel of its own: backoff 1, 2, 4 ... minutes, at most 3
+CREATE FUNCTION pg_temp.channel(n text, more jsonb DEFAULT '{}') RETURNS void LANGUAGE sql AS $$
+    INSERT INTO journey.document (kind, name, version, state, doc, refs, owner, applied_by, applied_at, digest)
+    VALUES ('channel', n, 1, 'active', '{"kind": "channel", "mode": "push", "address": "email", "lease": "5 minutes",
+        "backoff": {"first": "1 minute", "factor": 2, "max": "3 minutes"}}'::jsonb || jsonb_build_object('name', n) || more,
+        '[]', 'journey_owner', 'test', now(), md5(n))
+$$;
+SELECT pg_temp.channel('m1'), pg_temp.channel('m2', '{"on_unknown": "retry"}'), pg_temp.channel('m3', '{"on_unknown": "drop"}') \gset
+CREATE FUNCTION pg_temp.mail(who text, channel text DEFAULT 'm1', enrolled boolean DEFAULT false) RETURNS uuid LANGUAGE plpgsql AS $$
+DECLARE
+    p uuid := pg_temp.person(who);
+BEGIN
+    INSERT INTO journey.consent (bucket, profile_id, scope, channel, purpose, state, source, at)
+    SELECT journey.bucket(p), p, 'default', c, 'marketing', 'granted', 'test', journey.clock() FROM unnest(ARRAY['m1', 'm2', 'm3']) c
+    ON CONFLICT DO NOTHING;
+    INSERT INTO journey.contact_point (bucket, profile_id, scope, channel, address, address_hash, state, since, changed_at)
+    SELECT journey.bucket(p), p, 'default', c, who || '@x', journey.key_hash('email', who || '@x'), 'active', journey.clock(), journey.clock()
+    FROM unnest(ARRAY['m1', 'm2', 'm3']) c ON CONFLICT DO NOTHING;
+    RETURN pg_temp.action(who, channel => channel, enrolled => enrolled);
+END $$;
+-- claims and begins; returns the token
+CREATE FUNCTION pg_temp.send(a uuid) RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+    t bigint;
+    c text := (SELECT channel FROM journey.outbox WHERE action_id = a);
+BEGIN
+    SELECT token INTO t FROM journey.claim(c, 100) WHERE action_id = a;
+    IF t IS NULL OR NOT (SELECT granted FROM journey.begin_send(a, t)) THEN
+        RAISE 'no permit for %', a;
+    END IF;
+    RETURN t;
+END $$;
+CREATE FUNCTION pg_temp.at(t text) RETURNS void LANGUAGE sql AS $$ SELECT journey.set_clock(('2026-03-02 ' || t || '+00')::timestamptz) $$;
+CREATE FUNCTION pg_temp.state(a uuid) RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', status, nullif(reason, ''), to_char(claim_at AT TIME ZONE 'UTC', 'HH24:MI'), 'attempt ' || attempt, 'failures ' || failures)
+    FROM journey.outbox WHERE action_id = a
+    UNION ALL SELECT concat_ws(' ', 'final:', status, nullif(reason, '')) FROM journey.outbox_history WHERE action_id = a
+$$;
+
+-- failures -------------------------------------------------------------------
+SELECT pg_temp.mail('A', enrolled => true) AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT ok(journey.fail(:'a', :t, 'smtp 451'), 'fail');
+SELECT is(pg_temp.state(:'a'), 'pending other 12:01 attempt 1 failures 1', 'tried again after the first backoff');
+SELECT ok(NOT journey.fail(:'a', :t, 'again'), 'a second word of that lease is not taken');
+SELECT is((SELECT row(outcome, counted)::text FROM journey.attempt_log WHERE action_id = :'a'), '(failed,f)', 'the attempt gives its place back');
+SELECT pg_temp.at('12:01') \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.fail(:'a', :t, 'smtp 451') \gset
+SELECT is(pg_temp.state(:'a'), 'pending other 12:03 attempt 2 failures 2', 'then after the next');
+SELECT pg_temp.at('12:03') \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.fail(:'a', :t, 'down', code => 'provider_down') \gset
+SELECT is(pg_temp.state(:'a'), 'pending provider_down 12:05 attempt 3 failures 2', 'a provider that is down takes no attempt');
+SELECT pg_temp.at('12:05') \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.fail(:'a', :t, 'slow', code => 'rate_limited', retry_after => '10 minutes') \gset
+SELECT is(pg_temp.state(:'a'), 'pending rate_limited 12:15 attempt 4 failures 2', 'what the provider asks for goes before the backoff');
+SELECT pg_temp.at('12:15') \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.fail(:'a', :t, 'smtp 550') \gset
+SELECT is(pg_temp.state(:'a'), 'final: dead other', 'the last attempt makes it a dead letter');
+SELECT is((SELECT row(error, attempt, can_requeue)::text FROM journey.dead_letter WHERE action_id = :'a'), '("smtp 550",5,t)', 'which tells why');
+SELECT is((SELECT array_agg(attempt ORDER BY granted_at) FROM journey.attempt_log WHERE action_id = :'a'), ARRAY[1, 2, 3, 4, 5], 'numbers of attempts rise strictly');
+SELECT is((SELECT count(*) FROM journey.inbox_0 WHERE op = 'a' AND type = 'action_dead' AND cols[2] = :'a'), 1::bigint, 'its enrollment is told once');
+
+SELECT is(journey.requeue(ARRAY[:'a']::uuid[]), 1::bigint, 'requeue brings it back');
+SELECT is((SELECT row(idempotency_key, suppress_on)::text FROM journey.outbox WHERE action_id = :'a'),
+          row(:'a', '[{"on": "order_placed", "match": false}]'::jsonb)::text, 'under its old key, with its gates');
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT ok(journey.ack(:'a', :t), 'and it can be sent');
+SELECT is(journey.requeue(ARRAY[:'a']::uuid[]), 0::bigint, 'what was sent is not brought back');
+
+SELECT pg_temp.mail('B') AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.fail(:'a', :t, 'no such user', code => 'bad_address') \gset
+SELECT is(pg_temp.state(:'a'), 'final: refused bad_address', 'a bad address refuses');
+SELECT is((SELECT row(state, reason)::text FROM journey.contact_point WHERE profile_id = pg_temp.pid('B') AND channel = 'm1'), '(hard,bad_address)', 'and is not used again');
+SELECT is((SELECT state FROM journey.contact_point WHERE profile_id = pg_temp.pid('B') AND channel = 'email'), 'active', 'other channels keep theirs');
+SELECT pg_temp.mail('C') AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.fail(:'a', :t, 'spam', code => 'content_rejected') \gset
+SELECT is(pg_temp.state(:'a'), 'final: dead content_rejected', 'rejected content is not tried again');
+SELECT throws_ok($$SELECT journey.fail(gen_random_uuid(), 1, 'x', code => 'oops')$$, '22023', '"oops" is not a code of failure', 'codes are known');
+SELECT pg_temp.mail('D') AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.fail(:'a', :t, 'later', retry_after => '3 days') \gset
+SELECT is(pg_temp.state(:'a'), 'final: expired expired', 'it is not planned beyond its not_after');
+
+-- leases ---------------------------------------------------------------------
+SELECT pg_temp.at('13:00') \gset
+SELECT pg_temp.mail('E') AS a \gset
+SELECT token AS t FROM journey.claim('m1') WHERE action_id = :'a' \gset
+SELECT pg_temp.at('13:06') \gset
+SELECT is((SELECT reason FROM journey.begin_send(:'a', :t)), 'stale_token', 'no permit after the lease');
+SELECT count(*) AS n FROM journey.run_once() \gset
+SELECT is(pg_temp.state(:'a'), 'pending 13:06 attempt 0 failures 0', 'a lease lost while claimed: claimable again');
+SELECT token AS t2 FROM journey.claim('m1') WHERE action_id = :'a' \gset
+SELECT isnt(:t::bigint, :t2::bigint, 'with another token');
+SELECT is((SELECT reason FROM journey.begin_send(:'a', :t)), 'stale_token', 'the old one is worth nothing');
+SELECT ok(NOT journey.ack(:'a', :t), 'nor its ack');
+SELECT ok(journey.extend(:'a', :t2, '1 hour'), 'extend');
+SELECT ok(NOT journey.extend(:'a', :t, '1 hour'), 'not with a stale token');
+SELECT is((SELECT lease_until FROM journey.outbox WHERE action_id = :'a'), '2026-03-02 14:06+00'::timestamptz, 'from now');
+SELECT is(journey.release(ARRAY[:'a']::uuid[], ARRAY[:t2::bigint]), ARRAY[true], 'release');
+SELECT is(pg_temp.state(:'a'), 'pending 13:06 attempt 0 failures 0', 'gives it back at once');
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.release(ARRAY[:'a']::uuid[], ARRAY[:t::bigint]) AS r \gset
+SELECT is((SELECT row(outcome, counted)::text FROM journey.attempt_log WHERE action_id = :'a'), '(returned,f)', 'a permit that was not used counts under no cap');
+
+SELECT pg_temp.mail('F', enrolled => true) AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT pg_temp.at('13:20') \gset
+SELECT count(*) AS n FROM journey.run_once() \gset
+SELECT is(pg_temp.state(:'a'), 'unknown unknown attempt 1 failures 1', 'a lease lost while sending: unknown, never pending');
+SELECT is((SELECT count(*) FROM journey.claim('m1') WHERE action_id = :'a'), 0::bigint, 'nobody sends it again');
+SELECT is((SELECT count(*) FROM journey.inbox_0 WHERE op = 'a' AND type = 'action_unknown' AND cols[2] = :'a'), 1::bigint, 'its enrollment goes on');
+SELECT ok(journey.ack(:'a', :t, 'late-ref'), 'a late ack of that very lease is the truth');
+SELECT is(pg_temp.state(:'a'), 'final: sent', 'and settles it');
+
+-- unknown --------------------------------------------------------------------
+SELECT pg_temp.mail('G') AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT ok(journey.unknown(:'a', :t, 'timeout'), 'unknown');
+SELECT is(pg_temp.state(:'a'), 'unknown unknown attempt 1 failures 1', 'hold waits for somebody');
+SELECT ok(journey.resolve(:'a', 'retry'), 'resolve: retry');
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.unknown(:'a', :t) \gset
+SELECT ok(journey.resolve(:'a', 'sent', 'ref-9'), 'resolve: sent');
+SELECT is((SELECT row(status, provider_ref)::text FROM journey.outbox_history WHERE action_id = :'a'), '(sent,ref-9)', 'with its reference');
+SELECT ok(NOT journey.resolve(:'a', 'failed'), 'once');
+SELECT pg_temp.mail('H', 'm2') AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.unknown(:'a', :t) \gset
+SELECT pg_temp.at('13:21') \gset
+SELECT count(*) AS n FROM journey.run_once() \gset
+SELECT is(pg_temp.state(:'a'), 'pending 13:21 attempt 1 failures 1', 'retry plans it again under the same key');
+SELECT pg_temp.mail('I', 'm3') AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.unknown(:'a', :t) \gset
+SELECT is(pg_temp.state(:'a'), 'final: unknown unknown', 'drop gives it up');
+
+-- nobody claims it -------------------------------------------------------------
+SELECT pg_temp.mail('J') AS a \gset
+SELECT journey.set_clock('2026-03-09 12:00+00') \gset
+SELECT count(*) AS n FROM journey.run_once() \gset
+SELECT is(pg_temp.state(:'a'), 'final: expired expired', 'what nobody claims expires by itself');
+
+SELECT * FROM finish();
