@@ -7,8 +7,8 @@
  * several people share is locked after it, without waiting: who does not get
  * that lock tries again shortly. Both are locks of the lock manager, held to
  * the end of the transaction, so that counting writes no row. A rate is one
- * row of channel_state, locked by claims of that channel only, who wait for
- * each other for a twentieth of a second at most.
+ * row of channel_state: claims of that channel wait for each other, a
+ * twentieth of a second at most.
  *
  * Called by gate.c, claim.c and permit.c inside SPI_connect().
  */
@@ -23,6 +23,7 @@
 /* Classes of advisory locks that pg_advisory_lock() cannot take. */
 #define LOCK_PERSON 7
 #define LOCK_ADDRESS 8
+#define LOCK_RATE 9
 
 typedef struct Attempt
 {
@@ -48,13 +49,12 @@ JNY_PLAN(read_shared, "uuid[], bigint[], text[], timestamptz[]",
 		 "  AND x.profile_id <> u.profile_id"
 		 " JOIN journey.attempt_log a ON a.bucket = x.bucket AND a.profile_id = x.profile_id"
 		 "  AND a.granted_at >= u.since AND a.counted AND a.address_hash = u.address_hash AND a.channel = u.channel");
-JNY_PLAN(make_rate, "text, double precision, timestamptz, text",
-		 "INSERT INTO journey.channel_state (channel, tokens, filled_at, day, day_count)"
-		 " VALUES ($1, $2, $3, ($3 AT TIME ZONE $4)::date, 0) ON CONFLICT (channel) DO NOTHING");
-JNY_PLAN(lock_rate, "text, timestamptz, text",
-		 "SELECT s.tokens, s.filled_at, CASE WHEN s.day = ($2 AT TIME ZONE $3)::date THEN s.day_count ELSE 0 END"
-		 " FROM journey.channel_state s WHERE s.channel = $1 FOR UPDATE SKIP LOCKED");
-JNY_PLAN(know_rate, "text", "SELECT FROM journey.channel_state s WHERE s.channel = $1");
+JNY_PLAN(read_rate, "text, double precision, timestamptz, text",
+		 "INSERT INTO journey.channel_state AS s (channel, tokens, filled_at, day, day_count)"
+		 " VALUES ($1, $2, $3, ($3 AT TIME ZONE $4)::date, 0)"
+		 " ON CONFLICT (channel) DO UPDATE SET channel = EXCLUDED.channel"
+		 " RETURNING s.tokens, s.filled_at,"
+		 "  CASE WHEN s.day = ($3 AT TIME ZONE $4)::date THEN s.day_count ELSE 0 END");
 JNY_PLAN(write_rate, "text, double precision, timestamptz, text, bigint",
 		 "UPDATE journey.channel_state s SET tokens = $2, filled_at = $3,"
 		 "  day = ($3 AT TIME ZONE $4)::date, day_count = $5 WHERE s.channel = $1");
@@ -422,23 +422,19 @@ typedef struct Rate
 static Rate rate;
 
 /*
- * The row is locked for as long as a claim runs. One that another sender
- * holds for longer (an open transaction) must not hold up this one: false.
+ * Claims of one channel count its rate one after the other. One that another
+ * sender holds for longer (an open transaction) must not hold up this one.
  */
 static bool
-lock_rate_row(const JnyChannelRules *channel, const JnyHouse *house, TimestampTz now)
+lock_rate(const char *channel)
 {
-	Datum		name = CStringGetTextDatum(channel->name);
-	Datum		zone = CStringGetTextDatum(house->zone);
+	uint64		key = jny_hash64(channel, strlen(channel), 0);
 
 	for (int tries = 0; tries < 50; tries++)
 	{
-		if (jny_run(&lock_rate, (Datum[]) {name, TimestampTzGetDatum(now), zone}, NULL) == 1)
+		if (lock(LOCK_RATE, key, false))
 			return true;
-		if (jny_run(&know_rate, &name, NULL) == 0)
-			jny_run(&make_rate, (Datum[]) {name, Float8GetDatum(channel->burst), TimestampTzGetDatum(now), zone}, NULL);
-		else
-			pg_usleep(1000);
+		pg_usleep(1000);
 		CHECK_FOR_INTERRUPTS();
 	}
 	return false;
@@ -452,8 +448,10 @@ jny_rate_take(const JnyChannelRules *channel, const JnyHouse *house, TimestampTz
 
 	if (channel->per_second <= 0 && channel->per_day <= 0)
 		return n;
-	if (!lock_rate_row(channel, house, now))
+	if (!lock_rate(channel->name))
 		return 0;
+	jny_run(&read_rate, (Datum[]) {CStringGetTextDatum(channel->name), Float8GetDatum(channel->burst),
+								   TimestampTzGetDatum(now), CStringGetTextDatum(house->zone)}, NULL);
 	rate.tokens = DatumGetFloat8(jny_get(0, 1, &isnull));
 	filled = DatumGetTimestampTz(jny_get(0, 2, &isnull));
 	rate.day_count = jny_get_int8(0, 3, 0);
