@@ -1,8 +1,8 @@
 -- What happened, in words.
 \set ON_ERROR_STOP on
 \t on
-\a
-\pset fieldsep ' '
+
+
 SELECT format('%s events came in, %s from the shop''s own tables and %s from its pages.',
               count(*), count(*) FILTER (WHERE source <> 'web'), count(*) FILTER (WHERE source = 'web'))
 FROM journey.event WHERE NOT backfill;
