@@ -22,8 +22,9 @@ void		(*jny_wake_worker_hook) (void) = NULL;
 
 JNY_PLAN(read_node, "",
 		 "SELECT n.mode, n.incarnation, n.system_identifier, n.database_oid, n.site, n.test_clock,"
-		 " pg_catalog.to_regclass('journey.schema_version') IS NOT NULL"
-		 " FROM journey.node n");
+		 " pg_catalog.to_regclass('journey.schema_version') IS NOT NULL,"
+		 " NOT pg_catalog.pg_visible_in_snapshot(n.adopted_xid, c.previous)"
+		 " FROM journey.node n, journey.cursor c");
 
 static JnyMode
 mode_of(const char *name)
@@ -81,6 +82,7 @@ jny_node_read(JnyNode *node)
 		node->mode = mode_of(jny_get_text(0, 1));
 		node->incarnation = (int) jny_get_int8(0, 2, 0);
 		node->installed = jny_get_int8(0, 7, 0) != 0;
+		node->draining = jny_get_int8(0, 8, 0) != 0;
 		clock = jny_get(0, 6, &isnull);
 		if (!isnull)
 		{

@@ -489,7 +489,7 @@ jny_gate_judge(JnyGate *gate, List *works)
 	if (works == NIL)
 		return;
 	gate->fences = jny_fences_read();
-	doubt = gate->fences->broken || gate->fences->overflow || gate->fences->lagging;
+	doubt = gate->fences->broken || gate->fences->overflow || gate->fences->lagging || gate->node.draining;
 	jny_house_read_pauses(gate->house);
 	foreach(lc, works)
 		judge_time(gate, lfirst(lc));

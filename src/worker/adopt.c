@@ -21,7 +21,7 @@ JNY_PLAN(new_incarnation, "text, text, text",
 		 " FROM journey.incarnation i RETURNING incarnation");
 JNY_PLAN(arm_node, "integer, text, text, text",
 		 "UPDATE journey.node SET incarnation = $1, system_identifier = $2, database_oid = $3, site = $4,"
-		 " mode = 'off', test_clock = NULL, changed_at = pg_catalog.clock_timestamp()");
+		 " adopted_xid = pg_catalog.pg_current_xact_id(), mode = 'off', test_clock = NULL, changed_at = pg_catalog.clock_timestamp()");
 /*
  * Inbox and cursor always travel together: a physical copy has both, a dump
  * neither. So a cursor that this cluster can have written is kept, or what it
@@ -33,6 +33,27 @@ JNY_PLAN(fresh_cursor, "integer",
 		 " previous = CASE WHEN " OURS("previous") " THEN previous ELSE pg_catalog.pg_snapshot '1:1:' END,"
 		 " window_snapshot = CASE WHEN " OURS("window_snapshot") " THEN window_snapshot END,"
 		 " window_seq = CASE WHEN " OURS("window_snapshot") " THEN window_seq ELSE 0 END");
+
+/*
+ * Laps and positions order what the data tables say; a dump brings those of
+ * another cluster, and what happens here must stand behind all of them, or an
+ * order would look older than the reminder that it ends. This reads the
+ * tables whole, as the back-fill that follows does.
+ */
+JNY_PLAN(stand_behind, "",
+		 "WITH known AS ("
+		 "  SELECT max(lap) AS lap, max(seq) AS seq FROM journey.event"
+		 "  UNION ALL SELECT max(lap), max(seq) FROM journey.suppression"
+		 "  UNION ALL SELECT max(lap), max(entry_seq) FROM journey.enrollment"
+		 "  UNION ALL SELECT max(decided_lap), max(decided_seq) FROM journey.outbox"
+		 "  UNION ALL SELECT max(lap), NULL FROM journey.decision"
+		 "  UNION ALL SELECT NULL, max(seq) FROM journey.orders"
+		 "  UNION ALL SELECT NULL, max(seq) FROM journey.stage_transition"
+		 "  UNION ALL SELECT lap, applied_seq FROM journey.cursor),"
+		 " behind AS (SELECT max(lap) AS lap, max(seq) AS seq FROM known),"
+		 " moved AS (UPDATE journey.cursor c SET lap = b.lap FROM behind b WHERE c.lap < b.lap)"
+		 " SELECT pg_catalog.setval('journey.inbox_seq', GREATEST(b.seq, s.last_value) + 1)"
+		 " FROM behind b, journey.inbox_seq s WHERE b.seq >= s.last_value");
 
 PG_FUNCTION_INFO_V1(journey_adopt);
 PG_FUNCTION_INFO_V1(journey_nudge);
@@ -64,6 +85,7 @@ journey_adopt(PG_FUNCTION_ARGS)
 	node[3] = site;
 	jny_run(&arm_node, node, NULL);
 	jny_run(&fresh_cursor, &incarnation, NULL);
+	jny_run(&stand_behind, NULL, NULL);
 	SPI_finish();
 	PG_RETURN_VOID();
 }
