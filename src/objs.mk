@@ -30,4 +30,4 @@ ORCHESTRATE_OBJS += src/orchestrate/document.o src/orchestrate/journey_doc.o \
 	src/orchestrate/doc_fields.o
 MEASURE_OBJS =
 WORKER_OBJS = src/worker/lap.o src/worker/adopt.o src/worker/launcher.o \
-	src/worker/worker.o src/worker/ddl_guard.o src/worker/status.o src/stubs.o
+	src/worker/worker.o src/worker/ddl_guard.o src/worker/status.o

@@ -1,21 +1,4 @@
--- Where a person stands among the seven stages.
-
-CREATE FUNCTION journey.stage(subject jsonb) RETURNS text
-    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
-    SET search_path = pg_catalog, journey, pg_temp
-AS $$
-DECLARE
-    person uuid := journey._person(subject);
-BEGIN
-    IF person IS NULL THEN
-        RETURN NULL;
-    END IF;
-    RETURN coalesce((SELECT s.stage FROM journey.profile_state AS s
-                     WHERE s.bucket = journey.bucket(person) AND s.profile_id = person), 'awareness');
-END
-$$;
-COMMENT ON FUNCTION journey.stage(jsonb) IS
-    'Main stage of a person: awareness, consideration, purchase, fulfillment, post_purchase, loyalty or win_back. Null for an unknown subject.';
+-- Where a person, and each of their open carts and orders, stands among the seven stages.
 
 CREATE FUNCTION journey.stages(subject jsonb) RETURNS TABLE (stage text, object text, since timestamptz)
     LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
@@ -23,14 +6,14 @@ CREATE FUNCTION journey.stages(subject jsonb) RETURNS TABLE (stage text, object 
 AS $$
 #variable_conflict use_column
 DECLARE
-    person uuid := journey._person(subject);
+    person uuid := journey.profile_id(subject);
     b smallint := journey.bucket(person);
 BEGIN
     IF person IS NULL THEN
         RETURN;
     END IF;
     RETURN QUERY
-    SELECT journey.stage(stages.subject), '',
+    SELECT coalesce(journey.stage(stages.subject), 'awareness'), '',
            coalesce((SELECT max(t.at) FROM journey.stage_transition AS t WHERE t.bucket = b AND t.profile_id = person AND t.object = ''),
                     (SELECT p.created_at FROM journey.profile AS p WHERE p.bucket = b AND p.profile_id = person))
     UNION ALL

@@ -1,12 +1,5 @@
 -- Why somebody was contacted, why somebody was not, and what would happen: read from the rows that the engine wrote.
 
-CREATE FUNCTION journey._person(subject jsonb) RETURNS uuid
-    LANGUAGE C STABLE STRICT PARALLEL RESTRICTED
-    SET search_path = pg_catalog, journey, pg_temp
-    AS 'MODULE_PATHNAME', 'journey_person';
-COMMENT ON FUNCTION journey._person(jsonb) IS
-    'Profile that the strongest known key of a subject belongs to; null when nobody is known by it.';
-
 CREATE FUNCTION journey.preview(journey text, subject jsonb, at timestamptz DEFAULT NULL)
     RETURNS TABLE (at_time timestamptz, step text, what text, verdict text, reason text, clauses jsonb)
     LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -199,7 +192,7 @@ CREATE FUNCTION journey.why(subject jsonb, journey text)
 AS $$
 #variable_conflict use_column
 DECLARE
-    person uuid := journey._person(why.subject);
+    person uuid := journey.profile_id(why.subject);
 BEGIN
     RETURN QUERY
     SELECT t.at, t.what, t.because
@@ -296,7 +289,7 @@ CREATE FUNCTION journey.why_not(subject jsonb, journey text)
 AS $$
 #variable_conflict use_column
 DECLARE
-    person uuid := journey._person(why_not.subject);
+    person uuid := journey.profile_id(why_not.subject);
 BEGIN
     IF person IS NULL THEN
         RETURN QUERY SELECT NULL::timestamptz, 'nobody is known by this subject'::text,
@@ -318,7 +311,7 @@ CREATE FUNCTION journey.contacts(subject jsonb, "from" timestamptz DEFAULT NULL,
 AS $$
 #variable_conflict use_column
 DECLARE
-    person uuid := journey._person(contacts.subject);
+    person uuid := journey.profile_id(contacts.subject);
     b smallint := journey.bucket(person);
 BEGIN
     RETURN QUERY

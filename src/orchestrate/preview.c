@@ -243,20 +243,3 @@ journey_preview(PG_FUNCTION_ARGS)
 	SPI_finish();
 	return (Datum) 0;
 }
-
-PG_FUNCTION_INFO_V1(journey_person);
-
-/* The profile that a subject's strongest known key belongs to; null when nobody is known by it. */
-Datum
-journey_person(PG_FUNCTION_ARGS)
-{
-	pg_uuid_t  *id = palloc0(sizeof(pg_uuid_t));
-	bool		found;
-
-	SPI_connect();
-	found = jny_subject_find(PG_GETARG_JSONB_P(0), id);
-	SPI_finish();
-	if (!found)
-		PG_RETURN_NULL();
-	PG_RETURN_UUID_P(id);
-}

@@ -1,6 +1,6 @@
 -- Cart recovery from entry to outbox, and each way in which it does not get there.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(30);
+SELECT plan(31);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 
@@ -113,4 +113,5 @@ SELECT journey.run_until_idle();
 SELECT is((SELECT sum(not_entered) FROM journey.journey_day), 1::numeric, 'a condition that does not hold is counted');
 
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

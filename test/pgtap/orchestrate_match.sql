@@ -1,6 +1,6 @@
 -- suppress_on with match, own objects, scopes, and what an order names.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(16);
+SELECT plan(17);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- socks do not end the coffee reminder
@@ -97,4 +97,5 @@ SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.stands('gst')$$, $$VALUES ('cart GC exited ordered')$$, 'an order ends the cart that it names, whoever placed it');
 
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
 -- Steps and their edges: waits for events, branches with an unknown, refusals by reason, identity, limits, stages.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(27);
+SELECT plan(28);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- until_event of a send, with timeout
@@ -132,4 +132,5 @@ SELECT results_eq($$SELECT from_stage, to_stage FROM journey.stage_transition WH
 SELECT is(journey.stage(pg_temp.who('sta')), 'fulfillment', 'and the last is where they are');
 
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

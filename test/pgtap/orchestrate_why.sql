@@ -1,6 +1,6 @@
 -- preview, why, why_not, contacts: in words, from the rows.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(18);
+SELECT plan(19);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 SELECT pg_temp.person('ann');
@@ -46,4 +46,5 @@ SELECT is((SELECT at_time FROM journey.preview('cart', pg_temp.who('ann'), '2026
           '2026-03-12 13:00+00'::timestamptz, 'and its times');
 SELECT is((SELECT count(*) FROM journey.enrollment WHERE profile_id = pg_temp.pid('ann')), 1::bigint, 'nothing is written');
 SELECT throws_ok($$SELECT * FROM journey.preview('nope', pg_temp.who('ann'))$$, '42704', NULL, 'an unknown journey is an error');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
