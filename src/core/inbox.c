@@ -70,7 +70,9 @@ static struct
 	bool		valid;
 	MemoryContext cxt;			/* of what hangs below, under CacheMemoryContext */
 	Oid			pointer;
+	Oid			node;
 	Oid			sequence;
+	TimestampTz test_clock;		/* when events occur that do not say; 0 = now */
 	Oid			relid;			/* the current generation */
 	int			natts;
 	int			place[NCOLUMNS];	/* from 0, in the generation's row type */
@@ -86,7 +88,7 @@ static bool wake_at_commit = false;
 static void
 forget(Datum arg, Oid relid)
 {
-	if (relid == InvalidOid || relid == inbox.relid || relid == inbox.pointer)
+	if (relid == InvalidOid || relid == inbox.relid || relid == inbox.pointer || relid == inbox.node)
 		inbox.valid = false;
 }
 
@@ -118,30 +120,50 @@ member_oid(Oid nsp, const char *name)
 }
 
 /*
- * The pointer's one row as it is now, whatever the transaction's snapshot:
- * at REPEATABLE READ that may be hours old. SnapshotSelf also leaves no
- * predicate lock behind. Any generation would be correct.
+ * A member's one row as it is now, whatever the transaction's snapshot: at
+ * REPEATABLE READ that may be hours old. SnapshotSelf also leaves no predicate
+ * lock behind.
  */
-static int
-current_generation(void)
+static bool
+read_member(Oid relid, const char *column, Datum *value)
 {
-	Relation	rel = table_open(inbox.pointer, AccessShareLock);
+	Relation	rel = table_open(relid, AccessShareLock);
 	TableScanDesc scan = table_beginscan(rel, SnapshotSelf, 0, NULL);
+	AttrNumber	att = get_attnum(relid, column);
 	HeapTuple	tuple;
-	AttrNumber	att = get_attnum(inbox.pointer, "generation");
-	int			generation = 0;
+	bool		found = false;
 
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		bool		isnull;
 		Datum		d = heap_getattr(tuple, att, RelationGetDescr(rel), &isnull);
 
+		/* of a type passed by value, so it outlives the scan */
 		if (!isnull)
-			generation = DatumGetInt32(d);
+			*value = d;
+		found = !isnull;
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
-	return generation;
+	return found;
+}
+
+/* Any generation would be correct; 0 always exists. */
+static int
+current_generation(void)
+{
+	Datum		d;
+
+	return read_member(inbox.pointer, "generation", &d) ? DatumGetInt32(d) : 0;
+}
+
+/* 0 = real time */
+static TimestampTz
+test_clock(void)
+{
+	Datum		d;
+
+	return read_member(inbox.node, "test_clock", &d) ? DatumGetTimestampTz(d) : 0;
 }
 
 /* Is the predicate nothing but "fence IS NOT NULL"? */
@@ -218,9 +240,11 @@ learn(void)
 	MemoryContextReset(inbox.cxt);
 	old = MemoryContextSwitchTo(inbox.cxt);
 	inbox.pointer = member_oid(nsp, "inbox_pointer");
+	inbox.node = member_oid(nsp, "node");
 	inbox.sequence = member_oid(nsp, "inbox_seq");
 	/* before it is read, so that a message about it that comes meanwhile counts */
 	inbox.valid = true;
+	inbox.test_clock = test_clock();
 	inbox.relid = member_oid(nsp, psprintf("inbox_%d", current_generation()));
 	rel = table_open(inbox.relid, RowExclusiveLock);
 	learn_columns(rel);
@@ -283,8 +307,9 @@ fill(const JnyInboxRow *row, Datum *values, bool *nulls)
 	set(values, nulls, COL_OP, CharGetDatum(row->op));
 	set_text(values, nulls, COL_SOURCE, row->source);
 	set_text(values, nulls, COL_TYPE, row->type);
-	if (row->occurred_at != 0)
-		set(values, nulls, COL_OCCURRED_AT, TimestampTzGetDatum(row->occurred_at));
+	if (row->occurred_at != 0 || inbox.test_clock != 0)
+		set(values, nulls, COL_OCCURRED_AT,
+			TimestampTzGetDatum(row->occurred_at != 0 ? row->occurred_at : inbox.test_clock));
 	set_text(values, nulls, COL_MESSAGE_ID, row->message_id);
 	if (row->subject != NULL)
 		set(values, nulls, COL_SUBJECT, JsonbPGetDatum(row->subject));

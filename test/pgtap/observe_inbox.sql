@@ -1,6 +1,6 @@
 -- The inbox: consumption by windows, fences and their end, rotation.
 -- mission: 1
-SELECT plan(32);
+SELECT plan(34);
 
 CREATE FUNCTION pg_temp.fences(VARIADIC kinds text[] DEFAULT '{event}') RETURNS text LANGUAGE sql AS
 $$SELECT coalesce(string_agg(type || ' ' || coalesce(ref, ''), ', ' ORDER BY seq), 'none') FROM journey._fences() WHERE kind = ANY (kinds)$$;
@@ -61,6 +61,15 @@ SELECT is(pg_temp.lap(), 0::bigint, 'a cursor ahead of this cluster''s ids moves
 SELECT is((SELECT kind FROM journey.incident), 'foreign_cursor', 'and is an incident');
 UPDATE journey.cursor SET previous = (SELECT previous FROM saved);
 SELECT is(pg_temp.lap(), 1::bigint, 'with its own cursor the lap goes on');
+
+-- the test clock
+SELECT journey.set_clock('2026-03-07 09:00+00');
+SELECT journey.track('s', 'searched', '{"email":"b@x.example"}');
+SELECT is((SELECT occurred_at FROM journey.inbox_0 ORDER BY seq DESC LIMIT 1), '2026-03-07 09:00+00', 'what does not say when takes the test clock');
+SELECT journey.set_clock(NULL);
+SELECT journey.track('s', 'searched', '{"email":"b@x.example"}');
+SELECT is((SELECT occurred_at FROM journey.inbox_0 ORDER BY seq DESC LIMIT 1), NULL, 'or, in real time, its time of capture');
+SELECT journey.run_once();
 
 -- rotation
 UPDATE journey.inbox_pointer SET rotated_at = rotated_at - interval '1 day';
