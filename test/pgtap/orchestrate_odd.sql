@@ -1,0 +1,78 @@
+-- What does not go as planned: several devices, a database that is off, a rule that breaks, a document that is replaced.
+\ir ../fixtures/orchestrate.sql
+SELECT plan(14);
+SELECT pg_temp.move('2026-03-02 10:00+00');
+SELECT journey.apply(pg_temp.cart_doc());
+SELECT journey.run_until_idle();
+
+-- browsing on the phone, returning on the desktop: one person, one enrollment
+-- mission: 14, 28
+SELECT pg_temp.person('mob');
+SELECT journey.track('web', 'product_viewed', '{"anonymous_id": "phone"}', '{"sku": "J1"}');
+SELECT journey.run_until_idle();
+SELECT journey.track('web', 'session_started', '{"anonymous_id": "desktop", "email": "mob@example.com"}', '{}');
+SELECT journey.run_until_idle();
+SELECT journey.track('web', 'cart_item_added', '{"anonymous_id": "desktop"}', '{"sku": "J1", "quantity": 1, "price": 9, "cart_id": "M1"}');
+SELECT journey.track('web', 'checkout_step_viewed', '{"anonymous_id": "desktop"}', '{"step": "shipping", "cart_id": "M1"}');
+SELECT journey.track('app', 'checkout_step_viewed', pg_temp.who('mob'), '{"step": "shipping", "cart_id": "M1"}');
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM journey.enrollment WHERE key = 'M1'), 1::bigint, 'two devices of one customer give exactly one enrollment');
+SELECT results_eq($$SELECT pg_temp.stands('mob')$$, $$VALUES ('cart M1 idle active')$$, 'and it is the customer''s');
+
+-- off: a purchase counts even while nothing else does
+SELECT pg_temp.person('off');
+SELECT pg_temp.cart('off', 'F1');
+SELECT journey.run_until_idle();
+UPDATE journey.node SET mode = 'off';
+SELECT pg_temp.buy('off', 'FO');
+SELECT journey.run_once();
+SELECT is((SELECT count(*) FROM journey.suppression WHERE profile_id = pg_temp.pid('off')), 1::bigint, 'off: the fence becomes a suppression');
+SELECT results_eq($$SELECT pg_temp.stands('off')$$, $$VALUES ('cart F1 idle active')$$, 'and nothing moves');
+UPDATE journey.node SET mode = 'test';
+SELECT pg_temp.move('2026-03-02 11:00+00');
+SELECT results_eq($$SELECT pg_temp.refusals('off')$$, $$VALUES ('cart refused ordered')$$, 'afterwards the decision knows it');
+SELECT is((SELECT rule FROM journey.decision WHERE profile_id = pg_temp.pid('off') AND verdict = 'refused'), 'suppress_on order_placed', 'and says so');
+
+-- running people stay on their version; new ones enter the new one
+SELECT pg_temp.person('old');
+SELECT pg_temp.person('new');
+SELECT pg_temp.cart('old', 'V1');
+SELECT journey.run_until_idle();
+SELECT journey.apply(pg_temp.cart_doc('{"priority": 99}'));
+SELECT journey.run_until_idle();
+SELECT pg_temp.cart('new', 'V2');
+SELECT pg_temp.move('2026-03-02 12:00+00');
+SELECT results_eq($$SELECT key, version FROM journey.enrollment WHERE key IN ('V1', 'V2') ORDER BY 1$$, $$VALUES ('V1', 1), ('V2', 2)$$, 'an enrollment is pinned to its version');
+SELECT pg_temp.move('2026-03-02 13:00+00');
+SELECT results_eq($$SELECT version, priority FROM journey.outbox WHERE journey = 'cart' AND profile_id IN (pg_temp.pid('old'), pg_temp.pid('new')) ORDER BY 1$$,
+                  $$VALUES (1, 50), (2, 99)$$, 'to its last step');
+
+-- a rule that breaks afterwards: an incident, the way on, no error
+SELECT journey.apply(pg_temp.journey_doc('broken', '{"on": "wishlist_added"}',
+    '{"fork": {"branch": [{"when": "profile.tier = ''gold''", "to": "gold"}], "else": "other", "on_unknown": "unknown"},
+      "gold": {"exit": "gold"}, "other": {"exit": "other"}, "unknown": {"exit": "unknown"}}', '{"defaults": {"not_after": "1 day"}}'));
+UPDATE journey.document SET doc = jsonb_set(doc, '{steps,fork,branch,0,when}', '"no_such_name = 1"') WHERE name = 'broken';
+SELECT journey.apply('{"kind": "template", "name": "t_other", "content": {"en": {"body": "any change of a document refreshes them all"}}}'::jsonb);
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('old'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT ok('broken finished unknown' IN (SELECT pg_temp.stands('old')), 'a broken condition is unknown, never false');
+SELECT is((SELECT name FROM journey.incident WHERE kind = 'broken_rule'), 'journey/broken step fork', 'and an incident names it');
+SELECT journey.retire('journey', 'broken');
+
+-- erased and restricted people leave
+SELECT pg_temp.person('gone');
+SELECT pg_temp.cart('gone', 'G1');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'restricted', pg_temp.who('gone'), '{}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands('gone')$$, $$VALUES ('cart G1 exited restricted')$$, 'a restricted person leaves every journey');
+
+-- a retired journey takes nobody in, and lets those on it go on
+SELECT journey.retire('journey', 'cart');
+SELECT pg_temp.cart('new', 'R1');
+SELECT journey.run_until_idle();
+SELECT is_empty($$SELECT 1 FROM journey.enrollment WHERE key = 'R1'$$, 'a retired journey takes nobody in');
+
+SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
+SELECT * FROM finish();
