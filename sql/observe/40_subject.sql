@@ -33,6 +33,21 @@ $$;
 COMMENT ON FUNCTION journey.profile_id(jsonb) IS
     'The person whom a subject (namespace -> value) names, by its strongest known key; null when nobody is known by any of them.';
 
+CREATE FUNCTION journey.stage(subject jsonb) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    id uuid := journey.profile_id(subject);
+BEGIN
+    RETURN (SELECT s.stage FROM journey.profile_state s
+            WHERE s.bucket = journey.bucket(id) AND s.profile_id = id);
+END
+$$;
+COMMENT ON FUNCTION journey.stage(jsonb) IS
+    'The main stage of a person, as of the last lap; null when nobody is known by the subject.';
+
 CREATE FUNCTION journey.mark_test(subject jsonb, is_test boolean DEFAULT true) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
