@@ -38,7 +38,7 @@ find_journey(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_UNDEFINED_OBJECT),
 			 errmsg("there is no live journey named \"%s\"", name),
-			 errhint("journey.overview lists the live ones.")));
+			 errhint("The rows of journey.document with kind journey and state active are the live ones.")));
 	return NULL;
 }
 
