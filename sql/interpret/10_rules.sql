@@ -17,13 +17,6 @@ CREATE FUNCTION journey.explain_rule(condition text, subject jsonb, context json
 COMMENT ON FUNCTION journey.explain_rule(text, jsonb, jsonb) IS
     'Judges a condition for a person, clause by clause: the author''s words, true, false or unknown, and the values read ("<error>" says why a clause could not be computed). context may give an event {"type", "props", …}, entry, steps, key, scope, cart_id, order_id and sku. No rows for an unknown person.';
 
-CREATE FUNCTION journey._changed(table_name text) RETURNS void
-    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
-    SET search_path = pg_catalog, journey, pg_temp
-    AS 'MODULE_PATHNAME', 'journey_changed';
-COMMENT ON FUNCTION journey._changed(text) IS
-    'Tells all sessions, at commit, to read a reference table of schema journey again (vocabulary, allowed_function, document).';
-
 CREATE FUNCTION journey.define_name(name text, type text, meaning text) RETURNS void
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
@@ -47,7 +40,7 @@ BEGIN
     VALUES (define_name.name, spelled, true, define_name.meaning)
     ON CONFLICT ON CONSTRAINT vocabulary_pkey DO UPDATE
         SET type = excluded.type, meaning = excluded.meaning;
-    PERFORM journey._changed('vocabulary');
+    PERFORM journey._invalidate('journey.vocabulary');
 END
 $$;
 COMMENT ON FUNCTION journey.define_name(text, text, text) IS
@@ -55,7 +48,7 @@ COMMENT ON FUNCTION journey.define_name(text, text, text) IS
 
 CREATE FUNCTION journey.allow_function(function regprocedure) RETURNS text
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
-    SET search_path = pg_catalog
+    SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF length(function::text) > 500 THEN
@@ -64,7 +57,7 @@ BEGIN
     INSERT INTO journey.allowed_function (signature, never_fails, shipped)
     VALUES (function::text, false, false)
     ON CONFLICT (signature) DO NOTHING;
-    PERFORM journey._changed('allowed_function');
+    PERFORM journey._invalidate('journey.allowed_function');
     RETURN function::text;
 END
 $$;
@@ -80,7 +73,7 @@ DECLARE
 BEGIN
     DELETE FROM journey.allowed_function a WHERE a.signature = disallow_function.function;
     was_allowed := FOUND;
-    PERFORM journey._changed('allowed_function');
+    PERFORM journey._invalidate('journey.allowed_function');
     RETURN was_allowed;
 END
 $$;

@@ -325,7 +325,7 @@ SELECT signature, false, true FROM unnest(ARRAY[
 ]) AS signature;
 
 -- Features that most houses want. Versions of a retailer's own replace these.
-SELECT journey._changed('vocabulary');
+SELECT journey._invalidate('journey.vocabulary');
 SELECT a.change FROM journey._apply($doc$[
 {"kind": "feature", "name": "product_views_7d", "description": "Product pages seen in the last 7 days.",
  "on": "product_viewed", "aggregate": "count", "window": "7 days"},

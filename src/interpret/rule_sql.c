@@ -1,7 +1,6 @@
 /*
  * rule_sql.c
- *		SQL functions about rules: check_rule, explain_rule, and the signal
- *		that a reference table of rules has changed.
+ *		SQL functions about rules: check_rule, explain_rule, _rule_value.
  *
  * SECURITY DEFINER as journey_owner; the rule itself runs as the person who
  * asks, or as journey_owner when that is a superuser, since rules of
@@ -9,15 +8,12 @@
  */
 #include "interpret/rule.h"
 
-#include "catalog/namespace.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
 #include "core/value.h"
@@ -25,7 +21,6 @@
 PG_FUNCTION_INFO_V1(journey_check_rule);
 PG_FUNCTION_INFO_V1(journey_explain_rule);
 PG_FUNCTION_INFO_V1(journey_rule_value);
-PG_FUNCTION_INFO_V1(journey_changed);
 
 Oid
 jny_asking_role(void)
@@ -199,19 +194,4 @@ journey_rule_value(PG_FUNCTION_ARGS)
 	result = jny_value_jsonb(value, jny_expr_type(expr), isnull);
 	SPI_finish();
 	PG_RETURN_JSONB_P(result);
-}
-
-/*
- * Tells every session, when this transaction commits, that a reference table
- * of ours has other rows: data changes alone send no such message.
- */
-Datum
-journey_changed(PG_FUNCTION_ARGS)
-{
-	Oid			relid = get_relname_relid(text_to_cstring(PG_GETARG_TEXT_PP(0)),
-										  get_namespace_oid("journey", false));
-
-	if (OidIsValid(relid))
-		CacheInvalidateRelcacheByRelid(relid);
-	PG_RETURN_VOID();
 }

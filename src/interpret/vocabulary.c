@@ -6,7 +6,7 @@
  * Called by the compiler of expressions. journey.vocabulary and
  * journey.allowed_function are read through SPI into one memory context per
  * backend; it is thrown away when an invalidation of one of these relations
- * arrives (the functions that change them send one, journey._changed()), and
+ * arrives (the functions that change them send one, journey._invalidate()), and
  * read again by the next jny_vocabulary_refresh(), never in the middle of a
  * compilation. The callbacks only set flags: they may run at any moment.
  * No locks beyond those of the two SELECTs. Errors: 55000 before install(),

@@ -4,7 +4,7 @@ SELECT plan(12);
 CREATE FUNCTION pg_temp.feature(doc jsonb, owner text DEFAULT 'journey_owner') RETURNS void LANGUAGE sql AS $$
     INSERT INTO journey.document (kind, name, version, state, doc, refs, owner, applied_by, applied_at, activated_by, activated_at, digest)
     VALUES ('feature', doc ->> 'name', 1, 'active', doc, '[]', owner, 'test', now(), 'test', now(), md5(doc::text));
-    SELECT journey._changed('document');
+    SELECT journey._invalidate('journey.document');
 $$;
 CREATE FUNCTION pg_temp.mismatches() RETURNS SETOF text LANGUAGE sql AS $$
     SELECT format('%s of %s: kept %s, recounted %s', f.key, i.value, f.value, journey._feature_recount(f.key, i.profile_id))
