@@ -87,7 +87,7 @@ CREATE TABLE journey.event_key (      -- dedupe; partitioned by received time
     received_at timestamptz NOT NULL,
     PRIMARY KEY (bucket, hash)
 );
-CREATE INDEX event_key_received ON journey.event_key (received_at);
+CREATE INDEX event_key_received ON journey.event_key USING brin (received_at); -- filed in order of time; a btree would cost each event an insert
 CREATE TABLE journey.identity (
     bucket smallint NOT NULL,         -- of the key's hash, not of the profile
     key_hash bigint NOT NULL,

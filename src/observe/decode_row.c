@@ -222,10 +222,10 @@ read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **o
 {
 	JnyConsent *c;
 
+	fact->traits = read_object(map->traits, cols);
 	switch (fact->kind)
 	{
 		case JNY_KIND_CUSTOMER:
-			fact->traits = read_object(map->traits, cols);
 			if (fact->op != JNY_OP_DELETE)
 				read_consents(take, fact, map, cols, old);
 			break;
@@ -254,8 +254,8 @@ read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **o
 			fact->provider_ref = fact->f[JNY_F_PROVIDER_REF];
 			if (fact->f[JNY_F_ACTION] != NULL)
 				fact->has_action = jny_value_uuid(fact->f[JNY_F_ACTION], &fact->action_id);
-			if (fact->type == NULL)
-				fact->bad = "the row has no type of message event";
+			if (fact->type == NULL || fact->unmapped || strncmp(fact->type, "message_", 8) != 0)
+				fact->bad = "the row has no type of message event that is known";
 			break;
 		default:
 			break;

@@ -81,6 +81,7 @@ typedef struct JnyKey
 	const char *value;			/* normalised, scope-prefixed where the space does not cross scopes */
 	const char *source;			/* that brought it */
 	bool		known;			/* has a person, stored or made in this lap */
+	bool		found;			/* its row exists */
 	bool		stored;			/* as it stands; else to be written */
 	pg_uuid_t	owner;
 	JnyProfile *profile;		/* of owner, once loaded */

@@ -26,6 +26,10 @@ JNY_PLAN(find_keys, "smallint[], bigint[], text[], text[]",
 JNY_PLAN(insert_keys, "smallint[], bigint[], text[], text[], smallint[], uuid[], float8[], text[], text[], timestamptz",
 		 "INSERT INTO journey.identity (bucket, key_hash, namespace, value, profile_bucket, profile_id,"
 		 "  confidence, method, source, since)"
+		 " SELECT k.*, $10 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS k");
+JNY_PLAN(upsert_keys, "smallint[], bigint[], text[], text[], smallint[], uuid[], float8[], text[], text[], timestamptz",
+		 "INSERT INTO journey.identity (bucket, key_hash, namespace, value, profile_bucket, profile_id,"
+		 "  confidence, method, source, since)"
 		 " SELECT k.*, $10 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS k"
 		 " ON CONFLICT (bucket, key_hash, namespace, value) DO UPDATE"
 		 " SET profile_bucket = excluded.profile_bucket, profile_id = excluded.profile_id, source = excluded.source");
@@ -136,7 +140,7 @@ find_known(JnyTake *take)
 		key = hash_search(take->keys, &id, HASH_FIND, NULL);
 		if (key == NULL)
 			continue;
-		key->known = key->stored = true;
+		key->known = key->stored = key->found = true;
 		key->owner = *jny_get_uuid(row, 3);
 	}
 }
@@ -340,36 +344,55 @@ jny_identify(JnyTake *take)
 			identify(take, take->facts[i]);
 }
 
-void
-jny_identity_write(JnyTake *take)
+static JnyCols *
+key_cols(void)
 {
-	JnyCols    *cols = jny_cols("smallint, bigint, text, text, smallint, uuid, float8, text, text");
-	HASH_SEQ_STATUS scan;
-	JnyKey	   *key;
+	return jny_cols("smallint, bigint, text, text, smallint, uuid, float8, text, text");
+}
+
+static void
+put_key(JnyCols *cols, const JnyKey *key)
+{
+	pg_uuid_t	made;
+
+	jny_uuid_of(&made, "profile", key->id.space->name, key->value, NULL);
+	jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(key->id.hash)));
+	jny_cols_set(cols, 1, Int64GetDatum(key->id.hash));
+	jny_cols_text(cols, 2, key->id.space->name);
+	jny_cols_text(cols, 3, key->value);
+	jny_cols_set(cols, 4, Int16GetDatum(key->profile->bucket));
+	jny_cols_set(cols, 5, UUIDPGetDatum(&key->owner));
+	jny_cols_set(cols, 6, Float8GetDatum(key->id.space->confidence));
+	jny_cols_text(cols, 7, memcmp(&made, &key->owner, sizeof(made)) == 0 ? "created" : "deterministic");
+	jny_cols_text(cols, 8, key->source);
+	jny_cols_next(cols);
+}
+
+static void
+write_keys(JnyTake *take, JnyPlan *plan, JnyCols *cols)
+{
 	Datum	   *args;
 
-	hash_seq_init(&scan, take->keys);
-	while ((key = hash_seq_search(&scan)) != NULL)
-	{
-		pg_uuid_t	made;
-
-		if (!key->known || key->stored)
-			continue;
-		jny_uuid_of(&made, "profile", key->id.space->name, key->value, NULL);
-		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(key->id.hash)));
-		jny_cols_set(cols, 1, Int64GetDatum(key->id.hash));
-		jny_cols_text(cols, 2, key->id.space->name);
-		jny_cols_text(cols, 3, key->value);
-		jny_cols_set(cols, 4, Int16GetDatum(key->profile->bucket));
-		jny_cols_set(cols, 5, jny_uuid_datum(&key->owner));
-		jny_cols_set(cols, 6, Float8GetDatum(key->id.space->confidence));
-		jny_cols_text(cols, 7, memcmp(&made, &key->owner, sizeof(made)) == 0 ? "created" : "deterministic");
-		jny_cols_text(cols, 8, key->source);
-		jny_cols_next(cols);
-	}
 	if (jny_cols_count(cols) == 0)
 		return;
 	args = jny_cols_datums(cols, 1);
 	args[9] = TimestampTzGetDatum(take->batch->node.now);
-	jny_run(&insert_keys, args, NULL);
+	jny_run(plan, args, NULL);
+}
+
+/* New keys are most of a busy lap's writing: there is one consumer, so they need no conflict clause. */
+void
+jny_identity_write(JnyTake *take)
+{
+	JnyCols    *fresh = key_cols();
+	JnyCols    *changed = key_cols();
+	HASH_SEQ_STATUS scan;
+	JnyKey	   *key;
+
+	hash_seq_init(&scan, take->keys);
+	while ((key = hash_seq_search(&scan)) != NULL)
+		if (key->known && !key->stored)
+			put_key(key->found ? changed : fresh, key);
+	write_keys(take, &insert_keys, fresh);
+	write_keys(take, &upsert_keys, changed);
 }

@@ -105,8 +105,16 @@ apply_row(Product *p, JnyFact *fact)
 	number(&p->price, jny_num_text(f[JNY_F_PRICE]));
 	number(&p->cost, jny_num_text(f[JNY_F_COST]));
 	number(&p->available, jny_num_text(f[JNY_F_AVAILABLE]));
-	if (fact->props != NULL)
-		p->traits = fact->props;
+	if (fact->props != NULL || fact->traits != NULL)
+	{
+		JnyObject	o;
+
+		jny_object_begin(&o);
+		jny_object_all(&o, p->traits);
+		jny_object_all(&o, fact->traits);
+		jny_object_all(&o, fact->props);
+		p->traits = jny_object_end(&o);
+	}
 }
 
 static void

@@ -1,0 +1,70 @@
+-- What comes back from messages: events find their person through the action,
+-- a visit carries its action, a bounce belongs to the address.
+SELECT plan(19);
+SELECT journey.set_clock('2026-03-01 10:00+00');
+SELECT journey.track('crm', 'identified', '{"customer_id": "1", "email": "ann@example.com"}', '{}');
+SELECT journey.track('crm', 'consent_granted', '{"customer_id": "1"}', '{"channel": "email"}');
+SELECT journey.run_once();
+SELECT journey.profile_id('{"customer_id": "1"}') AS ann \gset
+-- an action that was sent, as delivery leaves it
+INSERT INTO journey.outbox_history (bucket, profile_id, finished_at, action_id, channel, status, reason, priority, due_at, not_after,
+    journey, version, step, visit, purpose, scope, template, template_version, payload, attempt, provider_ref, idempotency_key, decision_id, decided_at, in_flight, decided_lap, test)
+VALUES (journey.bucket(:'ann'), :'ann', '2026-03-01 09:00+00', '00000000-0000-8000-8000-000000000001', 'email', 'sent', '', 0, '2026-03-01 09:00+00', '2026-03-02 09:00+00',
+    'j', 1, 's', 1, 'marketing', 'default', 't', 1, '{}', 1, 'prov-1', '00000000-0000-8000-8000-000000000001', '00000000-0000-8000-8000-0000000000d1', '2026-03-01 09:00+00', false, 0, true);
+
+-- mission: 22, 115
+SELECT journey.track('esp', 'message_delivered', '{}', '{"action_id": "00000000-0000-8000-8000-000000000001"}');
+SELECT journey.track('esp', 'message_opened', '{}', '{"idempotency_key": "00000000-0000-8000-8000-000000000001", "machine": true}');
+SELECT journey.track('esp', 'message_clicked', '{}', '{"provider_ref": "prov-1", "url": "https://shop.example/x"}');
+SELECT journey.run_once();
+SELECT results_eq('SELECT type, machine, profile_id FROM journey.message_event ORDER BY type',
+    format($$VALUES ('message_clicked', false, %1$L::uuid), ('message_delivered', false, %1$L), ('message_opened', true, %1$L)$$, :'ann'),
+    'events of a message find their person by action id, idempotency key or the provider''s reference');
+SELECT is((SELECT count(*) FROM journey.event WHERE profile_id = :'ann' AND type LIKE 'message%'), 3::bigint, 'and are events of theirs');
+SELECT ok((SELECT bool_and(e.event_id IS NOT NULL) FROM journey.message_event m LEFT JOIN journey.event e USING (event_id)), 'the same ones');
+SELECT journey.track('web', 'session_started', '{"anonymous_id": "dev"}', '{"session_id": "s1", "action_id": "00000000-0000-8000-8000-000000000001"}');
+SELECT journey.run_once();
+SELECT is((SELECT props ->> 'action_id' FROM journey.event WHERE type = 'session_started'), '00000000-0000-8000-8000-000000000001', 'a visit carries the action it came from');
+SELECT isnt(journey.profile_id('{"anonymous_id": "dev"}'), :'ann'::uuid, 'a forwarded link does not make its reader the addressee');
+
+-- orphans are counted
+SELECT journey.track('esp', 'message_opened', '{}', '{"action_id": "00000000-0000-8000-8000-00000000ffff"}');
+SELECT journey.track('esp', 'message_opened', '{"customer_id": "1"}', '{"provider_ref": "nobody knows"}');
+SELECT journey.run_once();
+SELECT results_eq($$SELECT name, count FROM journey.incident WHERE kind = 'orphan_message'$$, $$VALUES ('esp', 2::bigint)$$, 'message events without a known action are counted');
+SELECT is((SELECT count(*) FROM journey.message_event), 3::bigint, 'and belong to no action');
+SELECT is((SELECT count(*) FROM journey.event WHERE type = 'message_opened'), 2::bigint, 'but to the person they name');
+
+-- addresses
+SELECT journey.track('esp', 'message_bounced', '{}', '{"action_id": "00000000-0000-8000-8000-000000000001", "bounce": "soft", "reason": "mailbox full"}');
+SELECT journey.run_once();
+SELECT results_eq('SELECT state, reason FROM journey.contact_point', $$VALUES ('soft', 'mailbox full')$$, 'a soft bounce marks the address');
+SELECT journey.track('esp', 'message_delivered', '{}', '{"action_id": "00000000-0000-8000-8000-000000000001", "email": "ann@example.com"}');
+SELECT journey.run_once();
+SELECT is((SELECT state FROM journey.contact_point), 'active', 'a delivery heals it');
+SELECT journey.track('esp', 'message_bounced', '{}', '{"action_id": "00000000-0000-8000-8000-000000000001", "reason": "no such user"}');
+SELECT journey.run_once();
+SELECT is((SELECT state FROM journey.contact_point), 'hard', 'a hard bounce does, too');
+SELECT is((SELECT state FROM journey.consent), 'granted', 'and leaves consent alone');
+SELECT journey.track('crm', 'identified', '{"customer_id": "1"}', '{"email": "ann@new.example"}');
+SELECT journey.run_once();
+SELECT results_eq('SELECT address, state FROM journey.contact_point ORDER BY address', $$VALUES ('ann@example.com', 'hard'), ('ann@new.example', 'active')$$,
+    'a new address starts fresh, the old one keeps its mark');
+SELECT journey.track('esp', 'message_complained', '{}', '{"action_id": "00000000-0000-8000-8000-000000000001", "email": "ann@new.example"}');
+SELECT journey.run_once();
+SELECT is((SELECT state FROM journey.contact_point WHERE address = 'ann@new.example'), 'complained', 'a complaint belongs to the address');
+
+-- a table of message events
+CREATE TABLE mails (id int PRIMARY KEY, what text, ref text, at timestamptz, why text);
+SELECT count(*) FROM journey.attach('mails', 'message_event', '{"type": {"column": "what", "values": {"open": "message_opened", "bounce": "message_bounced"}}, "provider_ref": "ref", "at": "at", "reason": "why"}');
+INSERT INTO mails VALUES (1, 'open', 'prov-1', '2026-03-01 09:30+00', NULL), (2, 'dance', 'prov-1', '2026-03-01 09:30+00', NULL);
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM journey.message_event WHERE type = 'message_opened' AND at = '2026-03-01 09:30+00'), 1::bigint, 'a table of message events does the same');
+SELECT is((SELECT count(*) FROM journey.quarantine), 1::bigint, 'a kind of event that its map does not know is set aside');
+
+-- suppress and unsuppress
+SELECT is(journey.suppress('{"customer_id": "1"}', '*', 'asked on the phone'), true, 'a person can be suppressed');
+SELECT is(journey.suppress('{"customer_id": "nobody"}'), false, 'nobody cannot');
+SELECT is(journey.unsuppress('{"customer_id": "1"}'), 1, 'and the suppression can be ended');
+
+SELECT * FROM finish();
