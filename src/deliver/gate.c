@@ -41,7 +41,7 @@ JNY_PLAN(read_contacts, "smallint[], uuid[], text[], text[]",
 		 " pg_catalog.unnest($4)) WITH ORDINALITY AS u(bucket, profile_id, scope, channel, i)"
 		 " JOIN journey.contact_point cp ON cp.bucket = u.bucket AND cp.profile_id = u.profile_id"
 		 "  AND cp.scope = u.scope AND cp.channel = u.channel"
-		 " ORDER BY u.i, cp.state IN ('hard', 'complained'), cp.since DESC, cp.address_hash");
+		 " ORDER BY u.i, cp.state IN ('hard', 'complained', 'replaced'), cp.since DESC, cp.address_hash");
 JNY_PLAN(read_suppressions, "smallint[], uuid[], bigint[], uuid[], timestamptz",
 		 "SELECT u.i, s.type, s.ref, s.scope, s.channel, s.reason, s.seq, u.enrollment_id = ANY (s.matched)"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
@@ -452,7 +452,7 @@ judge_person(JnyGate *gate, JnyWork *w)
 		jny_refuse(w, "opted_out");
 	if (channel->address != NULL &&
 		(w->address == NULL || strcmp(w->address_state, "hard") == 0 ||
-		 strcmp(w->address_state, "complained") == 0))
+		 strcmp(w->address_state, "complained") == 0 || strcmp(w->address_state, "replaced") == 0))
 		jny_refuse(w, "bad_address");
 }
 

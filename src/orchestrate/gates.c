@@ -134,7 +134,8 @@ has_contact(const JnySend *s, const JnyChannel *channel)
 
 		if (same_or_any(c->scope, s->e->scope) &&
 			(strcmp(c->channel, channel->name) == 0 || strcmp(c->channel, channel->address) == 0) &&
-			strcmp(c->state, "hard") != 0 && strcmp(c->state, "complained") != 0)
+			strcmp(c->state, "hard") != 0 && strcmp(c->state, "complained") != 0 &&
+			strcmp(c->state, "replaced") != 0)
 			return true;
 	}
 	return false;
