@@ -13,3 +13,14 @@ CREATE FUNCTION journey.run_until_idle()
     AS 'MODULE_PATHNAME', 'journey_run_until_idle';
 COMMENT ON FUNCTION journey.run_until_idle() IS
     'Laps until nothing is due at journey.clock(); returns the sums of run_once''s counters. Raises 55006 when another session, such as the worker, is consuming.';
+
+CREATE FUNCTION journey.maintain() RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    PERFORM journey._maintain();
+END
+$$;
+COMMENT ON FUNCTION journey.maintain() IS
+    'The worker''s house-keeping for a server without one: empties what is consumed of the inbox, makes partitions, forgets old message ids. Schedule it beside run_once(), in a transaction of its own. Does nothing in a database that is not adopted.';
