@@ -2,6 +2,10 @@ CREATE TABLE journey.schema_version (
     version text PRIMARY KEY,
     installed_at timestamptz NOT NULL
 );
+COMMENT ON TABLE journey.schema_version IS
+    'Which versions of the data tables this database has had: install() and migrate() add a row.';
+COMMENT ON COLUMN journey.schema_version.version IS 'Version of the extension that made or changed the tables.';
+COMMENT ON COLUMN journey.schema_version.installed_at IS 'When, real time.';
 CREATE TABLE journey.incarnation (
     incarnation integer PRIMARY KEY,
     system_identifier text NOT NULL,
@@ -10,6 +14,14 @@ CREATE TABLE journey.incarnation (
     site text NOT NULL,
     adopted_at timestamptz NOT NULL
 );
+COMMENT ON TABLE journey.incarnation IS
+    'The lives of this database, one row per adopt(): a restored or copied database begins a new one. Transaction ids are compared only within one life.';
+COMMENT ON COLUMN journey.incarnation.incarnation IS '1, 2, 3 ...';
+COMMENT ON COLUMN journey.incarnation.system_identifier IS 'The cluster''s identifier at that time.';
+COMMENT ON COLUMN journey.incarnation.database_oid IS 'The database''s oid at that time, as text: it names nothing here.';
+COMMENT ON COLUMN journey.incarnation.first_xid IS 'First transaction id of this life; a stored one above the current id is of another.';
+COMMENT ON COLUMN journey.incarnation.site IS 'journey.site when it was adopted: the second of the two keys without which nothing is sent.';
+COMMENT ON COLUMN journey.incarnation.adopted_at IS 'When it was adopted, real time.';
 CREATE TABLE journey.document (
     kind text NOT NULL,
     name text NOT NULL,
@@ -56,9 +68,9 @@ COMMENT ON COLUMN journey.pause.reason IS 'Why, in the words of whoever paused i
 COMMENT ON COLUMN journey.pause.paused_by IS 'Role that paused it.';
 COMMENT ON COLUMN journey.pause.paused_at IS 'When it was paused.';
 CREATE TABLE journey.incident (
-    kind text NOT NULL,               -- foreign_cursor, broken_rule, illegal_transition, capture_disabled, mapping_broken, poison_event ...
-    name text NOT NULL,               -- what it is about
-    severity text NOT NULL,           -- info, warning, error
+    kind text NOT NULL,
+    name text NOT NULL,
+    severity text NOT NULL,
     count bigint NOT NULL,
     first_at timestamptz NOT NULL,
     last_at timestamptz NOT NULL,
@@ -68,6 +80,18 @@ CREATE TABLE journey.incident (
     resolved_at timestamptz,
     PRIMARY KEY (kind, name)
 );
+COMMENT ON TABLE journey.incident IS
+    'What needs somebody''s attention: one row per kind and object, counted while it goes on.';
+COMMENT ON COLUMN journey.incident.kind IS 'foreign_cursor, broken_rule, illegal_transition, capture_disabled, mapping_broken, poison_event ...';
+COMMENT ON COLUMN journey.incident.name IS 'What it is about.';
+COMMENT ON COLUMN journey.incident.severity IS 'info, warning or error.';
+COMMENT ON COLUMN journey.incident.count IS 'How often it has been seen.';
+COMMENT ON COLUMN journey.incident.first_at IS 'When it was seen first.';
+COMMENT ON COLUMN journey.incident.last_at IS 'When it was seen last.';
+COMMENT ON COLUMN journey.incident.message IS 'What happened.';
+COMMENT ON COLUMN journey.incident.hint IS 'The next step.';
+COMMENT ON COLUMN journey.incident.detail IS 'Particulars of the last time.';
+COMMENT ON COLUMN journey.incident.resolved_at IS 'When it was settled; null while open.';
 CREATE TABLE journey.reason_code (
     reason text PRIMARY KEY,
     final boolean NOT NULL,
@@ -79,6 +103,10 @@ COMMENT ON COLUMN journey.reason_code.reason IS 'The code.';
 COMMENT ON COLUMN journey.reason_code.final IS 'False: the action is planned again; true: it is over and on_refused leads on.';
 COMMENT ON COLUMN journey.reason_code.meaning IS 'What it says.';
 CREATE TABLE journey.secret (
-    name text PRIMARY KEY,            -- unsubscribe, forget
+    name text PRIMARY KEY,
     value bytea NOT NULL
 );
+COMMENT ON TABLE journey.secret IS
+    'Keys of this database''s own signatures; no role but the owner may read them.';
+COMMENT ON COLUMN journey.secret.name IS 'unsubscribe (links in messages) or forget (tombstones of erased people).';
+COMMENT ON COLUMN journey.secret.value IS 'The key.';
