@@ -58,7 +58,9 @@ JNY_PLAN(read_fences, "integer",
 		 " SELECT c.lap, c.applied_seq, pg_catalog.pg_current_snapshot()::pg_catalog.text,"
 		 "        c.moved_at, c.window_snapshot IS NOT NULL,"
 		 "        f.seq, f.fence, f.type, f.ref, f.scope, f.keys,"
-		 "        CASE WHEN f.type = 'unsubscribed' THEN f.props ->> 'channel' END"
+		 "        CASE WHEN f.type = 'unsubscribed' THEN f.props ->> 'channel' END,"
+		 "        EXISTS (SELECT FROM journey.attachment a WHERE a.broken IS NOT NULL AND a.detached_at IS NULL"
+		 "                AND a.kind NOT IN ('product', 'stock'))"
 		 " FROM c LEFT JOIN LATERAL (SELECT * FROM ("
 		 BOTH_SIDES("0") " UNION ALL" BOTH_SIDES("1") " UNION ALL" BOTH_SIDES("2")
 		 "  LIMIT $1) AS u) AS f ON true ORDER BY f.seq");
@@ -77,7 +79,7 @@ JNY_PLAN(oldest_row, "",
 enum
 {
 	F_LAP = 1, F_APPLIED, F_SNAPSHOT, F_MOVED_AT, F_WINDOW, F_SEQ, F_FENCE, F_TYPE, F_REF,
-	F_SCOPE, F_KEYS, F_CHANNEL
+	F_SCOPE, F_KEYS, F_CHANNEL, F_BROKEN
 };
 
 /* ---- reading ------------------------------------------------------------ */
@@ -247,6 +249,8 @@ jny_fences_read(void)
 	all->applied_seq = jny_get_int8(0, F_APPLIED, 0);
 	all->snapshot = jny_get_text(0, F_SNAPSHOT);
 	moved_at = DatumGetTimestampTz(jny_get(0, F_MOVED_AT, &isnull));
+	/* what a wildcard left behind when it was consumed; in the same snapshot as the cursor */
+	all->broken = jny_get_int8(0, F_BROKEN, 0) != 0;
 	all->fence = palloc(sizeof(JnyFence) * SPI_processed);
 	(void) jny_get(0, F_SEQ, &isnull);
 	if (!isnull)

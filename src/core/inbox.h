@@ -124,7 +124,7 @@ typedef struct JnyFences
 {
 	int			n;
 	JnyFence   *fence;			/* released ones left out; links kept */
-	bool		broken;			/* a wildcard stands */
+	bool		broken;			/* a wildcard stands, or an attachment is noted as broken */
 	bool		overflow;		/* more than journey.max_fences: answer stale_data */
 	bool		lagging;		/* unconsumed rows older than journey.max_permit_lag */
 	int64		lap;			/* cursor's lap, same snapshot */

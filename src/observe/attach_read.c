@@ -1,6 +1,6 @@
 /*
  * attach_read.c
- *		Reading attached tables: back-fill, reconcile, live stock.
+ *		Reading attached tables: back-fill, reconcile, live stock, health.
  *
  * Called by the functions of sql/observe/3x_attach.sql, as journey_owner,
  * which holds SELECT on every attached table. Where row security would hide
@@ -29,6 +29,7 @@
 #include "utils/varlena.h"
 
 #include "core/inbox.h"
+#include "observe/observe.h"
 
 #define READ_BATCH 1000
 
@@ -284,6 +285,16 @@ journey_read_attached(PG_FUNCTION_ARGS)
 	appended = read_table(&reader);
 	SPI_finish();
 	PG_RETURN_INT64(appended);
+}
+
+/* ---- do they still fit ------------------------------------------------- */
+
+JNY_PLAN(check_attachments, "", "SELECT pg_catalog.count(*) FROM journey._check_attachments()");
+
+void
+jny_attachments_check(void)
+{
+	jny_run(&check_attachments, NULL, NULL);
 }
 
 /* ---- the nearest name, for hints --------------------------------------- */

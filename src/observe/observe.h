@@ -25,4 +25,7 @@ extern bool jny_observe_skip(JnyBatch *batch, const ErrorData *error);
 /* Rotation and truncation of generations, partitions, dedupe window: own short transaction. */
 extern void jny_observe_maintain(const JnyNode *node);
 
+/* Compares attachments with their triggers and columns; notes what no longer fits. Inside SPI_connect(). */
+extern void jny_attachments_check(void);
+
 #endif							/* JNY_OBSERVE_H */

@@ -238,6 +238,7 @@ jny_observe_maintain(const JnyNode *node)
 	clean[0] = TimestampTzGetDatum(node->now - (TimestampTz) jny_dedupe_window_s * USECS_PER_SEC);
 	clean[1] = Int32GetDatum(CLEAN_ROWS);
 	jny_run(&clean_event_keys, clean, NULL);
+	jny_attachments_check();
 	/* last, so that its locks are held for an instant */
 	rotate();
 }

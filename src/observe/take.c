@@ -280,6 +280,21 @@ write_state(JnyTake *take)
 	jny_tally_write(take);
 }
 
+/*
+ * A wildcard goes with the cursor; what it warned of stays, as a note at the
+ * attachment that permits read beside the fences.
+ */
+static void
+note_broken(const struct JnyWindow *window)
+{
+	for (int i = 0; i < window->nrows; i++)
+		if (window->rows[i].fence == JNY_FENCE_BROKEN)
+		{
+			jny_attachments_check();
+			return;
+		}
+}
+
 bool
 jny_observe_take(JnyBatch *batch, int max_events)
 {
@@ -304,6 +319,7 @@ jny_observe_take(JnyBatch *batch, int max_events)
 		if (!take.facts[i]->drop)
 			apply(&take, take.facts[i]);
 	write_state(&take);
+	note_broken(batch->window);
 	MemoryContextSwitchTo(old);
 	return true;
 }
