@@ -1,6 +1,9 @@
 -- Fixtures for tests of deliver: people and actions without journeys.
 -- person('A') has a@example.org, consent to marketing, and the customer id A.
 
+-- permits wait until what adopt() read has been consumed
+SELECT journey.run_until_idle() \g /dev/null
+
 CREATE FUNCTION pg_temp.pid(who text) RETURNS uuid LANGUAGE sql AS $$
     SELECT md5('profile ' || who)::uuid
 $$;
