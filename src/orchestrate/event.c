@@ -29,12 +29,12 @@ jny_is_own_event(const JnyEnrollment *e, const JnyEvent *event)
 	return false;
 }
 
-/* Does the event concern the enrollment at all? Old facts that come in late by back-fill do not. */
+/* Does the event concern the enrollment at all? Its own entry does not, nor do old facts that come in late by back-fill. */
 static bool
 concerns(JnyRun *run, const JnyEnrollment *e, const JnyEvent *event)
 {
 	return e->journey != NULL && jny_same_scope(run, e->scope, event->scope) &&
-		!jny_is_own_event(e, event) &&
+		!(e->has_entry_event && memcmp(&e->entry_event, &event->event_id, UUID_LEN) == 0) &&
 		!(event->backfill && event->occurred_at < e->entered_at);
 }
 
@@ -70,6 +70,9 @@ exit_by_event(JnyRun *run, JnyEnrollment *e, const JnyEvent *event)
 		exit_enrollment(run, e, event->type, moment(run, e, event), event);
 		return true;
 	}
+	/* the order that asked for a confirmation, told again by another source, does not end it */
+	if (jny_is_own_event(e, event))
+		return false;
 	for (int i = 0; i < j->nexits; i++)
 	{
 		const JnyOn *on = &j->exits[i];
@@ -327,7 +330,7 @@ apply_to_person(JnyRun *run, JnyPerson *person, const JnyEvent *event, bool exit
 			continue;
 		if (e->exited_at == 0 && !exit_by_event(run, e, event) && !exits_only)
 			try_wake(run, e, event);
-		if (!exits_only)
+		if (!exits_only && !jny_is_own_event(e, event))
 			try_goal(run, e, event);
 	}
 }

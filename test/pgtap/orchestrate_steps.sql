@@ -1,6 +1,6 @@
 -- Steps and their edges: waits for events, branches with an unknown, refusals by reason, identity, limits, stages.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(28);
+SELECT plan(29);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- until_event of a send, with timeout
@@ -33,6 +33,17 @@ SELECT is((SELECT steps -> 'mail' ->> 'opened' FROM journey.enrollment WHERE pro
 SELECT pg_temp.move('2026-03-03 10:00+00');
 SELECT results_eq($$SELECT pg_temp.stands('o2')$$, $$VALUES ('chain finished silent')$$, 'silence takes the time-out');
 SELECT journey.retire('journey', 'chain');
+
+-- a journey that enters on adding to a cart, and waits on while more is added to the same cart
+SELECT journey.apply(pg_temp.journey_doc('basket', '{"on": "cart_item_added", "key": "cart"}',
+    '{"idle": {"wait": {"for": "1 hour", "restart_on": [{"on": "cart_item_added", "match": "event.cart_id = key"}]}, "next": "done"},
+      "done": {"exit": "finished"}}'));
+SELECT journey.track('shop', 'cart_item_added', pg_temp.who('r1'), '{"sku": "A", "quantity": 1, "cart_id": "R1"}', '2026-03-03 09:30+00');
+SELECT journey.track('shop', 'cart_item_added', pg_temp.who('r1'), '{"sku": "B", "quantity": 1, "cart_id": "R1"}', '2026-03-03 09:50+00');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT restarts, wake_at FROM journey.enrollment WHERE key = 'R1'$$,
+                  $$VALUES (1, '2026-03-03 10:50+00'::timestamptz)$$, 'the second item starts the hour again');
+SELECT journey.retire('journey', 'basket');
 
 -- branch: true, false, unknown
 SELECT journey.apply(pg_temp.journey_doc('fork', '{"on": "wishlist_added"}',
