@@ -58,6 +58,7 @@ BEGIN
     -- Orders whose events stood in the inbox that no dump carries: read them again from the shop's tables.
     FOR a IN SELECT * FROM journey.attachment ORDER BY attachment LOOP
         name := format('%s.%s', a.rel_schema, a.rel_name);
+        UPDATE journey.node SET adopted_xid = pg_current_xact_id();
         BEGIN
             value := journey.reconcile(to_regclass(format('%I.%I', a.rel_schema, a.rel_name)))::text;
         EXCEPTION WHEN OTHERS THEN

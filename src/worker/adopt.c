@@ -21,7 +21,7 @@ JNY_PLAN(new_incarnation, "text, text, text",
 		 " FROM journey.incarnation i RETURNING incarnation");
 JNY_PLAN(arm_node, "integer, text, text, text",
 		 "UPDATE journey.node SET incarnation = $1, system_identifier = $2, database_oid = $3, site = $4,"
-		 " adopted_xid = pg_catalog.pg_current_xact_id(), mode = 'off', test_clock = NULL, changed_at = pg_catalog.clock_timestamp()");
+		 " adopted_xid = NULL, mode = 'off', test_clock = NULL, changed_at = pg_catalog.clock_timestamp()");
 /*
  * Inbox and cursor always travel together: a physical copy has both, a dump
  * neither. So a cursor that this cluster can have written is kept, or what it
