@@ -139,8 +139,8 @@ emit_order(JnyTake *take, JnyFact *fact, const JnyOrder *o, const char *type, co
 	jny_emit(take, fact, type, jny_object_end(&p));
 }
 
-static void
-emit_line(JnyTake *take, JnyFact *fact, const JnyOrder *o, const JnyOrderLine *l, const char *type)
+static Jsonb *
+line_props(const JnyFact *fact, const JnyOrder *o, const JnyOrderLine *l)
 {
 	JnyObject	p;
 
@@ -154,7 +154,13 @@ emit_line(JnyTake *take, JnyFact *fact, const JnyOrder *o, const JnyOrderLine *l
 	jny_object_number(&p, "price", l->price);
 	jny_object_text(&p, "currency", o->currency);
 	jny_object_text(&p, "origin", o->origin);
-	jny_emit(take, fact, type, jny_object_end(&p));
+	return jny_object_end(&p);
+}
+
+static void
+emit_line(JnyTake *take, JnyFact *fact, const JnyOrder *o, const JnyOrderLine *l, const char *type)
+{
+	jny_emit(take, fact, type, line_props(fact, o, l));
 }
 
 static void
@@ -228,6 +234,8 @@ apply_line_row(JnyTake *take, JnyFact *fact, JnyOrder *o)
 	}
 	else if (returned)
 		emit_line(take, fact, o, l, "order_line_returned");
+	else
+		fact->props = line_props(fact, o, l);	/* its fence is judged by what the line is */
 }
 
 /* Lines that an event lists. */

@@ -70,11 +70,12 @@ add_event(JnyTake *take, JnyFact *fact, const char *type, Jsonb *props)
 	e->session_id = jny_json_text(props, "session_id");
 	e->has_action = fact->has_action;
 	e->action_id = fact->action_id;
+	/* every event of a row is about its object: an order's lines are the order's own */
+	e->ref = fact->ref;
 	if (!fact->fence_given)
 	{
 		e->fence = fact->fence;
 		e->fence_type = fact->fence != JNY_FENCE_NONE ? fact->type : NULL;
-		e->ref = fact->ref;
 		fact->fence_given = true;
 	}
 	return e;
