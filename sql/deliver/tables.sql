@@ -6,6 +6,7 @@ CREATE TABLE journey.outbox (
     status text NOT NULL CHECK (status IN ('pending', 'claimed', 'sending', 'unknown')),
     reason text NOT NULL DEFAULT '',
     claim_at timestamptz,
+    taken_from timestamptz,
     reap_at timestamptz,
     priority integer NOT NULL,
     due_at timestamptz NOT NULL,
@@ -63,6 +64,7 @@ COMMENT ON COLUMN journey.outbox.channel IS 'Channel whose senders take it.';
 COMMENT ON COLUMN journey.outbox.status IS 'pending, claimed (a sender has a lease), sending (a permit was granted) or unknown (nobody knows whether it was sent).';
 COMMENT ON COLUMN journey.outbox.reason IS 'Why it was planned again, as a reason code; empty at first.';
 COMMENT ON COLUMN journey.outbox.claim_at IS 'When it may be claimed; null while a sender has it or its outcome is unknown.';
+COMMENT ON COLUMN journey.outbox.taken_from IS 'claim_at before the last claim took it.';
 COMMENT ON COLUMN journey.outbox.reap_at IS 'When the reaper must look at it: not_after of a pending one, end of the lease of one that a sender has, next try of an unknown one; null = never.';
 COMMENT ON COLUMN journey.outbox.priority IS 'Greater goes first.';
 COMMENT ON COLUMN journey.outbox.due_at IS 'When the journey wanted it sent.';
@@ -91,7 +93,7 @@ COMMENT ON COLUMN journey.outbox.quiet IS 'Quiet hours {"from", "to", "zone", "o
 COMMENT ON COLUMN journey.outbox.attempt IS 'Permits granted so far; their numbers rise strictly.';
 COMMENT ON COLUMN journey.outbox.failures IS 'Attempts that failed and count against max_attempts; a provider that is down or limits its rate does not count.';
 COMMENT ON COLUMN journey.outbox.max_attempts IS 'After so many failures it is dead.';
-COMMENT ON COLUMN journey.outbox.token IS 'Fencing token of the present lease: random, so that a lost claim never hands one out twice.';
+COMMENT ON COLUMN journey.outbox.token IS 'Fencing token of the present lease: made from random bits, so that a lost claim never hands one out twice.';
 COMMENT ON COLUMN journey.outbox.sender IS 'Who has the lease.';
 COMMENT ON COLUMN journey.outbox.lease_until IS 'End of the lease, by journey.clock().';
 COMMENT ON COLUMN journey.outbox.claimed_at IS 'Start of the lease.';

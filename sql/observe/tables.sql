@@ -190,6 +190,7 @@ CREATE TABLE journey.contact_point (
     reason text,
     PRIMARY KEY (bucket, profile_id, scope, channel, address_hash)
 );
+CREATE INDEX contact_point_address ON journey.contact_point (address_hash, channel);
 CREATE TABLE journey.suppression (    -- consumed fences, opt-outs and manual suppressions
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,

@@ -19,7 +19,6 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
-#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -34,26 +33,30 @@
 /* microseconds; one that costs less is always made */
 #define CHEAP_LOOK 5000
 
-/* $1 channel $2 priority $3 from claim_at $4 from action_id $5 now $6 limit $7-$10 pauses $11 test
- * $12 tokens $13 lease_until $14 sender */
-#define CANDIDATES \
-	"(SELECT k.ctid, k.claim_at, ($12::bigint[])[pg_catalog.row_number() OVER ()] AS token FROM" \
-	" (SELECT q.ctid, q.claim_at FROM journey.outbox q" \
+/*
+ * $1 channel $2 priority $3 from claim_at $4 from action_id $5 now $6 limit
+ * $7-$10 pauses $11 test $12 seed of the tokens $13 lease_until $14 sender.
+ *
+ * The candidates are an array, so that they are found once, whatever the
+ * planner thinks of the table's size. A token is the hash of the action under
+ * a seed that is random for each statement.
+ */
+#define TAKE(status, more) \
+	"UPDATE journey.outbox o SET status = '" status "', taken_from = o.claim_at, claim_at = NULL, reap_at = $13," \
+	" lease_until = $13, token = pg_catalog.uuid_hash_extended(o.action_id, $12) & 9223372036854775807," \
+	" sender = $14, claimed_at = $5" more \
+	" WHERE o.ctid = ANY (ARRAY(SELECT q.ctid FROM journey.outbox q" \
 	"  WHERE q.channel = $1 AND q.priority = $2 AND q.claim_at IS NOT NULL AND q.claim_at >= $3 AND q.claim_at <= $5" \
 	"   AND (q.claim_at, q.action_id) > ($3, $4) AND q.test = $11 AND q.status = 'pending'" \
 	"   AND q.scope <> ALL ($7) AND q.journey <> ALL ($8) AND q.channel <> ALL ($9) AND q.template <> ALL ($10)" \
-	"  ORDER BY q.claim_at, q.action_id LIMIT $6 FOR UPDATE SKIP LOCKED) k) c"
-#define CANDIDATE_TYPES \
-	"text, integer, timestamptz, uuid, timestamptz, bigint, text[], text[], text[], text[], boolean, bigint[], timestamptz, text"
+	"  ORDER BY q.claim_at, q.action_id LIMIT $6 FOR UPDATE SKIP LOCKED))" \
+	" RETURNING " JNY_WORK_COLUMNS ", o.taken_from"
+#define TAKE_TYPES \
+	"text, integer, timestamptz, uuid, timestamptz, bigint, text[], text[], text[], text[], boolean, bigint, timestamptz, text"
 
-JNY_PLAN(take, CANDIDATE_TYPES,
-		 "UPDATE journey.outbox o SET status = 'claimed', claim_at = NULL, reap_at = $13, lease_until = $13,"
-		 "  token = c.token, sender = $14, claimed_at = $5"
-		 " FROM " CANDIDATES " WHERE o.ctid = c.ctid RETURNING " JNY_WORK_COLUMNS ", c.claim_at");
-JNY_PLAN(take_and_send, CANDIDATE_TYPES ", uuid",
-		 "UPDATE journey.outbox o SET status = 'sending', claim_at = NULL, reap_at = $13, lease_until = $13,"
-		 "  token = c.token, sender = $14, claimed_at = $5, granted_at = $5, permit_batch = $15, attempt = o.attempt + 1"
-		 " FROM " CANDIDATES " WHERE o.ctid = c.ctid RETURNING " JNY_WORK_COLUMNS ", c.claim_at");
+JNY_PLAN(take, TAKE_TYPES, TAKE("claimed", ""));
+JNY_PLAN(take_and_send, TAKE_TYPES ", uuid",
+		 TAKE("sending", ", granted_at = $5, permit_batch = $15, attempt = o.attempt + 1"));
 JNY_PLAN(next_priority, "text, integer",
 		 "SELECT q.priority FROM journey.outbox q WHERE q.channel = $1 AND q.claim_at IS NOT NULL"
 		 " AND q.priority < $2 ORDER BY q.priority DESC LIMIT 1");
@@ -121,19 +124,16 @@ list_priorities(Hint *h, const char *channel)
 
 /* ---- taking ---------------------------------------------------------------- */
 
-static ArrayType *
-random_tokens(int n)
+static int64
+random_seed(void)
 {
-	Datum	   *values = palloc(sizeof(Datum) * n);
-	uint64	   *bits = palloc(sizeof(uint64) * n);
+	int64		seed;
 
-	if (!pg_strong_random(bits, sizeof(uint64) * n))
+	if (!pg_strong_random(&seed, sizeof(seed)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not obtain random bits for a token")));
-	for (int i = 0; i < n; i++)
-		values[i] = Int64GetDatum((int64) ((bits[i] >> 1) | 1));
-	return construct_array(values, n, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE);
+				 errmsg("could not obtain random bits for tokens")));
+	return seed;
 }
 
 static int
@@ -164,7 +164,7 @@ take_some(JnyClaim *c, int priority, TimestampTz from, const pg_uuid_t *after, i
 	for (int i = 0; i < 4; i++)
 		values[6 + i] = PointerGetDatum(c->paused[i]);
 	values[10] = BoolGetDatum(c->gate.node.test);
-	values[11] = PointerGetDatum(random_tokens(limit));
+	values[11] = Int64GetDatum(random_seed());
 	values[12] = TimestampTzGetDatum(c->lease_until);
 	values[13] = CStringGetTextDatum(c->sender);
 	values[14] = UUIDPGetDatum(batch);
