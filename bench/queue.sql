@@ -2,6 +2,7 @@
 CREATE EXTENSION journey;
 SELECT journey.install();
 SELECT journey.adopt();
+SELECT journey.run_once();
 UPDATE journey.node SET mode = 'live';
 INSERT INTO journey.document (kind, name, version, state, doc, refs, owner, applied_by, applied_at, digest)
 VALUES ('channel', 'mail', 1, 'active', '{"kind": "channel", "name": "mail", "mode": "push", "address": "email"}',

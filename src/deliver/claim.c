@@ -176,7 +176,11 @@ take_some(JnyClaim *c, int priority, TimestampTz from, const pg_uuid_t *after, i
 	return works;
 }
 
-/* Takes, judges and keeps what may go, until enough or dry. Returns the place reached. */
+/*
+ * Takes, judges and keeps what may go, until enough or dry, or until so many
+ * had to wait that it seems to be the hour (a consumer that lags) and not the
+ * rows. Returns the place reached.
+ */
 static TimestampTz
 take_priority(JnyClaim *c, int priority, TimestampTz mark)
 {
@@ -184,7 +188,7 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 	pg_uuid_t	after = {{0}};
 	bool		dry = false;
 
-	while (!dry && list_length(c->granted) < c->want)
+	while (!dry && list_length(c->granted) < c->want && c->postponed < JNY_MAX_BATCH)
 	{
 		int			limit = c->want - list_length(c->granted);
 		List	   *works;
@@ -206,17 +210,30 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 			jny_settle(&c->gate, works);
 		}
 		foreach(lc, works)
-			if (((JnyWork *) lfirst(lc))->reason == NULL)
-				c->granted = lappend(c->granted, lfirst(lc));
+		{
+			JnyWork    *w = lfirst(lc);
+
+			if (w->reason == NULL)
+				c->granted = lappend(c->granted, w);
+			else if (!w->final)
+				c->postponed++;
+		}
 	}
-	return dry ? c->gate.node.now - HINT_SLACK : from - HINT_SLACK;
+	if (dry)
+		return c->gate.node.now - HINT_SLACK;
+	return from == DT_NOBEGIN ? from : from - HINT_SLACK;
 }
 
 static void
 scan(JnyClaim *c, Hint *h)
 {
 	for (int i = 0; i < h->n && list_length(c->granted) < c->want; i++)
-		h->mark[i] = Max(h->mark[i], take_priority(c, h->priority[i], h->mark[i]));
+	{
+		TimestampTz reached = take_priority(c, h->priority[i], h->mark[i]);
+
+		if (reached > h->mark[i])
+			h->mark[i] = reached;
+	}
 }
 
 static void

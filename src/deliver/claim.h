@@ -18,6 +18,7 @@ typedef struct JnyClaim
 	TimestampTz lease_until;
 	ArrayType  *paused[4];
 	int			want;			/* rows, after the rate */
+	int			postponed;		/* rows that must wait */
 	int64		walked;			/* microseconds spent on finding them */
 	List	   *granted;		/* of JnyWork *, by falling priority */
 } JnyClaim;

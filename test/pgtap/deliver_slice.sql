@@ -2,7 +2,7 @@
 -- mission: 22
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(18);
+SELECT plan(19);
 
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
@@ -39,4 +39,15 @@ SELECT is(journey.ack(ARRAY[:'b', :'a']::uuid[], (SELECT array_agg(token ORDER B
           ARRAY[true, false], 'ack for many, each answered');
 SELECT is((SELECT count(*) FROM journey.outbox), 1::bigint, 'the live table keeps what is not final');
 
+
+-- claim after claim: each goes on where the last one stopped
+SELECT count(pg_temp.action('many' || i, priority => i % 3)) AS n FROM generate_series(1, 40) i \gset
+CREATE TEMP TABLE taken (action_id uuid);
+INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
+INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
+INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
+INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
+INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
+INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
+SELECT is((SELECT count(DISTINCT action_id) FROM taken), 40::bigint, 'claims in a row get everything, each action once');
 SELECT * FROM finish();
