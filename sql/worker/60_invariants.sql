@@ -158,7 +158,7 @@ CREATE FUNCTION journey._check_caps()
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 BEGIN
-    -- I6: in every window that ends with a permit, no more permits than the cap of its journey or of the house
+    -- I6: in every window that ends with a permit, no more actions with a permit than the cap of its journey or of the house
     RETURN QUERY
     WITH cap AS (
         SELECT CASE c ->> 'scope' WHEN 'journey' THEN d.name END AS journey, d.version,
@@ -178,14 +178,14 @@ BEGIN
         WHERE t.counted AND t.purpose = 'marketing'
     )
     SELECT 'I6', t.profile_id::text,
-           format('%s permits on %s up to %s, cap %s per %s (%s)', n.permits, COALESCE(cap.channel, 'all channels'),
+           format('%s actions with a permit on %s up to %s, cap %s per %s (%s)', n.permits, COALESCE(cap.channel, 'all channels'),
                   t.granted_at, cap.most, cap.per, cap.kind)
     FROM permit t
     JOIN cap ON (cap.journey IS NULL OR cap.journey = t.journey) AND (cap.channel IS NULL OR cap.channel = t.channel)
     CROSS JOIN LATERAL (
-        SELECT count(*) AS permits FROM permit o
+        SELECT count(DISTINCT o.action_id) AS permits FROM permit o
         WHERE o.bucket = t.bucket AND o.profile_id = t.profile_id
-          AND (cap.journey IS NULL OR o.journey = cap.journey) AND (cap.channel IS NULL OR o.channel = cap.channel)
+          AND o.scope = t.scope AND (cap.journey IS NULL OR o.journey = cap.journey) AND (cap.channel IS NULL OR o.channel = cap.channel)
           AND o.granted_at <= t.granted_at
           AND CASE cap.kind
               WHEN 'calendar' THEN (o.granted_at AT TIME ZONE t.zone)::date

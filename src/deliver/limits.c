@@ -36,19 +36,28 @@ typedef struct Attempt
 	pg_uuid_t	action_id;
 } Attempt;
 
+/*
+ * What counts is a message, not how often it was tried: an action whose
+ * outcome nobody knows goes out again under the same key. Its last permit is
+ * in every window that one of its permits is in.
+ */
+#define PER_ACTION \
+	" GROUP BY u.i, a.action_id, a.channel, a.journey, a.step, a.scope, a.purpose"
+
 JNY_PLAN(read_attempts, "smallint[], uuid[], timestamptz[]",
-		 "SELECT u.i, a.granted_at, a.channel, a.journey, a.step, a.scope, a.purpose = 'marketing', a.action_id"
+		 "SELECT u.i, pg_catalog.max(a.granted_at), a.channel, a.journey, a.step, a.scope, a.purpose = 'marketing', a.action_id"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) WITH ORDINALITY AS u(bucket, profile_id, since, i)"
 		 " JOIN journey.attempt_log a ON a.bucket = u.bucket AND a.profile_id = u.profile_id"
-		 "  AND a.granted_at >= u.since AND a.counted");
+		 "  AND a.granted_at >= u.since AND a.counted" PER_ACTION);
 JNY_PLAN(read_shared, "uuid[], bigint[], text[], timestamptz[]",
-		 "SELECT u.i, a.granted_at, a.channel, a.journey, a.step, a.scope, a.purpose = 'marketing', a.action_id"
+		 "SELECT u.i, pg_catalog.max(a.granted_at), a.channel, a.journey, a.step, a.scope, a.purpose = 'marketing', a.action_id"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
 		 " pg_catalog.unnest($4)) WITH ORDINALITY AS u(profile_id, address_hash, channel, since, i)"
 		 " JOIN journey.contact_point x ON x.address_hash = u.address_hash AND x.channel = u.channel"
 		 "  AND x.profile_id <> u.profile_id"
 		 " JOIN journey.attempt_log a ON a.bucket = x.bucket AND a.profile_id = x.profile_id"
-		 "  AND a.granted_at >= u.since AND a.counted AND a.address_hash = u.address_hash AND a.channel = u.channel");
+		 "  AND a.granted_at >= u.since AND a.counted AND a.address_hash = u.address_hash AND a.channel = u.channel"
+		 PER_ACTION);
 JNY_PLAN(read_rate, "text, double precision, timestamptz, text",
 		 "INSERT INTO journey.channel_state AS s (channel, tokens, filled_at, day, day_count)"
 		 " VALUES ($1, $2, $3, ($3 AT TIME ZONE $4)::date, 0)"
@@ -175,7 +184,6 @@ by_key(const void *a, const void *b)
 void
 jny_limits_lock(JnyGate *gate, List *works)
 {
-#ifndef JOURNEY_BUG_CAPS_UNLOCKED
 	uint64	   *keys = palloc(sizeof(uint64) * Max(1, list_length(works)));
 	int			n = 0;
 	ListCell   *lc;
@@ -191,7 +199,6 @@ jny_limits_lock(JnyGate *gate, List *works)
 	for (int i = 0; i < n; i++)
 		if (i == 0 || keys[i] != keys[i - 1])
 			(void) lock(LOCK_PERSON, keys[i], true);
-#endif
 }
 
 static Attempt *

@@ -379,11 +379,12 @@ JNY_PLAN(load_actions, "smallint[], uuid[]",
 		 " JOIN journey.outbox o ON o.bucket = k.bucket AND o.profile_id = k.profile_id"
 		 " WHERE o.exclusion IS NOT NULL AND o.status IN ('pending', 'claimed', 'sending', 'unknown')");
 JNY_PLAN(load_permits, "smallint[], uuid[], timestamptz",
-		 "SELECT a.profile_id, a.granted_at, a.journey, a.scope, a.channel, a.purpose"
+		 "SELECT a.profile_id, pg_catalog.max(a.granted_at), a.journey, a.scope, a.channel, a.purpose"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.attempt_log a ON a.bucket = k.bucket AND a.profile_id = k.profile_id"
 		 " WHERE a.counted AND a.granted_at > $3"
-		 " ORDER BY a.granted_at DESC");
+		 " GROUP BY a.profile_id, a.action_id, a.journey, a.scope, a.channel, a.purpose"
+		 " ORDER BY 2 DESC");
 JNY_PLAN(load_stock, "text[]",
 		 "SELECT p.sku, p.available FROM journey.product p WHERE p.sku = ANY ($1)");
 

@@ -4,7 +4,7 @@
 -- mission: 220
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(33);
+SELECT plan(37);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
 CREATE FUNCTION pg_temp.permit(a uuid, sent boolean DEFAULT true) RETURNS text LANGUAGE plpgsql AS $$
@@ -55,6 +55,19 @@ SELECT journey.fail(:'c1', :t, 'no', retry_after => '1 minute') \gset
 SELECT is(pg_temp.permit(pg_temp.action('C', caps => :'daily', step => 'y')), 'granted', 'one that failed does not');
 SELECT journey.set_clock('2026-03-05 08:03+00') \gset
 SELECT is(pg_temp.permit(:'c1'), 'capped', 'and must queue again');
+
+-- a message that is tried again under its key is one message ------------------------
+SELECT pg_temp.person('G') \gset
+\set twice '[{"scope": "journey", "channel": "*", "max": 2, "per": "1 day", "window": "calendar"}]'
+SELECT pg_temp.action('G', caps => :'twice') AS g1 \gset
+SELECT token AS t FROM journey.claim('email') WHERE action_id = :'g1' \gset
+SELECT granted AS g FROM journey.begin_send(:'g1', :t) \gset
+SELECT journey.unknown(:'g1', :t) \gset
+SELECT journey.resolve(:'g1', 'retry') \gset
+SELECT is(pg_temp.permit(:'g1'), 'granted', 'tried again after an unknown outcome');
+SELECT is(pg_temp.permit(pg_temp.action('G', caps => :'twice', step => 'x')), 'granted', 'two attempts of one message leave room for another');
+SELECT is(pg_temp.permit(pg_temp.action('G', caps => :'twice', step => 'y')), 'capped', 'for one');
+SELECT is((SELECT count(*) FROM journey.check_invariants() WHERE invariant = 'I6'), 0::bigint, 'and the books agree');
 
 -- one call -------------------------------------------------------------------------
 SELECT count(pg_temp.action('D', caps => :'daily')) AS n FROM generate_series(1, 5) \gset
