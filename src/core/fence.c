@@ -24,6 +24,7 @@
 #include "utils/memutils.h"
 
 #ifdef JOURNEY_BUG_ORDER_BY_XID
+/* who began last is taken for who came last */
 #define CAPTURE_ORDER "i.xact::pg_catalog.text::pg_catalog.int8"
 #else
 #define CAPTURE_ORDER "i.seq"

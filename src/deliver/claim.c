@@ -250,6 +250,10 @@ take_all(JnyClaim *c)
 	{
 		TimestampTz start = GetCurrentTimestamp();
 
+#ifdef JOURNEY_BUG_MARK_WITHOUT_RESCAN
+		/* what appears below the mark is never looked for */
+		if (h->n == 0)
+#endif
 		list_priorities(h, c->channel->name);
 		c->walked = GetCurrentTimestamp() - start;
 		scan(c, h);

@@ -488,6 +488,9 @@ jny_gate_judge(JnyGate *gate, List *works)
 
 	if (works == NIL)
 		return;
+#ifdef JOURNEY_BUG_FENCE_BEFORE_LOCK
+	if (gate->fences == NULL)
+#endif
 	gate->fences = jny_fences_read();
 	doubt = gate->fences->broken || gate->fences->overflow || gate->fences->lagging || gate->node.draining;
 	jny_house_read_pauses(gate->house);

@@ -188,6 +188,10 @@ begin_send(Permits *p, Datum ids, Datum tokens)
 	jny_node_read(&p->gate.node);
 	jny_uuid_v7(&batch);
 	level = jny_pin_plans();
+#ifdef JOURNEY_BUG_FENCE_BEFORE_LOCK
+	/* what commits while the UPDATE waits for the rows stays unseen */
+	p->gate.fences = jny_fences_read();
+#endif
 	jny_run(&take_permits, (Datum[]) {ids, tokens, TimestampTzGetDatum(p->gate.node.now), UUIDPGetDatum(&batch)}, NULL);
 	p->works = jny_work_read();
 	if (p->works != NIL)
