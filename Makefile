@@ -5,7 +5,8 @@
 #   make installcheck   regress, isolation and TAP against a running server
 #   make lint       the rules of the house, checked
 #   make coverage   which items of the mission have no test
-#   make crash CYCLES=100   the crash harness
+#   make crash CYCLES=100   the crash harness (CRASH= for its other options)
+#   make crash-bugs  seeded bugs, each of which a test must catch
 #
 # The version is written once, in journey.control.
 
@@ -56,10 +57,12 @@ sql/journey--$(EXTVERSION).sql: $(SQL_FRAGMENTS) scripts/build-sql
 
 $(OBJS): $(wildcard $(srcdir)/src/*/*.h)
 
-.PHONY: lint coverage crash
+.PHONY: lint coverage crash crash-bugs
 lint:
 	$(srcdir)/scripts/lint
 coverage:
 	$(srcdir)/scripts/coverage
 crash:
-	$(srcdir)/test/crash/run --cycles=$(or $(CYCLES),20)
+	$(srcdir)/test/crash/run --cycles=$(or $(CYCLES),20) $(CRASH)
+crash-bugs:
+	$(srcdir)/test/crash/bugs
