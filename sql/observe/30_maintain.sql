@@ -36,10 +36,13 @@ BEGIN
                                to_char(day + 1, 'YYYY-MM-DD') || ' 00:00:00+00');
                 made := made + 1;
             EXCEPTION
-                -- somebody reads the table for long, or the day's rows already
-                -- lie in the default partition: both are fine, and come again
-                WHEN lock_not_available OR check_violation OR deadlock_detected THEN
+                -- the day's rows already lie in the default partition: fine
+                WHEN check_violation THEN
                     NULL;
+                -- somebody reads the table for long, and writers queue behind
+                -- us: leave it alone until the next time
+                WHEN lock_not_available OR deadlock_detected THEN
+                    EXIT;
             END;
         END LOOP;
     END LOOP;
