@@ -228,7 +228,7 @@ make_enrollment(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEv
 																TimestampTzGetDatum(e->entered_at),
 																IntervalPGetDatum(j->goal_within)));
 	e->lap = run->batch->lap;
-	e->test = run->batch->node.test || person->profile->test;
+	e->test = run->batch->node.test;
 	e->is_new = true;
 	jny_uuid_of(&e->id, "enrollment", j->name, jny_uuid_str(&person->id), key,
 				psprintf("%d", occurrence), NULL);

@@ -1,0 +1,68 @@
+-- Modes, pauses and the clock: what may be entered from where, and what holds afterwards.
+-- What would break if this failed: a test clock on a live shop, a pause that leaks, test rows in the figures.
+\ir ../fixtures/orchestrate.sql
+SELECT plan(34);
+SELECT journey.set_clock('2026-03-02 09:00+00');
+
+-- the clock
+SELECT is(journey.mode(), 'test', 'set_clock enters mode test');
+SELECT is((SELECT count(*) FROM journey.health WHERE topic = 'mode' AND detail = 'test'), 1::bigint, 'health says so');
+SELECT throws_ok($$SELECT journey.resume()$$, '55000', 'this database runs on a test clock', 'no going live on a test clock');
+SELECT throws_ok($$SELECT journey.sandbox()$$, '55000', 'this database runs on a test clock', 'nor into the sandbox');
+SELECT throws_ok($$SELECT journey.set_clock('infinity')$$, '22023', 'the test clock needs a finite time', 'an endless clock is refused');
+SELECT throws_ok($$SELECT journey.discard_test()$$, '55000', 'the test is still running', 'a running test is not thrown away');
+SELECT lives_ok($$SELECT journey.set_clock('2026-03-02 10:00+00')$$, 'the clock is set');
+SELECT is(journey.clock(), '2026-03-02 10:00+00'::timestamptz, 'and read by everybody');
+
+-- a journey that sends at once
+SELECT journey.apply(pg_temp.journey_doc('hello', '{"on": "wishlist_added"}',
+    '{"say": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}'));
+SELECT pg_temp.person(c) FROM unnest(ARRAY['m1', 'm2', 'm3']) c;
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('m1'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM journey.outbox WHERE test), 1::bigint, 'under the test clock every action is marked test');
+SELECT isnt_empty($$SELECT * FROM journey.claim('email', 1)$$, 'and claimable');
+SELECT throws_ok($$SELECT journey.set_clock('2026-03-01 10:00+00')$$, '55006', 'the test clock cannot go back while actions are leased', 'the clock does not go back over a lease');
+SELECT journey.release(array_agg(action_id), array_agg(token)) FROM journey.outbox;
+
+-- pauses
+SELECT is(journey.pause('journey', 'hello', 'too loud'), 'paused: journey hello', 'a journey is paused');
+SELECT is_empty($$SELECT * FROM journey.claim('email', 10)$$, 'nothing of it is claimable');
+SELECT is((SELECT count(*) FROM journey.health WHERE topic = 'pause' AND detail LIKE 'journey hello%too loud'), 1::bigint, 'health says what and why');
+SELECT is(journey.unpause('journey', 'hello', 'as-is'), 'permits are granted again', 'unpaused');
+SELECT is(journey.unpause('journey', 'hello'), 'was not paused', 'once');
+SELECT isnt_empty($$SELECT * FROM journey.claim('email', 10)$$, 'claimable again');
+SELECT journey.pause();
+SELECT is((SELECT b.reason FROM journey.outbox o, journey.begin_send(o.action_id, o.token) b), 'paused', 'a pause of everything stops what is claimed already');
+SELECT journey.unpause(catch_up => 'as-is');
+SELECT throws_ok($$SELECT journey.pause('people', 'x')$$, '22023', 'cannot pause a people', 'what can be paused is said');
+SELECT throws_ok($$SELECT journey.pause('channel')$$, '22023', 'which channel?', 'a name is needed');
+
+-- leaving the test: its rows go, the shop's stay
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
+SELECT lives_ok($$SELECT journey.set_clock(NULL)$$, 'back to real time');
+SELECT is(journey.mode(), 'off', 'which is off');
+SELECT is_empty($$SELECT * FROM journey.claim('email', 10)$$, 'where nothing is claimable');
+SELECT cmp_ok(journey.discard_test(), '>', 0::bigint, 'the test''s rows are removed');
+SELECT is((SELECT (SELECT count(*) FROM journey.outbox) + (SELECT count(*) FROM journey.enrollment) + (SELECT count(*) FROM journey.timer)), 0::numeric::bigint, 'no action, enrollment or timer of it is left');
+SELECT is((SELECT count(*) FROM journey.identity WHERE namespace = 'customer_id' AND value IN ('m1', 'm2', 'm3')), 3::bigint, 'people stay');
+
+-- the sandbox decides for everybody and contacts test profiles
+-- mission: 219
+SELECT is(journey.sandbox(), 'sandbox', 'into the sandbox');
+SELECT journey.mark_test(pg_temp.who('m2'), true);
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who(c), '{"sku": "A"}') FROM unnest(ARRAY['m2', 'm3']) c;
+SELECT journey.run_until_idle();
+SELECT set_eq($$SELECT i.value, b.granted, b.reason FROM journey.claim('email', 10) c
+                JOIN journey.identity i ON i.profile_id = c.profile_id AND i.namespace = 'customer_id',
+                LATERAL journey.begin_send(c.action_id, c.token) b$$,
+              $$VALUES ('m2', true, NULL::text), ('m3', false, 'sandbox')$$, 'the test profile gets its permit, the other is refused');
+
+-- live
+SELECT throws_ok($$SELECT journey.set_clock(now())$$, '55000', 'the clock of a sandbox database is the real one', 'no test clock in the sandbox');
+SELECT matches(journey.resume(), '^live', 'resume() goes live');
+SELECT throws_ok($$SELECT journey.resume('whatever')$$, '22023', 'unknown catch_up: whatever', 'how to catch up is one of three');
+SELECT throws_ok($$SELECT journey.uninstall('yes')$$, '22023', NULL, 'uninstall wants its sentence');
+SELECT is(journey.mode(), 'live', 'and it is still live');
+SELECT * FROM finish();
