@@ -49,9 +49,21 @@ BEGIN
         '[{"scope": "journey", "channel": "mail", "max": 1, "per": "1 day", "window": "calendar"}]', 3,
         md5('a' || r || '.' || p.i), gen_random_uuid(), now(), 0, 0, false
     FROM person p WHERE p.i <= n;
-    PERFORM journey.track('web', 'order_placed', jsonb_build_object('customer_id', (k * 200)::text), jsonb_build_object('order_id', k))
-    FROM generate_series(1, 300) k;
+    PERFORM journey.track('web', 'order_placed', jsonb_build_object('customer_id', (k * 2000)::text), jsonb_build_object('order_id', k))
+    FROM generate_series(1, 30) k;
 END $$;
 SELECT refill();
 -- one warm round through everything, then statistics
 ANALYZE;
+-- p9's producer: the same rows for other people, now
+CREATE FUNCTION produce(n integer) RETURNS void LANGUAGE sql AS $$
+    INSERT INTO journey.outbox (bucket, profile_id, action_id, channel, status, claim_at, reap_at, priority, due_at, not_after,
+        enrollment_id, journey, version, step, visit, purpose, scope, template, template_version, payload, suppress_on, caps,
+        max_attempts, idempotency_key, decision_id, decided_at, decided_lap, decided_seq, test)
+    SELECT p.bucket, p.profile_id, a.id, 'mail', 'pending', now(), now() + interval '1 day', p.i % 3, now(), now() + interval '1 day',
+        md5('e' || p.i)::uuid, 'cart_recovery', 1, 'remind', 1, 'service', 'default', 'reminder', 1, '{"sku": "J1", "price": 10}',
+        '[{"on": "order_placed", "match": false}]', '[]', 3, a.id::text, gen_random_uuid(), now(), 0, 0, false
+    FROM generate_series(1, n) g, LATERAL (SELECT gen_random_uuid() AS id, 1 + (random() * 59999)::integer AS i WHERE g > 0) a
+    JOIN person p ON p.i = a.i
+$$;
+CREATE UNIQUE INDEX ON person (i);

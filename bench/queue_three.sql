@@ -1,3 +1,3 @@
-SELECT array_agg(action_id)::text AS ids, array_agg(token)::text AS tokens FROM journey.claim('mail', 100) \gset
+SELECT coalesce(array_agg(action_id), '{}')::text AS ids, coalesce(array_agg(token), '{}')::text AS tokens FROM journey.claim('mail', 100) \gset
 SELECT count(*) AS granted FROM journey.begin_send(:ids::uuid[], :tokens::bigint[]) WHERE granted \gset
-SELECT array_length(journey.ack(:ids::uuid[], :tokens::bigint[]), 1) AS acked \gset
+SELECT cardinality(journey.ack(:ids::uuid[], :tokens::bigint[])) AS acked \gset

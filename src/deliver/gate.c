@@ -27,12 +27,6 @@ JNY_PLAN(read_facts, "smallint[], uuid[], uuid[], text[], text[], text[]",
 		 "  AND e.enrollment_id = u.enrollment_id"
 		 " LEFT JOIN journey.consent c ON c.bucket = u.bucket AND c.profile_id = u.profile_id"
 		 "  AND c.scope = u.scope AND c.channel = u.channel AND c.purpose = u.purpose");
-/* what a claim needs: the permit judges the rest */
-JNY_PLAN(read_endings, "smallint[], uuid[], uuid[]",
-		 "SELECT u.i, e.exit_reason FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3))"
-		 "  WITH ORDINALITY AS u(bucket, profile_id, enrollment_id, i)"
-		 " JOIN journey.enrollment e ON e.bucket = u.bucket AND e.profile_id = u.profile_id"
-		 "  AND e.enrollment_id = u.enrollment_id AND e.exited_at IS NOT NULL");
 JNY_PLAN(read_contacts, "smallint[], uuid[], text[], text[]",
 		 "SELECT u.i, cp.address, cp.address_hash, cp.state,"
 		 "  EXISTS (SELECT FROM journey.contact_point x WHERE x.address_hash = cp.address_hash"
@@ -343,32 +337,6 @@ read_addresses(JnyGate *gate, List *works)
 }
 
 static void
-judge_endings(List *works)
-{
-	JnyCols    *cols = jny_cols("smallint, uuid, uuid");
-	ListCell   *lc;
-
-	foreach(lc, works)
-	{
-		JnyWork    *w = lfirst(lc);
-
-		jny_cols_set(cols, 0, w->values[W_BUCKET]);
-		jny_cols_set(cols, 1, w->values[W_PROFILE]);
-		if (w->has_enrollment)
-			jny_cols_set(cols, 2, w->values[W_ENROLLMENT]);
-		jny_cols_next(cols);
-	}
-	jny_run(&read_endings, jny_cols_datums(cols, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		JnyWork    *w = work_of(works, row);
-
-		w->ended = true;
-		w->exit_reason = jny_get_text(row, 2);
-	}
-}
-
-static void
 judge_stock(JnyGate *gate, List *works)
 {
 	JnyCols    *cols = jny_cols("text");
@@ -503,8 +471,6 @@ jny_gate_judge(JnyGate *gate, List *works)
 		read_people(works);
 		read_addresses(gate, works);
 	}
-	else
-		judge_endings(works);
 	judge_stock(gate, works);
 	foreach(lc, works)
 	{
