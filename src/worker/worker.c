@@ -24,6 +24,7 @@
 #include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/lmgr.h"
+#include "storage/pmsignal.h"
 #include "tcop/tcopprot.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
@@ -191,9 +192,16 @@ count_lap(const JnyBatch *batch)
 	LWLockRelease(jny_shared->lock);
 }
 
+/*
+ * Between two laps, also when there is more to do: a worker that never looked
+ * would outlive its postmaster for as long as its backlog lasts, and no server
+ * starts beside it. A latch that is set hides the postmaster's death.
+ */
 static void
 nap(long ms)
 {
+	if (!PostmasterIsAlive())
+		proc_exit(1);
 	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
 					 jny_wait_event("JourneyWorkerMain"));
 	ResetLatch(MyLatch);
@@ -231,8 +239,7 @@ run(void)
 			if (!as_owner(maintain_work, NULL, "journey: maintenance"))
 				goes_away(JNY_WORKER_ABSENT);
 		}
-		if (!busy)
-			nap(jny_naptime_ms);
+		nap(busy ? 0 : jny_naptime_ms);
 	}
 }
 

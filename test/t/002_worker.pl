@@ -95,6 +95,31 @@ ok($node->poll_query_until('postgres', $no_worker_of->('shop')), 'after uninstal
 $node->safe_psql('shop', $install);
 ok($node->poll_query_until('postgres', $worker_of->('shop')), 'a new CREATE EXTENSION brings it back');
 
+# -- a worker with a long backlog does not outlive its postmaster -------------
+$node->append_conf('postgresql.conf', 'journey.batch_events = 5');
+$node->reload;
+$node->safe_psql('shop', q{INSERT INTO journey.inbox_copy (source, type, message_id, subject, props)
+ SELECT 'bulk', 'product_viewed', 'b' || n, '{"anonymous_id": "a"}', '{}' FROM generate_series(1, 100000) n});
+ok($node->poll_query_until('shop', "SELECT count(*) > 100 FROM journey.event WHERE source = 'bulk'"), 'a long window is being walked');
+$pid = $node->safe_psql('postgres',
+	"SELECT pid FROM pg_stat_activity WHERE backend_type = 'journey worker' AND datname = 'shop'");
+$node->kill9;
+my $alive = 1;
+for (1 .. 100)
+{
+	$alive = kill 0, $pid or last;
+	select(undef, undef, undef, 0.1);
+}
+ok(!$alive, 'the postmaster is killed: the worker goes before the backlog is done');
+kill 'KILL', $pid if $alive;
+unlink $node->data_dir . '/postmaster.pid';
+for (1 .. 20)
+{
+	last if $node->start(fail_ok => 1);
+	select(undef, undef, undef, 0.5);
+}
+is($node->safe_psql('shop', 'SELECT count(*) < 100000 FROM journey.event WHERE source = \'bulk\''), 't', 'and the server starts again with the rest to do');
+
 # -- nothing was logged as an error by the workers that were not killed -----
 $node->safe_psql('postgres', 'DROP DATABASE shop');
 $node->stop;
