@@ -149,7 +149,8 @@ DECLARE
 BEGIN
     INSERT INTO journey.fenced_type (type)
     SELECT DISTINCT t FROM unnest(types) AS t
-    WHERE t IS NOT NULL AND t NOT IN ('order_placed', 'unsubscribed', 'erased', 'restricted')
+    WHERE t IS NOT NULL AND t NOT IN ('order_placed', 'unsubscribed', 'message_complained', 'erased', 'restricted')
+        AND (t NOT LIKE 'consent%' OR t = 'consent_granted')
     ON CONFLICT (type) DO NOTHING;
     GET DIAGNOSTICS added = ROW_COUNT;
     IF added > 0 THEN

@@ -59,7 +59,7 @@ JNY_PLAN(read_fences, "integer",
 		 " SELECT c.lap, c.applied_seq, pg_catalog.pg_current_snapshot()::pg_catalog.text,"
 		 "        c.moved_at, c.window_snapshot IS NOT NULL,"
 		 "        f.seq, f.fence, f.type, f.ref, f.scope, f.keys,"
-		 "        CASE WHEN f.type = 'unsubscribed' THEN f.props ->> 'channel' END,"
+		 "        CASE WHEN f.type IN ('unsubscribed', 'message_complained') OR f.type LIKE 'consent%' THEN f.props END,"
 		 "        EXISTS (SELECT FROM journey.attachment a WHERE a.broken IS NOT NULL AND a.detached_at IS NULL"
 		 "                AND a.kind NOT IN ('product', 'stock'))"
 		 " FROM c LEFT JOIN LATERAL (SELECT * FROM ("
@@ -80,7 +80,7 @@ JNY_PLAN(oldest_row, "",
 enum
 {
 	F_LAP = 1, F_APPLIED, F_SNAPSHOT, F_MOVED_AT, F_WINDOW, F_SEQ, F_FENCE, F_TYPE, F_REF,
-	F_SCOPE, F_KEYS, F_CHANNEL, F_BROKEN
+	F_SCOPE, F_KEYS, F_PROPS, F_BROKEN
 };
 
 /* ---- reading ------------------------------------------------------------ */
@@ -102,6 +102,23 @@ read_keys(JnyFence *fence, uint64 row)
 }
 
 static void
+read_props(JnyFence *fence, uint64 row)
+{
+	bool		isnull;
+	Datum		d = jny_get(row, F_PROPS, &isnull);
+	Jsonb	   *props = isnull ? NULL : DatumGetJsonbP(d);
+
+	if (props == NULL)
+		return;
+	fence->channel = jny_json_text(props, "channel");
+	fence->purpose = jny_json_text(props, "purpose");
+	fence->action = jny_json_text(props, "action_id");
+	if (fence->action == NULL)
+		fence->action = jny_json_text(props, "idempotency_key");
+	fence->provider_ref = jny_json_text(props, "provider_ref");
+}
+
+static void
 read_fence(JnyFence *fence, uint64 row)
 {
 	bool		isnull;
@@ -114,7 +131,7 @@ read_fence(JnyFence *fence, uint64 row)
 	fence->scope = jny_get_text(row, F_SCOPE);
 	if (fence->scope == NULL)
 		fence->scope = JNY_DEFAULT_SCOPE;
-	fence->channel = jny_get_text(row, F_CHANNEL);
+	read_props(fence, row);
 	read_keys(fence, row);
 }
 

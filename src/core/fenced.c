@@ -51,7 +51,7 @@ JNY_PLAN(settle_types, "pg_snapshot, xid8, xid8",
 JNY_PLAN(is_effective, "text",
 		 "SELECT FROM journey.fenced_since s WHERE s.type = $1 AND s.effective");
 
-static const char *const always[] = {"order_placed", "unsubscribed", "erased", "restricted"};
+static const char *const always[] = {"order_placed", "erased", "restricted"};
 
 static struct
 {
@@ -107,9 +107,20 @@ load(void)
 	table_close(rel, AccessShareLock);
 }
 
+/* What the worker takes rights away for (observe/consent.c), and a complaint. */
+bool
+jny_type_is_opt_out(const char *type)
+{
+	if (strncmp(type, "consent_", 8) == 0)
+		return strcmp(type, "consent_granted") != 0;
+	return strcmp(type, "unsubscribed") == 0 || strcmp(type, "message_complained") == 0;
+}
+
 static bool
 is_always(const char *type)
 {
+	if (jny_type_is_opt_out(type))
+		return true;
 	for (int i = 0; i < (int) lengthof(always); i++)
 		if (strcmp(always[i], type) == 0)
 			return true;

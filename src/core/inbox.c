@@ -284,11 +284,11 @@ set_text(Datum *values, bool *nulls, Column col, const char *value)
 		set(values, nulls, col, CStringGetTextDatum(value));
 }
 
-/* A fence without a key could match nobody, a link needs two ends. */
+/* A fence without a key could match nobody (but a complaint names its message), a link needs two ends. */
 static char
 fence_to_store(const JnyInboxRow *row)
 {
-	if ((row->fence == JNY_FENCE_EVENT && row->nkeys == 0) ||
+	if ((row->fence == JNY_FENCE_EVENT && row->nkeys == 0 && strcmp(row->type, "message_complained") != 0) ||
 		(row->fence == JNY_FENCE_LINK && row->nkeys < 2))
 		return JNY_FENCE_NONE;
 	return row->fence;

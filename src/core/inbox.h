@@ -66,6 +66,9 @@ extern void jny_inbox_append(const JnyInboxRow *rows, int nrows);
  */
 extern bool jny_type_is_fenced(const char *type);
 
+/* Does this type always end marketing, as far as its channel and purpose reach? */
+extern bool jny_type_is_opt_out(const char *type);
+
 /*
  * The consumer's part of "everybody knows": notes which types became known to
  * all writers before window, and makes effective what the window has passed.
@@ -117,7 +120,12 @@ typedef struct JnyFence
 	const char *scope;
 	int			nkeys;
 	int64	   *keys;
-	const char *channel;		/* of an opt-out; NULL = every */
+	/* of an opt-out; NULL = every */
+	const char *channel;
+	const char *purpose;
+	/* of a complaint: the message that it is about, which tells channel and person */
+	const char *action;
+	const char *provider_ref;
 } JnyFence;
 
 typedef struct JnyFences

@@ -37,7 +37,7 @@ JNY_PLAN(read_contacts, "smallint[], uuid[], text[], text[]",
 		 "  AND cp.scope = u.scope AND cp.channel = u.channel"
 		 " ORDER BY u.i, cp.state IN ('hard', 'complained', 'replaced'), cp.since DESC, cp.address_hash");
 JNY_PLAN(read_suppressions, "smallint[], uuid[], bigint[], uuid[], timestamptz",
-		 "SELECT u.i, s.type, s.ref, s.scope, s.channel, s.reason, s.seq, u.enrollment_id = ANY (s.matched)"
+		 "SELECT u.i, s.type, s.ref, s.scope, s.channel, s.purpose, s.reason, s.seq, u.enrollment_id = ANY (s.matched)"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
 		 "  WITH ORDINALITY AS u(bucket, profile_id, lap, enrollment_id, i)"
 		 " JOIN journey.suppression s ON s.bucket = u.bucket AND s.profile_id = u.profile_id"
@@ -48,6 +48,17 @@ JNY_PLAN(read_keys, "smallint[], uuid[]",
 		 "SELECT u.i, k.key_hash FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS u(bucket, profile_id, i)"
 		 " JOIN journey.identity k ON k.profile_bucket = u.bucket AND k.profile_id = u.profile_id"
 		 " ORDER BY u.i");
+/* whose message, and on which channel; ids that are none match nothing */
+#define COMPLAINED(table, condition) \
+	"SELECT k.n, o.profile_id, o.scope, o.channel" \
+	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS k(n, action, ref)" \
+	" JOIN journey." table " o ON " condition
+#define SAME_ACTION \
+	"o.action_id = CASE WHEN k.action ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'" \
+	" THEN k.action::pg_catalog.uuid END"
+JNY_PLAN(read_complained, "integer[], text[], text[]",
+		 COMPLAINED("outbox", SAME_ACTION) " UNION ALL " COMPLAINED("outbox_history", SAME_ACTION)
+		 " UNION ALL " COMPLAINED("outbox_history", "o.provider_ref = k.ref AND k.action IS NULL"));
 /* the shop's own stock table where one is attached, else what was last observed; unknown is not zero */
 JNY_PLAN(read_stock, "text[]",
 		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0 FROM pg_catalog.unnest($1) AS k(sku)"
@@ -91,21 +102,14 @@ scope_fits(const JnyGate *gate, const char *a, const char *b)
 static bool
 is_opt_out(const char *type)
 {
-	return strcmp(type, "unsubscribed") == 0 || strcmp(type, "opted_out") == 0;
+	return jny_type_is_opt_out(type) || strcmp(type, "opted_out") == 0;
 }
 
-/* The answer to an event that needs no listing: it always ends such actions. NULL = not of that kind. */
-static const char *
-stops_always(const JnyWork *w, const char *type, const char *channel)
+/* Nothing said is said of all. */
+static bool
+covers(const char *said, const char *value)
 {
-	if (strcmp(type, "erased") == 0 || strcmp(type, "erase") == 0 || strcmp(type, "restricted") == 0)
-		return "restricted";
-	if (is_opt_out(type) && w->marketing &&
-		(channel == NULL || strcmp(channel, "*") == 0 || strcmp(channel, w->channel) == 0))
-		return "opted_out";
-	if (strcmp(type, "manual") == 0 && !w->transactional)
-		return "suppressed";
-	return NULL;
+	return said == NULL || strcmp(said, "*") == 0 || strcmp(said, value) == 0;
 }
 
 /* How far an event has got: nobody has read it yet, or the worker has judged it for this enrollment. */
@@ -116,50 +120,136 @@ typedef enum Stage
 	MATCHED
 } Stage;
 
+/* An event that may stop actions: a fence, or the suppression that it has become. */
+typedef struct Stop
+{
+	const char *type;
+	const char *ref;
+	const char *scope;
+	const char *channel;		/* of an opt-out; NULL or * = every */
+	const char *purpose;
+	const char *reason;			/* NULL = by type */
+	int64		seq;
+	Stage		stage;
+} Stop;
+
+/* The answer to an event that needs no listing: it always ends such actions. NULL = not of that kind. */
+static const char *
+stops_always(const JnyWork *w, const Stop *stop)
+{
+	const char *type = stop->type;
+
+	if (strcmp(type, "erased") == 0 || strcmp(type, "erase") == 0 || strcmp(type, "restricted") == 0)
+		return "restricted";
+	if (is_opt_out(type) && w->marketing && covers(stop->channel, w->channel) &&
+		covers(stop->purpose, w->purpose))
+		return "opted_out";
+	if (strcmp(type, "manual") == 0 && !w->transactional)
+		return "suppressed";
+	return NULL;
+}
+
+/* A complaint of which nobody can tell yet what it is about: the worker will. */
+static bool
+is_vague(const Stop *stop)
+{
+	return stop->stage == UNREAD && stop->channel == NULL && strcmp(stop->type, "message_complained") == 0;
+}
+
 /*
  * One event that may stop one action. With a match, what is unread holds it
  * until the worker has judged, and what was judged stops it if it matched.
  */
 static void
-try_stop(JnyGate *gate, JnyWork *w, const char *type, const char *ref, const char *scope,
-		 const char *channel, const char *reason, int64 seq, Stage stage)
+try_stop(JnyGate *gate, JnyWork *w, const Stop *stop)
 {
 	const char *always;
-	bool		hold = false;
+	bool		hold;
 
 	if (w->reason != NULL && w->final)
 		return;
-	if (!scope_fits(gate, scope, w->scope))
+	if (!scope_fits(gate, stop->scope, w->scope))
 		return;
-	always = stops_always(w, type, channel);
+	always = stops_always(w, stop);
+	hold = always != NULL && is_vague(stop);
 	if (always == NULL)
 	{
 		int			i = 0;
 
-		while (i < w->stop->n && strcmp(w->stop->type[i], type) != 0)
+		while (i < w->stop->n && strcmp(w->stop->type[i], stop->type) != 0)
 			i++;
-		if (i == w->stop->n || (stage == CONSUMED && w->stop->match[i]))
+		if (i == w->stop->n || (stop->stage == CONSUMED && w->stop->match[i]))
 			return;
-		if (ref != NULL && ref[0] != '\0' && strcmp(ref, w->own_ref) == 0)
+		if (stop->ref != NULL && stop->ref[0] != '\0' && strcmp(stop->ref, w->own_ref) == 0)
 			return;
-		hold = w->stop->match[i] && stage == UNREAD;
+		hold = w->stop->match[i] && stop->stage == UNREAD;
 	}
 	if (hold && w->reason != NULL)
 		return;
-	w->stop_type = type;
-	w->stop_ref = ref;
-	w->stop_seq = seq;
+	w->stop_type = stop->type;
+	w->stop_ref = stop->ref;
+	w->stop_seq = stop->seq;
 	if (hold)
 	{
 		jny_postpone(gate, w, "held", 0);
 		return;
 	}
 	jny_refuse(w, always != NULL ? always :
-			   reason != NULL ? reason :
-			   strcmp(type, "order_placed") == 0 ? "ordered" : type);
+			   stop->reason != NULL ? stop->reason :
+			   strcmp(stop->type, "order_placed") == 0 ? "ordered" : stop->type);
 }
 
 /* ---- fences -------------------------------------------------------------- */
+
+static Stop
+stop_of(const JnyFence *f)
+{
+	return (Stop) {
+		.type = f->type, .ref = f->ref, .scope = f->scope, .channel = f->channel,
+		.purpose = f->purpose, .seq = f->seq, .stage = UNREAD
+	};
+}
+
+/* A complaint names the message that it is about, not the person: the message's channel and person are meant. */
+static void
+judge_complaints(JnyGate *gate, List *works)
+{
+	JnyCols    *cols = jny_cols("integer, text, text");
+
+	for (int i = 0; i < gate->fences->n; i++)
+	{
+		const JnyFence *f = &gate->fences->fence[i];
+
+		if (f->fence != JNY_FENCE_EVENT || strcmp(f->type, "message_complained") != 0 ||
+			(f->action == NULL && f->provider_ref == NULL))
+			continue;
+		jny_cols_set(cols, 0, Int32GetDatum(i));
+		jny_cols_text(cols, 1, f->action);
+		jny_cols_text(cols, 2, f->provider_ref);
+		jny_cols_next(cols);
+	}
+	if (jny_cols_count(cols) == 0)
+		return;
+	jny_run(&read_complained, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		JnyFence   *f = &gate->fences->fence[jny_get_int8(row, 1, 0)];
+		pg_uuid_t  *profile = jny_get_uuid(row, 2);
+		ListCell   *lc;
+		Stop		stop;
+
+		f->scope = jny_get_text(row, 3);
+		f->channel = jny_get_text(row, 4);
+		stop = stop_of(f);
+		foreach(lc, works)
+		{
+			JnyWork    *w = lfirst(lc);
+
+			if (memcmp(&w->profile_id, profile, UUID_LEN) == 0)
+				try_stop(gate, w, &stop);
+		}
+	}
+}
 
 static void
 judge_fences_of(JnyGate *gate, JnyWork *w, int64 *keys, int nkeys)
@@ -173,9 +263,9 @@ judge_fences_of(JnyGate *gate, JnyWork *w, int64 *keys, int nkeys)
 	}
 	foreach(lc, jny_fences_matching(gate->fences, keys, nkeys))
 	{
-		JnyFence   *f = lfirst(lc);
+		Stop		stop = stop_of(lfirst(lc));
 
-		try_stop(gate, w, f->type, f->ref, f->scope, f->channel, NULL, f->seq, UNREAD);
+		try_stop(gate, w, &stop);
 	}
 }
 
@@ -259,9 +349,15 @@ judge_suppressions(JnyGate *gate, List *works)
 	values[4] = TimestampTzGetDatum(gate->node.now);
 	jny_run(&read_suppressions, values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
-		try_stop(gate, work_of(works, row), jny_get_text(row, 2), jny_get_text(row, 3),
-				 jny_get_text(row, 4), jny_get_text(row, 5), jny_get_text(row, 6),
-				 jny_get_int8(row, 7, 0), jny_get_int8(row, 8, 0) != 0 ? MATCHED : CONSUMED);
+	{
+		Stop		stop = {
+			.type = jny_get_text(row, 2), .ref = jny_get_text(row, 3), .scope = jny_get_text(row, 4),
+			.channel = jny_get_text(row, 5), .purpose = jny_get_text(row, 6), .reason = jny_get_text(row, 7),
+			.seq = jny_get_int8(row, 8, 0), .stage = jny_get_int8(row, 9, 0) != 0 ? MATCHED : CONSUMED
+		};
+
+		try_stop(gate, work_of(works, row), &stop);
+	}
 }
 
 static void
@@ -464,6 +560,7 @@ jny_gate_judge(JnyGate *gate, List *works)
 	jny_house_read_pauses(gate->house);
 	foreach(lc, works)
 		judge_time(gate, lfirst(lc));
+	judge_complaints(gate, works);
 	judge_fences(gate, works);
 	judge_suppressions(gate, works);
 	if (gate->permit)

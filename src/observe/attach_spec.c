@@ -294,6 +294,8 @@ read_map(JnySpec *spec, Jsonb *map, Jsonb *groups)
 	spec->channel = read_field(spec, map, "channel");
 	spec->purpose = read_field(spec, map, "purpose");
 	spec->type = read_field(spec, map, "type");
+	spec->action = read_field(spec, map, "action_id");
+	spec->provider_ref = read_field(spec, map, "provider_ref");
 	spec->quantity = read_field(spec, map, "quantity").col;
 	spec->delete_cancels = on_delete != NULL && strcmp(on_delete, "cancelled") == 0;
 }

@@ -98,6 +98,8 @@ typedef struct JnySpec
 	JnySpecField channel;		/* consent */
 	JnySpecField purpose;		/* consent */
 	JnySpecField type;			/* message_event */
+	JnySpecField action;		/* message_event */
+	JnySpecField provider_ref;	/* message_event */
 	int			quantity;		/* cart_line: place in columns, -1 = none */
 	int			nconsents;
 	JnySpecConsent *consents;	/* customer */

@@ -210,8 +210,8 @@ judge_consent(Change *change)
 		&& same_field(spec, change, &spec->channel) && same_field(spec, change, &spec->purpose))
 		return;
 	add_fence(change, JNY_FENCE_EVENT, "unsubscribed",
-			  jny_image_opt_out(jny_image_field(spec, new, &spec->channel),
-								jny_image_field(spec, new, &spec->purpose)));
+			  jny_image_props("channel", jny_image_field(spec, new, &spec->channel),
+							  "purpose", jny_image_field(spec, new, &spec->purpose)));
 }
 
 static void
@@ -248,7 +248,11 @@ judge_message(Change *change)
 	if (change->new == NULL)
 		return;
 	type = jny_image_field(change->spec, change->new, &change->spec->type);
-	if (type != NULL)
+	if (type != NULL && strcmp(type, "message_complained") == 0)
+		add_fence(change, JNY_FENCE_EVENT, "message_complained",
+				  jny_image_props("action_id", jny_image_field(change->spec, change->new, &change->spec->action),
+								  "provider_ref", jny_image_field(change->spec, change->new, &change->spec->provider_ref)));
+	else if (type != NULL)
 		add_fence_if_listed(change, type);
 }
 

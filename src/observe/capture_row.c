@@ -438,21 +438,22 @@ jny_image_subject(const JnySpec *spec, const JnyImage *image)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+/* What a fence says beside its keys; a value that is NULL is left out. */
 Jsonb *
-jny_image_opt_out(const char *channel, const char *purpose)
+jny_image_props(const char *name1, const char *value1, const char *name2, const char *value2)
 {
 	JsonbParseState *state = NULL;
 
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	if (channel != NULL)
+	if (value1 != NULL)
 	{
-		push_string(&state, WJB_KEY, "channel");
-		push_string(&state, WJB_VALUE, channel);
+		push_string(&state, WJB_KEY, name1);
+		push_string(&state, WJB_VALUE, value1);
 	}
-	if (purpose != NULL)
+	if (value2 != NULL)
 	{
-		push_string(&state, WJB_KEY, "purpose");
-		push_string(&state, WJB_VALUE, purpose);
+		push_string(&state, WJB_KEY, name2);
+		push_string(&state, WJB_VALUE, value2);
 	}
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }

@@ -54,6 +54,6 @@ extern int	jny_image_compare_number(const JnyImage *a, const JnyImage *b, int co
 /* text[] of new, then old, then positions of what was cut (capture.h). */
 extern Datum jny_image_cols(const JnySpec *spec, const JnyImage *new, const JnyImage *old);
 extern Jsonb *jny_image_subject(const JnySpec *spec, const JnyImage *image);
-extern Jsonb *jny_image_opt_out(const char *channel, const char *purpose);
+extern Jsonb *jny_image_props(const char *name1, const char *value1, const char *name2, const char *value2);
 
 #endif							/* JNY_CAPTURE_ROW_H */

@@ -141,6 +141,17 @@ row_props(JnyFact *fact)
 	return jny_object_end(&o);
 }
 
+static Jsonb *
+add_channel(Jsonb *props, const char *channel)
+{
+	JnyObject	o;
+
+	jny_object_begin(&o);
+	jny_object_all(&o, props);
+	jny_object_text(&o, "channel", channel);
+	return jny_object_end(&o);
+}
+
 void
 jny_message_apply(JnyTake *take, JnyFact *fact)
 {
@@ -158,6 +169,10 @@ jny_message_apply(JnyTake *take, JnyFact *fact)
 	}
 	if (fact->profile == NULL)
 		return;
+	/* what is an opt-out of one channel says so */
+	if (strcmp(fact->type, "message_complained") == 0 && fact->channel != NULL &&
+		jny_json_text(props, "channel") == NULL)
+		props = add_channel(props, fact->channel);
 	event = jny_emit(take, fact, fact->type, props);
 	if (!fact->has_owner)
 		return;

@@ -18,7 +18,7 @@ reason_of(const char *type)
 {
 	if (strcmp(type, "order_placed") == 0)
 		return "ordered";
-	if (strcmp(type, "unsubscribed") == 0 || strcmp(type, "consent_revoked") == 0)
+	if (jny_type_is_opt_out(type))
 		return "opted_out";
 	return type;
 }
