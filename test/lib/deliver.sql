@@ -48,6 +48,7 @@ CREATE FUNCTION pg_temp.action(who text, channel text DEFAULT 'email', priority 
     RETURNS uuid LANGUAGE plpgsql AS $$
 DECLARE
     p uuid := pg_temp.pid(who);
+    d uuid := gen_random_uuid();
     a uuid := CASE WHEN name IS NULL THEN gen_random_uuid() ELSE md5('action ' || name)::uuid END;
     e uuid := CASE WHEN enrolled THEN md5('enrollment ' || a)::uuid END;
     at timestamptz := journey.clock();
@@ -61,6 +62,13 @@ BEGIN
                                         status, step, visit, arm, confidence, entered_at, stepped_at, lap, test)
         VALUES (journey.bucket(p), p, e, action.journey, 1, action.scope, '', 1, 'active', action.step, 1, 'treatment',
                 1, at, at, c.lap, journey.mode() = 'test');
+        UPDATE journey.enrollment SET transitions = 1 WHERE enrollment_id = e;
+        INSERT INTO journey.transition (bucket, profile_id, enrollment_id, n, to_step, edge, at)
+        VALUES (journey.bucket(p), p, e, 1, action.step, 'entry', at);
+        INSERT INTO journey.decision (bucket, profile_id, decided_at, decision_id, enrollment_id, journey, version,
+                                      step, kind, verdict, action_id, lap, test)
+        VALUES (journey.bucket(p), p, at, d, e, action.journey, 1, action.step, 'step', 'enqueue', a, c.lap,
+                journey.mode() = 'test');
     END IF;
     INSERT INTO journey.outbox (bucket, profile_id, action_id, channel, status, claim_at, reap_at, priority, due_at,
         not_after, late, enrollment_id, journey, version, step, visit, purpose, scope, template, template_version,
@@ -71,6 +79,6 @@ BEGIN
         coalesce(action.not_after, at + interval '2 days'), action.late, e, action.journey, 1, action.step, 1,
         action.purpose, action.scope, 'reminder', 1, 'en', '{"sku": "J1"}', action.suppress_on, action.own_ref,
         journey.key_hash('cart', action.scope || ':' || entry), action.stock_sku, action.caps, action.quiet,
-        action.max_attempts, a::text, gen_random_uuid(), at, c.lap, c.applied_seq, journey.mode() = 'test');
+        action.max_attempts, a::text, d, at, c.lap, c.applied_seq, journey.mode() = 'test');
     RETURN a;
 END $$;

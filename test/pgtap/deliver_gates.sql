@@ -8,7 +8,7 @@
 -- mission: 220
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(56);
+SELECT plan(57);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -93,7 +93,11 @@ SELECT pg_temp.action('S4', suppress_on => '[{"on": "order_placed", "match": tru
 SELECT is(pg_temp.permit(:'a', format($$SELECT pg_temp.suppress('S4', 'order_placed', 'order:s4', ARRAY[md5('enrollment ' || %L)::uuid])$$, :'a')),
           'ordered', 'judged and matched: it is over');
 SELECT pg_temp.action('S5', enrolled => true) AS a \gset
-SELECT is(pg_temp.permit(:'a', $$UPDATE journey.enrollment SET exited_at = journey.clock(), exit_reason = 'emptied' WHERE profile_id = pg_temp.pid('S5')$$),
+SELECT is(pg_temp.permit(:'a', $$WITH e AS (
+    UPDATE journey.enrollment SET exited_at = journey.clock(), exit_reason = 'emptied', status = 'exited', step = NULL, transitions = 2
+    WHERE profile_id = pg_temp.pid('S5') RETURNING *)
+    INSERT INTO journey.transition (bucket, profile_id, enrollment_id, n, from_step, edge, at)
+    SELECT bucket, profile_id, enrollment_id, 2, 'remind', 'exit', exited_at FROM e$$),
           'superseded', 'an ended enrollment sends nothing more');
 SELECT pg_temp.action('S6') AS a \gset
 SELECT pg_temp.suppress('S6', 'manual', lap => 0) \gset
@@ -185,4 +189,5 @@ SELECT pg_temp.action('N9') AS a \gset
 SELECT is((SELECT array_agg(action_id) FROM journey.claim('email', 10)), ARRAY[:'a'::uuid], 'a block of ended actions at the head is passed');
 SELECT is((SELECT count(*) FROM journey.outbox_history WHERE profile_id = pg_temp.pid('N') AND reason = 'ordered'), 50::bigint, 'and settled');
 
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -1,7 +1,7 @@
 -- What becomes of an action after its permit: failures, leases that end, dead letters
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(46);
+SELECT plan(47);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -153,4 +153,6 @@ SELECT journey.set_clock('2026-03-09 12:00+00') \gset
 SELECT count(*) AS n FROM journey.run_once() \gset
 SELECT is(pg_temp.state(:'a'), 'final: expired expired', 'what nobody claims expires by itself');
 
+-- I13 aside: these enrollments are of no journey, so that nothing leads them on
+SELECT is_empty($$SELECT * FROM journey.check_invariants() WHERE invariant <> 'I13'$$, 'invariants hold');
 SELECT * FROM finish();

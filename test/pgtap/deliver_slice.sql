@@ -2,7 +2,7 @@
 -- mission: 22
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(19);
+SELECT plan(20);
 
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
@@ -50,4 +50,5 @@ INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
 INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
 INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
 SELECT is((SELECT count(DISTINCT action_id) FROM taken), 40::bigint, 'claims in a row get everything, each action once');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

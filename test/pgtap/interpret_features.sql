@@ -1,6 +1,6 @@
 -- Features equal a recount of the event log: random streams with late,
 -- duplicate and out-of-order events, and features that came later.
-SELECT plan(12);
+SELECT plan(13);
 CREATE FUNCTION pg_temp.feature(doc jsonb, owner text DEFAULT 'journey_owner') RETURNS void LANGUAGE sql AS $$
     INSERT INTO journey.document (kind, name, version, state, doc, refs, owner, applied_by, applied_at, activated_by, activated_at, digest)
     VALUES ('feature', doc ->> 'name', 1, 'active', doc, '[]', owner, 'test', now(), 'test', now(), md5(doc::text));
@@ -78,4 +78,5 @@ SELECT is((SELECT verdict FROM journey.explain_rule('nosy >= 0', '{"customer_id"
 SELECT throws_ok($$SELECT journey._feature_check('{"name": "x", "on": "product_viewed", "aggregate": "median"}')$$, '22023', NULL, 'an aggregate that nobody knows');
 SELECT throws_ok($$SELECT journey._feature_check('{"name": "x", "on": "product_viewed", "aggregate": "count", "window": "1 year", "grain": "1 minute"}')$$, '22023', NULL, 'too fine a grain');
 SELECT is(journey.features('{"customer_id": "nobody"}'), NULL, 'nobody has no features');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
 -- Rules: three values, the author's words, the owner's rights, and news that
 -- reach the cache.
-SELECT plan(46);
+SELECT plan(47);
 SELECT journey.set_clock('2026-03-02 10:00+00');
 SELECT journey.track('web', 'cart_item_added', '{"customer_id": "42"}', '{"sku": "J1", "cart_id": "C1", "quantity": 1, "price": 10}');
 SELECT journey.track('web', 'cart_item_added', '{"customer_id": "42"}', '{"sku": "S1", "cart_id": "C1", "quantity": 2, "price": 5}');
@@ -118,4 +118,5 @@ SELECT is((SELECT count(*) FROM journey.allowed_function WHERE shipped AND to_re
 SELECT count(*) FROM generate_series(1, 100000) AS i CROSS JOIN LATERAL journey.check_rule('cart.items > ' || i || ' and event.sku = ''x''') AS c WHERE c.ok;
 SELECT cmp_ok((SELECT sum(total_bytes) FROM pg_backend_memory_contexts WHERE name LIKE 'journey rule%'), '<',
               (SELECT pg_size_bytes(current_setting('journey.rule_cache')) * 1.1), 'the cache keeps within journey.rule_cache');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -1,7 +1,7 @@
 -- attach() itself: every kind, the guess, what it refuses and how it says so,
 -- back-fill, reconcile, live stock, detach.
 -- mission: 15, 117
-SELECT plan(57);
+SELECT plan(58);
 SET client_min_messages = warning;
 
 CREATE TABLE seen (seq bigint);
@@ -168,4 +168,5 @@ INSERT INTO stock VALUES ('J1', 'a', 2), ('J1', 'b', 3), ('J2', 'a', 0);
 SELECT results_eq($$SELECT * FROM journey._stock('{J1,J2,J3}') ORDER BY 1$$, $$VALUES ('J1', 5::numeric), ('J2', 0)$$, 'stock is read live, over all places');
 ALTER TABLE stock RENAME on_hand TO pieces;
 SELECT is_empty($$SELECT * FROM journey._stock('{J1}')$$, 'and unknown when the mapping no longer fits');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

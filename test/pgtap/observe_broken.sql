@@ -3,7 +3,7 @@
 -- mended, before and after the worker has consumed the wildcard.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(12);
+SELECT plan(13);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -42,4 +42,5 @@ SELECT isnt(pg_temp.permit(:'d'), 'granted', 'while it is off nothing is sent');
 SELECT count(*) AS n FROM journey.attach('shop_order', 'order', '{"key": "id", "subject": {"customer_id": "customer"}, "status": "state"}') \gset
 SELECT is(pg_temp.permit(:'d'), 'granted', 'attach turns it on again');
 SELECT is_empty('SELECT * FROM journey._check_attachments()', 'nothing is wrong any more');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
 -- What the capture trigger writes, and what it never does to the shop.
 -- mission: 15, 117
-SELECT plan(53);
+SELECT plan(54);
 SET client_min_messages = warning;
 
 -- what was captured since the last look
@@ -204,4 +204,5 @@ CREATE TRIGGER forged BEFORE INSERT ON rls FOR EACH ROW EXECUTE FUNCTION journey
 SELECT throws_ok('INSERT INTO rls VALUES (3)', '39P01', NULL, 'the function is no BEFORE trigger');
 DROP TRIGGER forged ON rls;
 SELECT is((SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'journey%' AND tgenabled <> 'A'), 0::bigint, 'every trigger of ours is ENABLE ALWAYS');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
 -- Carts: value and number of items equal the sum over the lines, whatever is
 -- done to them, through events and through the shop's own tables.
-SELECT plan(17);
+SELECT plan(18);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 -- mission: 15, 46, 47
@@ -119,4 +119,5 @@ SELECT results_eq($$SELECT items, value FROM journey.cart WHERE cart_id = 't1'$$
 SELECT is_empty($$SELECT cart_id FROM journey.cart WHERE source <> 'web' AND cart_id <> 't1' AND items <> 0$$, 'what was before it is not');
 SELECT is((SELECT count FROM journey.incident WHERE kind = 'truncated'), 1::bigint, 'and it is reported');
 
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

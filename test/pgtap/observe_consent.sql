@@ -2,7 +2,7 @@
 -- rights away wins a tie; one-click unsubscribe changes the state and nothing
 -- else; back-fill never beats an opt-out. Addresses: normalised, fresh when
 -- they change, a bounce belongs to the address.
-SELECT plan(35);
+SELECT plan(36);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 CREATE FUNCTION pg_temp.state(who text, on_channel text DEFAULT 'email') RETURNS text LANGUAGE sql AS
@@ -101,4 +101,5 @@ SELECT is(journey.profile_id('{"email": "KIM@new.example"}'), journey.profile_id
 SELECT is(journey.mark_test('{"customer_id": "7"}', true), true, 'a person can be made a test profile');
 SELECT is(journey.mark_test('{"customer_id": "nobody"}', true), false, 'nobody cannot');
 
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
 -- Sent events: once per message id, kept although unknown, set aside when odd
 -- while their neighbours pass, late ones flagged.
-SELECT plan(22);
+SELECT plan(23);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 -- mission: 17
@@ -78,4 +78,5 @@ SELECT results_eq($$SELECT name, category, class, price, available FROM journey.
                   $$VALUES ('Anorak', 'jackets', 'considered', 99::numeric, 7::numeric)$$, 'catalogue events make a product');
 SELECT is((SELECT count(*) FROM journey.event WHERE source = 'erp'), 0::bigint, 'and no person''s event');
 
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

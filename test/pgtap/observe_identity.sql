@@ -1,6 +1,6 @@
 -- Who is who: a person by account number and by e-mail; guests; keys of two
 -- people are not merged but both are named; carts follow their person.
-SELECT plan(22);
+SELECT plan(23);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 -- mission: 28, 114
@@ -68,4 +68,5 @@ SELECT results_eq($$SELECT scope, value FROM journey.cart WHERE cart_id = 'C9' O
     $$VALUES ('b', 1::numeric), ('default', 7)$$, 'cart ids are apart by scope');
 SELECT is(journey.stage('{"customer_id": "nobody"}'), NULL, 'nobody has no stage');
 
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
 -- The inbox: consumption by windows, fences and their end, rotation.
 -- mission: 1
-SELECT plan(34);
+SELECT plan(35);
 
 CREATE FUNCTION pg_temp.fences(VARIADIC kinds text[] DEFAULT '{event}') RETURNS text LANGUAGE sql AS
 $$SELECT coalesce(string_agg(type || ' ' || coalesce(ref, ''), ', ' ORDER BY seq), 'none') FROM journey._fences() WHERE kind = ANY (kinds)$$;
@@ -84,4 +84,5 @@ SELECT is(pg_temp.fences(), 'order_placed order:7', 'unconsumed rows of a retire
 SELECT is(pg_temp.lap(), 1::bigint, 'and are consumed');
 SELECT ok(to_regclass('journey.event_' || to_char(clock_timestamp() AT TIME ZONE 'UTC' + interval '2 days', 'YYYYMMDD')) IS NOT NULL, 'partitions are made ahead');
 
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

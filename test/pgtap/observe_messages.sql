@@ -1,6 +1,6 @@
 -- What comes back from messages: events find their person through the action,
 -- a visit carries its action, a bounce belongs to the address.
-SELECT plan(19);
+SELECT plan(20);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 SELECT journey.track('crm', 'identified', '{"customer_id": "1", "email": "ann@example.com"}', '{}');
 SELECT journey.track('crm', 'consent_granted', '{"customer_id": "1"}', '{"channel": "email"}');
@@ -67,4 +67,5 @@ SELECT is(journey.suppress('{"customer_id": "1"}', '*', 'asked on the phone'), t
 SELECT is(journey.suppress('{"customer_id": "nobody"}'), false, 'nobody cannot');
 SELECT is(journey.unsuppress('{"customer_id": "1"}'), 1, 'and the suppression can be ended');
 
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

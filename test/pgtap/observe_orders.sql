@@ -1,6 +1,6 @@
 -- Orders: one status machine for rows and events, lines joined to their
 -- order, illegal steps reported and not taken, odd values no loss of an order.
-SELECT plan(40);
+SELECT plan(41);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 CREATE TABLE "Orders" (id int PRIMARY KEY, customer int, cart text, state text, total text, coupon text, at timestamptz) ;
@@ -135,4 +135,5 @@ SELECT results_eq($$SELECT second_writer, second_count FROM journey.source_of_tr
 SELECT is((SELECT name FROM journey.incident WHERE kind = 'second_writer'), 'orders: pos', 'and reported');
 SELECT throws_ok($$SELECT journey.declare_truth('weather', 'shop')$$, '22023', 'there is no signal "weather"', 'there are five signals');
 
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

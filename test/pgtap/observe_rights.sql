@@ -1,6 +1,6 @@
 -- Who may send events, and that sending needs no right on our tables.
 -- mission: 1
-SELECT plan(11);
+SELECT plan(12);
 
 CREATE ROLE journey_test_shop LOGIN;
 CREATE ROLE journey_test_app LOGIN IN ROLE journey_app;
@@ -26,4 +26,5 @@ RESET default_transaction_read_only;
 SELECT is((SELECT count(*)::int FROM journey.inbox_0 WHERE source = 's'), 2, 'what was taken is there');
 
 DROP ROLE journey_test_shop, journey_test_app;
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

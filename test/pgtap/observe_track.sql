@@ -2,7 +2,7 @@
 -- each of them leaves in the inbox.
 -- mission: 1
 -- mission: 17
-SELECT plan(47);
+SELECT plan(48);
 
 CREATE VIEW pg_temp.inbox AS SELECT * FROM journey.inbox_0 UNION ALL SELECT * FROM journey.inbox_1 UNION ALL SELECT * FROM journey.inbox_2;
 CREATE FUNCTION pg_temp.last() RETURNS journey.inbox_0 LANGUAGE sql AS $$SELECT * FROM pg_temp.inbox ORDER BY seq DESC LIMIT 1$$;
@@ -90,4 +90,5 @@ SELECT results_eq('SELECT * FROM journey.replay_quarantine()', 'VALUES (1, 7)', 
 SELECT results_eq('SELECT * FROM journey.replay_quarantine()', 'VALUES (0, 7)', 'once');
 SELECT throws_ok('SELECT journey.ingest(NULL)', '22004', NULL, 'no messages');
 
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

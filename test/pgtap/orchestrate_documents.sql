@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 \set cart `cat test/fixtures/cart_recovery.json`
 \set confirmation `cat test/fixtures/order_confirmation.json`
-SELECT plan(46);
+SELECT plan(47);
 CREATE ROLE doc_author LOGIN;
 CREATE ROLE doc_approver LOGIN;
 CREATE ROLE doc_both LOGIN;
@@ -17,7 +17,7 @@ GRANT USAGE ON SCHEMA public TO PUBLIC;
 SELECT is((SELECT count(*) FROM journey.document WHERE state = 'active' AND version = 1 AND owner = 'journey_owner' AND kind = 'channel'), 9::bigint, 'nine channels are shipped');
 SELECT is_empty($$SELECT d.name, l.* FROM journey.document AS d, journey.lint(d.doc, true) AS l WHERE l.severity = 'error'$$, 'what is shipped passes lint');
 SELECT is((SELECT count(DISTINCT r -> 'to') FROM journey.document AS d, jsonb_array_elements(d.doc -> 'rules') AS r WHERE d.name = 'stages'), 6::bigint, 'stage rules lead to every stage but the first');
-SELECT results_eq($$SELECT reason FROM journey.reason_code WHERE NOT final ORDER BY 1$$, ARRAY['changed', 'held', 'paused', 'provider_down', 'quiet_hours', 'rate', 'rate_limited', 'stale_data'], 'reasons that are not final');
+SELECT results_eq($$SELECT reason FROM journey.reason_code WHERE NOT final ORDER BY 1$$, ARRAY['changed', 'held', 'paused', 'provider_down', 'quiet_hours', 'rate', 'rate_limited', 'requeued', 'stale_data'], 'reasons that are not final');
 
 -- plan, then apply
 SELECT results_eq(format($$SELECT change, kind, name FROM journey.plan(%L)$$, :'cart'),
@@ -97,4 +97,5 @@ SELECT results_eq($$SELECT version, state, owner FROM journey.document WHERE nam
 SELECT throws_ok($$SELECT journey.apply('[{"kind": "channel", "name": "fax", "mode": "ops"}, {"kind": "channel", "name": "fox", "mode": "opps"}]')$$, '22023', 'document refused: "opps" is not one of its values', 'one bad document refuses the bundle');
 SELECT throws_ok($$SELECT journey.retire('template', 'cart_reminder')$$, '2BP01', 'the template "cart_reminder" is in use', 'what is used is not retired');
 SELECT is(journey.retire('journey', 'cart_recovery'), (SELECT max(version) FROM journey.document WHERE kind = 'journey' AND name = 'cart_recovery'), 'a journey is');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

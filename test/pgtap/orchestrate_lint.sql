@@ -101,7 +101,7 @@ INSERT INTO cases VALUES
 ('rule_shadowed', 'moves', '{rules,1,from}', '"purchase"', '/rules/1', 'a rule behind a wider one');
 DELETE FROM cases WHERE note IS NULL; -- these need two changes; they follow below
 
-SELECT plan((SELECT count(*)::integer * 2 FROM cases) + (SELECT count(*)::integer FROM good) + 21);
+SELECT plan((SELECT count(*)::integer * 2 FROM cases) + (SELECT count(*)::integer FROM good) + 22);
 SELECT journey.apply('{"kind": "source", "name": "erp", "system": "commerce", "truth_for": ["inventory"]}');
 SELECT journey.apply(jsonb_path_query_array((:'cart')::jsonb || (:'confirmation')::jsonb, '$[*] ? (@.kind == "template")'));
 
@@ -169,4 +169,5 @@ SELECT ok((SELECT count(*) FROM journey.lint('[]')) = 1, 'an empty bundle is a m
 -- one source of truth, and fast enough
 SELECT ok(journey.json_schema() -> '$defs' ? 'journey' AND NOT jsonb_path_exists(journey.json_schema(), '$.** ? (@.type == "object" && exists(@.properties) && !exists(@.additionalProperties) && !exists(@.not) && !exists(@.oneOf))'),
           'the schema is closed: no object takes fields that it does not name');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
