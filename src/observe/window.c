@@ -24,8 +24,10 @@
 #include "utils/memutils.h"
 #include "utils/xid8.h"
 
-/* Places kept at most: 16 bytes each. */
+/* Places kept at most: 32 bytes each. */
 #define MAX_PLACES 500000
+/* A lap that would end between rows of one transaction takes up to this many times as many. */
+#define MAX_STRETCH 4
 
 JNY_PLAN(lock_cursor, "",
 		 "SELECT c.incarnation, c.previous::pg_catalog.text, c.window_snapshot::pg_catalog.text,"
@@ -54,7 +56,7 @@ JNY_PLAN(now_snapshot, "",
 JNY_PLAN(read_rows, WINDOW_TYPES,
 		 "SELECT * FROM (" ALL_TABLES(COLUMNS) ") AS w ORDER BY w.seq LIMIT $6");
 JNY_PLAN(read_places, WINDOW_TYPES,
-		 "SELECT w.seq, w.place, w.ctid FROM (" ALL_TABLES("i.seq, i.ctid") ") AS w ORDER BY w.seq LIMIT $6");
+		 "SELECT w.seq, w.place, w.ctid, w.xact FROM (" ALL_TABLES("i.seq, i.ctid, i.xact") ") AS w ORDER BY w.seq LIMIT $6");
 
 #define AT(table, number, param) \
 	" SELECT " COLUMNS ", " number " AS place FROM journey." table " i WHERE i.ctid = ANY (" param ")"
@@ -84,6 +86,7 @@ enum
 typedef struct Place
 {
 	int64		seq;
+	uint64		xact;
 	ItemPointerData tid;
 	uint8		table;
 } Place;
@@ -329,6 +332,7 @@ learn_places(const char *snapshot, Datum *args)
 		p->seq = jny_get_int8(i, 1, 0);
 		p->table = (uint8) jny_get_int8(i, 2, 0);
 		p->tid = *(ItemPointer) DatumGetPointer(jny_get(i, 3, &isnull));
+		p->xact = DatumGetUInt64(jny_get(i, 4, &isnull));
 	}
 	SPI_freetuptable(SPI_tuptable);
 	places.snapshot = MemoryContextStrdup(places.cxt, snapshot);
@@ -348,11 +352,30 @@ find_places(const struct JnyWindow *w)
 	return places.next < places.n;
 }
 
-/* Reads up to max rows by place; the last row of the list says whether there may be more. */
+/*
+ * How many of the next rows make a lap of max: an order and its lines should
+ * be taken together, when their transaction ends soon.
+ */
+static int
+stretch(int max)
+{
+	int			left = places.n - places.next;
+	int			most = (int) Min((int64) max * MAX_STRETCH, left);
+	const Place *p = &places.place[places.next];
+	int			n = max;
+
+	if (max <= 1 || left <= max)
+		return Min(max, left);
+	while (n < most && p[n].xact == p[n - 1].xact)
+		n++;
+	return n < left && p[n].xact == p[n - 1].xact ? max : n;
+}
+
+/* Reads up to max rows by place, or to the end of their transaction; the last row of the list says whether there may be more. */
 static void
 read_by_place(JnyBatch *batch, int max)
 {
-	int			n = Min(max, places.n - places.next);
+	int			n = stretch(max);
 	Datum	   *tids[PLACE_COPY + 1];
 	int			count[PLACE_COPY + 1] = {0};
 	Datum		args[PLACE_COPY + 1];
@@ -374,6 +397,14 @@ read_by_place(JnyBatch *batch, int max)
 	decode_rows(batch, n);
 	places.next += n;
 	batch->window->last = places.next == places.n && places.n < MAX_PLACES;
+}
+
+static uint64
+xact_of(uint64 row)
+{
+	bool		isnull;
+
+	return DatumGetUInt64(jny_get(row, C_XACT, &isnull));
 }
 
 static void
@@ -406,6 +437,13 @@ read_window(JnyBatch *batch, int max)
 	}
 	args[5] = Int32GetDatum(max + 1);
 	w->last = jny_run_latest(&read_rows, args, NULL) <= (uint64) max;
+	if (!w->last && max > 1 && xact_of(max) == xact_of(max - 1))
+	{
+		/* the lap would end inside a transaction */
+		learn_places(w->snapshot, args);
+		read_by_place(batch, max);
+		return;
+	}
 	decode_rows(batch, (int) Min(SPI_processed, (uint64) max));
 }
 
