@@ -23,6 +23,7 @@ _PG_init(void)
 	if (IsBinaryUpgrade)
 		return;
 	jny_guc_init();
+	jny_pin_init();
 	if (process_shared_preload_libraries_in_progress)
 	{
 		jny_shmem_init();

@@ -139,6 +139,17 @@ extern char *jny_get_text(uint64 row, int col);			/* NULL for null */
 extern int64 jny_get_int8(uint64 row, int col, int64 missing);
 extern pg_uuid_t *jny_get_uuid(uint64 row, int col);
 
+/* ---- plans that stay right while tables grow (pin.c) ------------------- */
+
+/*
+ * Index probes only and one plan for all parameters, until the level that is
+ * returned is given back: in laps and in the calls of senders. An abort of
+ * the (sub)transaction gives it back, too.
+ */
+extern int	jny_pin_plans(void);
+extern void jny_unpin_plans(int level);
+extern void jny_pin_init(void);
+
 /* ---- jsonb in C (doc.c) ----------------------------------------------- */
 
 extern JsonbValue *jny_json_field(Jsonb *object, const char *key, JsonbValue *out); /* NULL when absent */

@@ -13,7 +13,6 @@
 #include "executor/spi.h"
 #include "parser/parse_type.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
@@ -102,29 +101,10 @@ jny_run(JnyPlan *plan, Datum *values, const bool *nulls)
 	return SPI_processed;
 }
 
-/*
- * A generation is empty when it is planned and holds a million rows later, so
- * its plans are pinned instead of costed.
- */
-static int
-pin_plans(void)
-{
-	static const char *const pins[][2] = {
-		{"enable_seqscan", "off"}, {"enable_bitmapscan", "off"},
-		{"plan_cache_mode", "force_generic_plan"}, {"jit", "off"}
-	};
-	int			nest = NewGUCNestLevel();
-
-	for (int i = 0; i < (int) lengthof(pins); i++)
-		(void) set_config_option(pins[i][0], pins[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
-	return nest;
-}
-
 uint64
 jny_run_latest(JnyPlan *plan, Datum *values, const bool *nulls)
 {
-	int			nest = pin_plans();
+	int			level = jny_pin_plans();
 
 	if (!IsolationUsesXactSnapshot())
 		jny_run(plan, values, nulls);
@@ -144,7 +124,7 @@ jny_run_latest(JnyPlan *plan, Datum *values, const bool *nulls)
 		if (rc < 0)
 			elog(ERROR, "could not run \"%s\": %s", plan->sql, SPI_result_code_string(rc));
 	}
-	AtEOXact_GUC(true, nest);
+	jny_unpin_plans(level);
 	return SPI_processed;
 }
 

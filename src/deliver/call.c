@@ -14,7 +14,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 
 /* ---- arguments -------------------------------------------------------------- */
 
@@ -30,7 +29,7 @@ jny_call_open(JnyCall *call, const char *what)
 void
 jny_call_close(JnyCall *call)
 {
-	AtEOXact_GUC(true, call->gucs);
+	jny_unpin_plans(call->gucs);
 	ForceSyncCommit();
 	SPI_finish();
 }

@@ -22,7 +22,6 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -280,18 +279,6 @@ jny_require_sender_session(const char *what)
 				 errhint("Call it in a transaction of its own, at READ COMMITTED.")));
 }
 
-/* Index probes only: a plan made while the outbox was empty must not turn into a scan or lose the lock order. */
-int
-jny_pin_plans(void)
-{
-	static const char *const off[] = {"enable_seqscan", "enable_bitmapscan", "enable_hashjoin", "enable_mergejoin"};
-	int			level = NewGUCNestLevel();
-
-	for (size_t i = 0; i < lengthof(off); i++)
-		(void) set_config_option(off[i], "off", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	return level;
-}
-
 static void
 require_own_channel(JnyClaim *c)
 {
@@ -349,7 +336,7 @@ jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
 	c->gate.permit = c->fused;
 	level = jny_pin_plans();
 	take_all(c);
-	AtEOXact_GUC(true, level);
+	jny_unpin_plans(level);
 	jny_rate_spend(c->channel, list_length(c->granted));
 	return true;
 }

@@ -30,8 +30,6 @@ extern TimestampTz jny_next_due(const char *channel);
 
 /* 25001 unless READ COMMITTED, 25006 on a standby. */
 extern void jny_require_sender_session(const char *what);
-/* Returns the nest level for AtEOXact_GUC(). */
-extern int	jny_pin_plans(void);
 
 /* permit.c: judges rows whose permit was counted in advance; writes permits, settles the rest. */
 extern void jny_permit_decide(JnyGate *gate, List *works, const pg_uuid_t *batch);

@@ -199,7 +199,7 @@ begin_send(Permits *p, Datum ids, Datum tokens)
 		p->gate.house = jny_house_read(jny_work_channels(p->works));
 		jny_permit_decide(&p->gate, p->works, &batch);
 	}
-	AtEOXact_GUC(true, level);
+	jny_unpin_plans(level);
 	ForceSyncCommit();
 }
 

@@ -38,9 +38,30 @@ start_batch(JnyBatch *batch)
 	jny_node_read(&batch->node);
 }
 
+/* False when somebody else consumes. Within SPI. */
+static bool
+phases(JnyBatch *batch, int max_events, int max_timers)
+{
+	if (!jny_observe_take(batch, max_events))
+		return false;
+	if (!batch->node.adopted)
+		return true;			/* the cursor is another cluster's: nothing may move */
+	jny_features_update(batch);
+	jny_orchestrate_events(batch);
+	if (batch->node.mode != JNY_MODE_OFF)
+		jny_orchestrate_timers(batch, max_timers);
+	jny_deliver_reap(&batch->node, jny_batch_timers);
+	jny_deliver_announce();
+	jny_observe_finish(batch);
+	return true;
+}
+
 bool
 jny_lap(JnyBatch *batch, int max_events, int max_timers)
 {
+	bool		mine;
+	int			level;
+
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
@@ -50,28 +71,12 @@ jny_lap(JnyBatch *batch, int max_events, int max_timers)
 	start_batch(batch);
 	if (!batch->node.adopted)
 		return true;
-
 	SPI_connect();
-	if (!jny_observe_take(batch, max_events))
-	{
-		SPI_finish();
-		return false;
-	}
-	if (!batch->node.adopted)
-	{
-		/* the cursor is another cluster's: nothing may move */
-		SPI_finish();
-		return true;
-	}
-	jny_features_update(batch);
-	jny_orchestrate_events(batch);
-	if (batch->node.mode != JNY_MODE_OFF)
-		jny_orchestrate_timers(batch, max_timers);
-	jny_deliver_reap(&batch->node, jny_batch_timers);
-	jny_deliver_announce();
-	jny_observe_finish(batch);
+	level = jny_pin_plans();
+	mine = phases(batch, max_events, max_timers);
+	jny_unpin_plans(level);
 	SPI_finish();
-	return true;
+	return mine;
 }
 
 /*
