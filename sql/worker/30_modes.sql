@@ -56,15 +56,22 @@ BEGIN
     END IF;
     PERFORM journey._adopt();
     -- Orders whose events stood in the inbox that no dump carries: read them again from the shop's tables.
-    FOR a IN SELECT * FROM journey.attachment ORDER BY attachment LOOP
+    FOR a IN
+        SELECT DISTINCT x.rel_schema, x.rel_name FROM journey.attachment x
+        WHERE x.detached_at IS NULL ORDER BY 1, 2
+    LOOP
         name := format('%s.%s', a.rel_schema, a.rel_name);
         UPDATE journey.node SET adopted_xid = pg_current_xact_id();
         BEGIN
-            value := journey.reconcile(to_regclass(format('%I.%I', a.rel_schema, a.rel_name)))::text;
+            IF to_regclass(format('%I.%I', a.rel_schema, a.rel_name)) IS NULL THEN
+                RAISE EXCEPTION 'the table is gone' USING ERRCODE = 'undefined_table';
+            END IF;
+            SELECT string_agg(format('%s rows as %s', r.appended, r.kind), ', ') INTO value
+            FROM journey.reconcile(to_regclass(format('%I.%I', a.rel_schema, a.rel_name))) r;
         EXCEPTION WHEN OTHERS THEN
             value := format('not reconciled: %s (%s)', SQLERRM, SQLSTATE);
             PERFORM journey._incident('reconcile_failed', name, 'error', value,
-                                      'Mend the cause, then run journey.reconcile() for this table before journey.resume().', '{}');
+                                      'Mend the cause, then run journey.reconcile() for this table before journey.resume(); detach it when it is gone.', '{}');
         END;
         RETURN NEXT;
     END LOOP;
@@ -122,15 +129,6 @@ DECLARE
     replanned bigint;
 BEGIN
     PERFORM journey._require_adopted();
-    IF catch_up IS NULL OR catch_up NOT IN ('re-decide', 'drop', 'as-is') THEN
-        RAISE EXCEPTION 'unknown catch_up: %', coalesce(catch_up, 'null')
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Use re-decide (what is late is decided again, spread over time), drop (what is late expires) or as-is.';
-    END IF;
-    IF spread IS NULL OR spread < interval '0' THEN
-        RAISE EXCEPTION 'spread must not be negative'
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval, such as ''1 hour''.';
-    END IF;
     SELECT * INTO node FROM journey.node FOR UPDATE;
     IF node.mode = 'test' THEN
         RAISE EXCEPTION 'this database runs on a test clock'
@@ -152,40 +150,57 @@ $$;
 COMMENT ON FUNCTION journey.resume(text, interval) IS
     'Goes live: permits are granted from this commit on. What became due meanwhile is, by catch_up: re-decide (default: late actions and timers are decided again, spread evenly by profile over the interval), drop (late actions expire) or as-is. Needs adopt() and the setting journey.site (55000 otherwise, with the reason).';
 
-CREATE FUNCTION journey._catch_up(catch_up text, spread interval) RETURNS bigint
+CREATE FUNCTION journey._catch_up(catch_up text, spread interval, what text DEFAULT 'all', name text DEFAULT '')
+    RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
     at timestamptz := journey.clock();
-    n bigint;
+    n bigint := 0;
     m bigint;
 BEGIN
+    IF catch_up IS NULL OR catch_up NOT IN ('re-decide', 'drop', 'as-is') THEN
+        RAISE EXCEPTION 'unknown catch_up: %', coalesce(catch_up, 'null')
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Use re-decide (what is late is decided again, spread over time), drop (what is late expires) or as-is.';
+    END IF;
+    IF spread IS NULL OR spread < interval '0' THEN
+        RAISE EXCEPTION 'spread must not be negative'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval, such as ''1 hour''.';
+    END IF;
     IF catch_up = 'as-is' THEN
         RETURN 0;
     END IF;
     -- A person's place in the spread is fixed by the id: the same for all of their late items.
-    IF catch_up = 're-decide' THEN
+    -- What is transactional was asked for and is not spread.
+    IF what IN ('all', 'scope', 'journey') THEN
         UPDATE journey.timer t
         SET wake_at = at + spread * journey.assign('catch_up', t.profile_id)
-        WHERE t.wake_at < at;
+        FROM journey.enrollment e
+        JOIN journey.document d ON d.kind = 'journey' AND d.name = e.journey AND d.version = e.version
+        WHERE e.bucket = t.bucket AND e.profile_id = t.profile_id AND e.enrollment_id = t.enrollment_id
+          AND t.wake_at < at AND d.doc ->> 'purpose' <> 'transactional'
+          AND CASE _catch_up.what WHEN 'scope' THEN e.scope = _catch_up.name
+                                  WHEN 'journey' THEN e.journey = _catch_up.name ELSE true END;
         GET DIAGNOSTICS n = ROW_COUNT;
-        UPDATE journey.outbox o
-        SET claim_at = at + spread * journey.assign('catch_up', o.profile_id)
-        WHERE o.status = 'pending' AND o.claim_at < at AND o.not_after > at;
-        GET DIAGNOSTICS m = ROW_COUNT;
-    ELSE
-        n := 0;
-        UPDATE journey.outbox o
-        SET not_after = at, reap_at = at
-        WHERE o.status = 'pending' AND o.claim_at < at;
-        GET DIAGNOSTICS m = ROW_COUNT;
     END IF;
+    UPDATE journey.outbox o
+    SET claim_at = CASE catch_up WHEN 'drop' THEN o.claim_at
+                                 ELSE at + spread * journey.assign('catch_up', o.profile_id) END,
+        not_after = CASE catch_up WHEN 'drop' THEN at ELSE o.not_after END,
+        reap_at = CASE catch_up WHEN 'drop' THEN at ELSE o.reap_at END
+    WHERE o.status = 'pending' AND o.claim_at < at AND o.not_after > at AND o.purpose <> 'transactional'
+      AND CASE _catch_up.what WHEN 'scope' THEN o.scope = _catch_up.name
+                              WHEN 'journey' THEN o.journey = _catch_up.name
+                              WHEN 'channel' THEN o.channel = _catch_up.name
+                              WHEN 'template' THEN o.template = _catch_up.name ELSE true END;
+    GET DIAGNOSTICS m = ROW_COUNT;
     RETURN n + m;
 END
 $$;
-COMMENT ON FUNCTION journey._catch_up(text, interval) IS
-    'Plans what became due during a pause: returns how many timers and actions it moved. Late actions are decided again by claim, see late and not_after of the outbox.';
+COMMENT ON FUNCTION journey._catch_up(text, interval, text, text) IS
+    'Plans what became due during a pause of everything, or of one scope, journey, channel or template: returns how many timers and actions it moved. Late waits are spread; late actions are spread too and decided again by claim, see late and not_after of the outbox, or expire with drop. 22023 for another catch_up or a negative spread.';
 
 CREATE FUNCTION journey.sandbox() RETURNS text
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
@@ -211,6 +226,8 @@ CREATE FUNCTION journey.pause(what text DEFAULT NULL, name text DEFAULT NULL, re
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 #variable_conflict use_column
+DECLARE
+    known text[];
 BEGIN
     IF pause.what IS NOT NULL AND pause.what NOT IN ('scope', 'journey', 'channel', 'template') THEN
         RAISE EXCEPTION 'cannot pause a %', pause.what
@@ -220,6 +237,15 @@ BEGIN
     IF pause.what IS NOT NULL AND coalesce(pause.name, '') = '' THEN
         RAISE EXCEPTION 'which %?', pause.what
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give its name as the second argument.';
+    END IF;
+    known := CASE pause.what
+        WHEN 'scope' THEN ARRAY(SELECT DISTINCT s.scope FROM journey.source s)
+        WHEN pause.what THEN ARRAY(SELECT DISTINCT d.name FROM journey.document d WHERE d.kind = pause.what) END;
+    IF pause.name <> ALL (known) THEN
+        RAISE EXCEPTION 'there is no % "%"', pause.what, pause.name
+            USING ERRCODE = 'undefined_object',
+                  HINT = coalesce('Did you mean "' || journey._nearest(pause.name, known) || '"?',
+                                  'journey.document lists what can be paused.');
     END IF;
     INSERT INTO journey.pause (what, name, reason, paused_by, paused_at)
     VALUES (coalesce(pause.what, 'all'), coalesce(pause.name, ''), pause.reason, session_user, journey.clock())
@@ -244,7 +270,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN 'was not paused';
     END IF;
-    PERFORM journey._catch_up(unpause.catch_up, unpause.spread);
+    PERFORM journey._catch_up(unpause.catch_up, unpause.spread, coalesce(unpause.what, 'all'), coalesce(unpause.name, ''));
     PERFORM journey._nudge();
     RETURN 'permits are granted again';
 END

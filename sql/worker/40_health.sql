@@ -74,7 +74,7 @@ BEGIN
         hint := 'Preload it and restart, or let a scheduler call journey.run_once().';
     ELSIF w.pid IS NULL THEN
         status := CASE WHEN state = 'adopted' THEN 'error' ELSE 'ok' END;
-        detail := 'no worker is running: ' || coalesce(w.state, 'unknown');
+        detail := 'no worker is running: ' || CASE WHEN current_setting('journey.worker')::boolean THEN coalesce(w.state, 'unknown') ELSE 'journey.worker is off' END;
         hint := CASE w.state WHEN 'no slot' THEN 'Raise max_worker_processes.'
                              ELSE 'Look into the server''s log; check journey.worker.' END;
     ELSE

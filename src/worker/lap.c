@@ -171,6 +171,33 @@ skip_timer(JnyBatch *batch, int events, int timers)
 	return true;
 }
 
+/*
+ * What the same work may not meet again: a lock held by somebody, a deadlock,
+ * a full disk, a shutdown, a wrong isolation level or privilege. No event is
+ * to blame for these; the lap is tried again later. The lap's own time limit
+ * is not among them: one event may well be what takes so long.
+ */
+static bool
+is_passing(const ErrorData *error)
+{
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && AmBackgroundWorkerProcess())
+		return false;
+	if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
+		return true;
+	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
+	{
+		case ERRCODE_INVALID_TRANSACTION_STATE:
+		case ERRCODE_TRANSACTION_ROLLBACK:
+		case ERRCODE_INSUFFICIENT_RESOURCES:
+		case ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE:
+		case ERRCODE_OPERATOR_INTERVENTION:
+		case ERRCODE_SYSTEM_ERROR:
+			return true;
+		default:
+			return false;
+	}
+}
+
 /* Fewer timers until one is left; that one is set aside. */
 static bool
 find_bad_timer(JnyBatch *batch, bool *mine)
@@ -182,6 +209,8 @@ find_bad_timer(JnyBatch *batch, bool *mine)
 			return *mine;
 	if ((error = attempt(jny_lap, batch, 0, 1, mine)) == NULL)
 		return *mine;
+	if (is_passing(error))
+		ReThrowError(error);
 	lap_error = error;
 	if ((error = attempt(skip_timer, batch, 0, 1, mine)) != NULL)
 		ReThrowError(error);
@@ -200,6 +229,8 @@ find_bad_event(JnyBatch *batch, int max_events, bool *mine)
 			return *mine;
 	if ((error = attempt(jny_lap, batch, 1, 0, mine)) == NULL)
 		return *mine;
+	if (is_passing(error))
+		ReThrowError(error);
 	lap_error = error;
 	if ((error = attempt(skip_event, batch, 1, 0, mine)) != NULL)
 		ReThrowError(error);
@@ -215,9 +246,8 @@ jny_lap_guarded(JnyBatch *batch, int max_events)
 
 	if (error == NULL)
 		return mine;
-	/* an isolation level or a privilege is no event's fault, nor is a lap that fails with no work */
-	if (error->sqlerrcode == ERRCODE_ACTIVE_SQL_TRANSACTION ||
-		error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE ||
+	/* nor is any event to blame when a lap fails with no work */
+	if (is_passing(error) ||
 		attempt(jny_lap, batch, 0, 0, &mine) != NULL)
 		ReThrowError(error);
 	if (attempt(jny_lap, batch, 0, jny_batch_timers, &mine) != NULL)

@@ -1,7 +1,8 @@
 -- Modes, pauses and the clock: what may be entered from where, and what holds afterwards.
 -- What would break if this failed: a test clock on a live shop, a pause that leaks, test rows in the figures.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(34);
+\set pw `echo "$PGPASSWORD"`
+SELECT plan(38);
 SELECT journey.set_clock('2026-03-02 09:00+00');
 
 -- the clock
@@ -38,6 +39,25 @@ SELECT is((SELECT b.reason FROM journey.outbox o, journey.begin_send(o.action_id
 SELECT journey.unpause(catch_up => 'as-is');
 SELECT throws_ok($$SELECT journey.pause('people', 'x')$$, '22023', 'cannot pause a people', 'what can be paused is said');
 SELECT throws_ok($$SELECT journey.pause('channel')$$, '22023', 'which channel?', 'a name is needed');
+
+SELECT throws_ok($$SELECT journey.pause('channel', 'emial')$$, '42704', 'there is no channel "emial"', 'a typing error stops loudly');
+SELECT journey.pause('journey', 'hello');
+SELECT throws_ok($$SELECT journey.unpause('journey', 'hello', 'redecide')$$, '22023', 'unknown catch_up: redecide', 'and expires nothing');
+SELECT journey.unpause('journey', 'hello', 'as-is');
+
+-- a lock that somebody holds sets no event aside
+SELECT journey.track('shop', 'consent_revoked', pg_temp.who('m1'), '{"channel": "email", "purpose": "marketing"}');
+CREATE EXTENSION IF NOT EXISTS dblink;
+SELECT dblink_connect('other', format('dbname=%s host=%s port=%s user=%s password=%s', current_database(),
+    :'HOST', :'PORT', :'USER', COALESCE(NULLIF(:'pw', ''), 'x'))) \g /dev/null
+SELECT dblink_exec('other', 'BEGIN; LOCK TABLE journey.consent IN ACCESS EXCLUSIVE MODE') \g /dev/null
+SET lock_timeout = '200ms';
+SELECT throws_ok($$SELECT journey.run_once()$$, '55P03', NULL, 'a lap that cannot get a lock says so');
+RESET lock_timeout;
+SELECT dblink_exec('other', 'ROLLBACK') \g /dev/null
+SELECT dblink_disconnect('other') \g /dev/null
+SELECT journey.run_until_idle();
+SELECT is_empty('SELECT * FROM journey.quarantine', 'and nothing is in quarantine');
 
 -- leaving the test: its rows go, the shop's stay
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
