@@ -17,25 +17,43 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
-JNY_PLAN(read_facts, "smallint[], uuid[], uuid[], text[], text[], text[]",
-		 "SELECT u.i, p.test, p.restricted, p.zone, e.exited_at IS NOT NULL, e.exit_reason, c.state, c.expires_at"
+/*
+ * Consent and address are said of the channel, of the namespace of its
+ * addresses, or of all (*), and so are scope and purpose; the strictest wins.
+ * The decision reads them alike: has_consent() and has_contact() of
+ * orchestrate/gates.c.
+ */
+#define SAID_OF_CHANNEL(row) \
+	row ".scope IN (u.scope, '*') AND " row ".channel IN (u.channel, u.namespace, '*')"
+
+JNY_PLAN(read_facts, "smallint[], uuid[], uuid[], text[], text[], text[], text[], timestamptz",
+		 "SELECT u.i, p.test, p.restricted, p.zone, e.exited_at IS NOT NULL, e.exit_reason, c.state"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		 " pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6))"
-		 "  WITH ORDINALITY AS u(bucket, profile_id, enrollment_id, scope, channel, purpose, i)"
+		 " pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
+		 "  WITH ORDINALITY AS u(bucket, profile_id, enrollment_id, scope, channel, purpose, namespace, i)"
 		 " LEFT JOIN journey.profile p ON p.bucket = u.bucket AND p.profile_id = u.profile_id"
 		 " LEFT JOIN journey.enrollment e ON e.bucket = u.bucket AND e.profile_id = u.profile_id"
 		 "  AND e.enrollment_id = u.enrollment_id"
-		 " LEFT JOIN journey.consent c ON c.bucket = u.bucket AND c.profile_id = u.profile_id"
-		 "  AND c.scope = u.scope AND c.channel = u.channel AND c.purpose = u.purpose");
-JNY_PLAN(read_contacts, "smallint[], uuid[], text[], text[]",
-		 "SELECT u.i, cp.address, cp.address_hash, cp.state,"
-		 "  EXISTS (SELECT FROM journey.contact_point x WHERE x.address_hash = cp.address_hash"
-		 "          AND x.channel = cp.channel AND x.profile_id <> cp.profile_id)"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		 " pg_catalog.unnest($4)) WITH ORDINALITY AS u(bucket, profile_id, scope, channel, i)"
-		 " JOIN journey.contact_point cp ON cp.bucket = u.bucket AND cp.profile_id = u.profile_id"
-		 "  AND cp.scope = u.scope AND cp.channel = u.channel"
-		 " ORDER BY u.i, cp.state IN ('hard', 'complained', 'replaced'), cp.since DESC, cp.address_hash");
+		 " LEFT JOIN LATERAL (SELECT COALESCE("
+		 "   pg_catalog.max(c.state) FILTER (WHERE c.state NOT IN ('granted', 'unknown', 'pending')),"
+		 "   pg_catalog.max(c.state) FILTER (WHERE c.state = 'granted' AND (c.expires_at IS NULL OR c.expires_at > $8)),"
+		 "   pg_catalog.max(CASE c.state WHEN 'granted' THEN 'expired' ELSE c.state END)) AS state"
+		 "  FROM journey.consent c WHERE c.bucket = u.bucket AND c.profile_id = u.profile_id"
+		 "   AND " SAID_OF_CHANNEL("c") " AND c.purpose IN (u.purpose, '*')) AS c ON true");
+/* an address that has failed under one of these names is not used under another */
+JNY_PLAN(read_contacts, "smallint[], uuid[], text[], text[], text[]",
+		 "SELECT r.i, r.address, r.address_hash, CASE WHEN r.spoilt THEN 'hard' ELSE r.state END,"
+		 "  EXISTS (SELECT FROM journey.contact_point x WHERE x.address_hash = r.address_hash"
+		 "          AND x.profile_id <> r.profile_id)"
+		 " FROM (SELECT u.i, cp.*, cp.channel <> u.channel AS borrowed,"
+		 "   pg_catalog.bool_or(cp.state IN ('hard', 'complained')) OVER (PARTITION BY u.i, cp.address_hash) AS spoilt"
+		 "  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
+		 "  pg_catalog.unnest($4), pg_catalog.unnest($5))"
+		 "   WITH ORDINALITY AS u(bucket, profile_id, scope, channel, namespace, i)"
+		 "  JOIN journey.contact_point cp ON cp.bucket = u.bucket AND cp.profile_id = u.profile_id"
+		 "   AND " SAID_OF_CHANNEL("cp") ") AS r"
+		 " ORDER BY r.i, r.spoilt OR r.state = 'replaced', r.borrowed, r.channel = '*', r.scope = '*', r.since DESC,"
+		 "  r.address_hash");
 JNY_PLAN(read_suppressions, "smallint[], uuid[], bigint[], uuid[], timestamptz",
 		 "SELECT u.i, s.type, s.ref, s.scope, s.channel, s.purpose, s.reason, s.seq, u.enrollment_id = ANY (s.matched)"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
@@ -133,15 +151,24 @@ typedef struct Stop
 	Stage		stage;
 } Stop;
 
+/* An opt-out names the channel, or the namespace of its addresses. */
+static bool
+covers_channel(const JnyGate *gate, const Stop *stop, const JnyWork *w)
+{
+	const char *namespace = jny_house_channel(gate->house, w->channel)->address;
+
+	return covers(stop->channel, w->channel) || (namespace != NULL && covers(stop->channel, namespace));
+}
+
 /* The answer to an event that needs no listing: it always ends such actions. NULL = not of that kind. */
 static const char *
-stops_always(const JnyWork *w, const Stop *stop)
+stops_always(const JnyGate *gate, const JnyWork *w, const Stop *stop)
 {
 	const char *type = stop->type;
 
 	if (strcmp(type, "erased") == 0 || strcmp(type, "erase") == 0 || strcmp(type, "restricted") == 0)
 		return "restricted";
-	if (is_opt_out(type) && w->marketing && covers(stop->channel, w->channel) &&
+	if (is_opt_out(type) && w->marketing && covers_channel(gate, stop, w) &&
 		covers(stop->purpose, w->purpose))
 		return "opted_out";
 	if (strcmp(type, "manual") == 0 && !w->transactional)
@@ -170,7 +197,7 @@ try_stop(JnyGate *gate, JnyWork *w, const Stop *stop)
 		return;
 	if (!scope_fits(gate, stop->scope, w->scope))
 		return;
-	always = stops_always(w, stop);
+	always = stops_always(gate, w, stop);
 	hold = always != NULL && is_vague(stop);
 	if (always == NULL)
 	{
@@ -361,9 +388,10 @@ judge_suppressions(JnyGate *gate, List *works)
 }
 
 static void
-read_people(List *works)
+read_people(JnyGate *gate, List *works)
 {
-	JnyCols    *cols = jny_cols("smallint, uuid, uuid, text, text, text");
+	JnyCols    *cols = jny_cols("smallint, uuid, uuid, text, text, text, text");
+	Datum	   *values;
 	ListCell   *lc;
 
 	foreach(lc, works)
@@ -377,14 +405,15 @@ read_people(List *works)
 		jny_cols_set(cols, 3, w->values[W_SCOPE]);
 		jny_cols_set(cols, 4, w->values[W_CHANNEL]);
 		jny_cols_set(cols, 5, w->values[W_PURPOSE]);
+		jny_cols_text(cols, 6, jny_house_channel(gate->house, w->channel)->address);
 		jny_cols_next(cols);
 	}
-	jny_run(&read_facts, jny_cols_datums(cols, 0), NULL);
+	values = jny_cols_datums(cols, 1);
+	values[7] = TimestampTzGetDatum(gate->node.now);
+	jny_run(&read_facts, values, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		JnyWork    *w = work_of(works, row);
-		bool		isnull;
-		Datum		d;
 
 		w->known = jny_get_int8(row, 2, -1) >= 0;
 		w->profile_test = jny_get_int8(row, 2, 0) != 0;
@@ -393,27 +422,27 @@ read_people(List *works)
 		w->ended = jny_get_int8(row, 5, 0) != 0;
 		w->exit_reason = jny_get_text(row, 6);
 		w->consent = jny_get_text(row, 7);
-		d = jny_get(row, 8, &isnull);
-		w->consent_until = isnull ? 0 : DatumGetTimestampTz(d);
 	}
 }
 
 static void
 read_addresses(JnyGate *gate, List *works)
 {
-	JnyCols    *cols = jny_cols("smallint, uuid, text, text");
+	JnyCols    *cols = jny_cols("smallint, uuid, text, text, text");
 	ListCell   *lc;
 	bool		needed = false;
 
 	foreach(lc, works)
 	{
 		JnyWork    *w = lfirst(lc);
+		const char *namespace = jny_house_channel(gate->house, w->channel)->address;
 
-		needed |= jny_house_channel(gate->house, w->channel)->address != NULL;
+		needed |= namespace != NULL;
 		jny_cols_set(cols, 0, w->values[W_BUCKET]);
 		jny_cols_set(cols, 1, w->values[W_PROFILE]);
 		jny_cols_set(cols, 2, w->values[W_SCOPE]);
 		jny_cols_set(cols, 3, w->values[W_CHANNEL]);
+		jny_cols_text(cols, 4, namespace);
 		jny_cols_next(cols);
 	}
 	if (!needed)
@@ -510,9 +539,7 @@ judge_person(JnyGate *gate, JnyWork *w)
 		jny_refuse(w, "restricted");
 	if (gate->node.mode == JNY_MODE_SANDBOX && !w->profile_test)
 		jny_refuse(w, "sandbox");
-	if (w->marketing &&
-		(w->consent == NULL || strcmp(w->consent, "granted") != 0 ||
-		 (w->consent_until != 0 && w->consent_until <= gate->node.now)))
+	if (w->marketing && (w->consent == NULL || strcmp(w->consent, "granted") != 0))
 		jny_refuse(w, "opted_out");
 	if (channel->address != NULL &&
 		(w->address == NULL || strcmp(w->address_state, "hard") == 0 ||
@@ -565,7 +592,7 @@ jny_gate_judge(JnyGate *gate, List *works)
 	judge_suppressions(gate, works);
 	if (gate->permit)
 	{
-		read_people(works);
+		read_people(gate, works);
 		read_addresses(gate, works);
 	}
 	judge_stock(gate, works);

@@ -53,8 +53,7 @@ JNY_PLAN(read_shared, "uuid[], bigint[], text[], timestamptz[]",
 		 "SELECT u.i, pg_catalog.max(a.granted_at), a.channel, a.journey, a.step, a.scope, a.purpose = 'marketing', a.action_id"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
 		 " pg_catalog.unnest($4)) WITH ORDINALITY AS u(profile_id, address_hash, channel, since, i)"
-		 " JOIN journey.contact_point x ON x.address_hash = u.address_hash AND x.channel = u.channel"
-		 "  AND x.profile_id <> u.profile_id"
+		 " JOIN journey.contact_point x ON x.address_hash = u.address_hash AND x.profile_id <> u.profile_id"
 		 " JOIN journey.attempt_log a ON a.bucket = x.bucket AND a.profile_id = x.profile_id"
 		 "  AND a.granted_at >= u.since AND a.counted AND a.address_hash = u.address_hash AND a.channel = u.channel"
 		 PER_ACTION);

@@ -126,12 +126,18 @@ journey_ack_array(PG_FUNCTION_ARGS)
 
 /* ---- fail --------------------------------------------------------------------------- */
 
+/* under the channel's own name, so that other channels that borrow the address keep it */
 JNY_PLAN(spoil_address, "smallint[], uuid[], text[], text[], bigint[], text, timestamptz",
-		 "UPDATE journey.contact_point c SET state = 'hard', reason = $6, changed_at = $7"
+		 "INSERT INTO journey.contact_point AS p (bucket, profile_id, scope, channel, address, address_hash, state, since,"
+		 "  changed_at, reason)"
+		 " SELECT DISTINCT ON (u.bucket, u.profile_id, u.scope, u.channel, u.address_hash)"
+		 "  u.bucket, u.profile_id, u.scope, u.channel, c.address, u.address_hash, 'hard', $7, $7, $6"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
 		 " pg_catalog.unnest($4), pg_catalog.unnest($5)) AS u(bucket, profile_id, scope, channel, address_hash)"
-		 " WHERE c.bucket = u.bucket AND c.profile_id = u.profile_id AND c.scope = u.scope"
-		 "  AND c.channel = u.channel AND c.address_hash = u.address_hash");
+		 " JOIN journey.contact_point c ON c.bucket = u.bucket AND c.profile_id = u.profile_id"
+		 "  AND c.address_hash = u.address_hash"
+		 " ON CONFLICT (bucket, profile_id, scope, channel, address_hash) DO UPDATE"
+		 " SET state = 'hard', reason = excluded.reason, changed_at = excluded.changed_at");
 JNY_PLAN(last_address, "smallint[], uuid[], uuid[], integer[]",
 		 "SELECT u.i, a.address_hash FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
 		 " pg_catalog.unnest($4))"

@@ -141,8 +141,7 @@ typedef struct JnyWork
 	const char *zone;
 	bool		ended;			/* its enrollment has ended */
 	const char *exit_reason;
-	const char *consent;		/* state, NULL = no row */
-	TimestampTz consent_until;	/* 0 = no end */
+	const char *consent;		/* the strictest state; "expired" when only that; NULL = no row */
 	const char *address;
 	int64		address_hash;
 	const char *address_state;

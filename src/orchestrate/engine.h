@@ -91,6 +91,7 @@ typedef struct JnyContactRow
 	const char *scope;
 	const char *channel;
 	const char *state;
+	int64		address_hash;
 } JnyContactRow;
 
 typedef struct JnySuppressionRow

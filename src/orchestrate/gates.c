@@ -95,7 +95,18 @@ same_or_any(const char *value, const char *wanted)
 	return strcmp(value, "*") == 0 || strcmp(value, wanted) == 0;
 }
 
-/* The most restrictive statement about channel and purpose wins; none is not enough. */
+/* Whether what is said of this channel is said of that one: by its name, by the namespace of its addresses, or of all. */
+static bool
+is_of_channel(const char *said, const JnyChannel *channel)
+{
+	return same_or_any(said, channel->name) ||
+		(channel->address != NULL && strcmp(said, channel->address) == 0);
+}
+
+/*
+ * The most restrictive statement about channel and purpose wins; none is not
+ * enough. The permit reads consent and address alike: deliver/gate.c.
+ */
 static bool
 has_consent(JnyRun *run, const JnySend *s, const JnyChannel *channel)
 {
@@ -107,8 +118,7 @@ has_consent(JnyRun *run, const JnySend *s, const JnyChannel *channel)
 		JnyConsentRow *c = lfirst(lc);
 
 		if (!same_or_any(c->scope, s->e->scope) || !same_or_any(c->purpose, s->e->journey->purpose) ||
-			!(same_or_any(c->channel, channel->name) ||
-			  (channel->address != NULL && strcmp(c->channel, channel->address) == 0)))
+			!is_of_channel(c->channel, channel))
 			continue;
 		if (strcmp(c->state, "granted") == 0)
 		{
@@ -119,6 +129,23 @@ has_consent(JnyRun *run, const JnySend *s, const JnyChannel *channel)
 			return false;
 	}
 	return granted;
+}
+
+/* An address that has failed under one of the channel's names is not used under another. */
+static bool
+is_spoilt(const JnySend *s, const JnyChannel *channel, int64 address_hash)
+{
+	ListCell   *lc;
+
+	foreach(lc, s->e->person->contacts)
+	{
+		JnyContactRow *c = lfirst(lc);
+
+		if (c->address_hash == address_hash && same_or_any(c->scope, s->e->scope) && is_of_channel(c->channel, channel) &&
+			(strcmp(c->state, "hard") == 0 || strcmp(c->state, "complained") == 0))
+			return true;
+	}
+	return false;
 }
 
 static bool
@@ -132,10 +159,8 @@ has_contact(const JnySend *s, const JnyChannel *channel)
 	{
 		JnyContactRow *c = lfirst(lc);
 
-		if (same_or_any(c->scope, s->e->scope) &&
-			(strcmp(c->channel, channel->name) == 0 || strcmp(c->channel, channel->address) == 0) &&
-			strcmp(c->state, "hard") != 0 && strcmp(c->state, "complained") != 0 &&
-			strcmp(c->state, "replaced") != 0)
+		if (same_or_any(c->scope, s->e->scope) && is_of_channel(c->channel, channel) &&
+			strcmp(c->state, "replaced") != 0 && !is_spoilt(s, channel, c->address_hash))
 			return true;
 	}
 	return false;

@@ -364,7 +364,7 @@ JNY_PLAN(load_consents, "smallint[], uuid[]",
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.consent c ON c.bucket = k.bucket AND c.profile_id = k.profile_id");
 JNY_PLAN(load_contacts, "smallint[], uuid[]",
-		 "SELECT c.profile_id, c.scope, c.channel, c.state"
+		 "SELECT c.profile_id, c.scope, c.channel, c.state, c.address_hash"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
 		 " JOIN journey.contact_point c ON c.bucket = k.bucket AND c.profile_id = k.profile_id");
 JNY_PLAN(load_suppressions, "smallint[], uuid[], bigint[]",
@@ -413,6 +413,7 @@ load_consent_rows(JnyRun *run, Datum *keys)
 		c->scope = get_string(row, 2);
 		c->channel = get_string(row, 3);
 		c->state = get_string(row, 4);
+		c->address_hash = jny_get_int8(row, 5, 0);
 		person->contacts = lappend(person->contacts, c);
 	}
 }

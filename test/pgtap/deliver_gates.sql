@@ -8,17 +8,17 @@
 -- mission: 220
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(57);
+SELECT plan(66);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
 -- claim one action, run a statement, ask for the permit: (granted, reason, final)
-CREATE FUNCTION pg_temp.permit(a uuid, meanwhile text DEFAULT NULL) RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION pg_temp.permit(a uuid, meanwhile text DEFAULT NULL, channel text DEFAULT 'email') RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     t bigint;
     r record;
 BEGIN
-    SELECT token INTO t FROM journey.claim('email', 100) WHERE action_id = a;
+    SELECT token INTO t FROM journey.claim(channel, 100) WHERE action_id = a;
     IF t IS NULL THEN
         RETURN 'not claimed';
     END IF;
@@ -172,6 +172,34 @@ SELECT journey.unpause('scope', 'default', 'as-is') \gset
 SELECT is(pg_temp.permit(:'a', $$SELECT journey.pause('channel', 'email')$$), 'paused later', 'of a channel');
 SELECT journey.unpause('channel', 'email', 'as-is') \gset
 SELECT is(pg_temp.permit(:'a'), 'granted', 'and then it goes');
+
+-- a channel that borrows its addresses: what is said of the namespace, or of all, is said of it
+INSERT INTO journey.document (kind, name, version, state, doc, refs, owner, applied_by, applied_at, digest)
+VALUES ('channel', 'promo', 1, 'active', '{"kind": "channel", "name": "promo", "mode": "push", "address": "email"}', '[]', 'journey_owner', 'test', now(), 'x');
+CREATE FUNCTION pg_temp.say(who text, channel text, state text, scope text DEFAULT 'default', purpose text DEFAULT 'marketing') RETURNS void LANGUAGE sql AS $$
+    INSERT INTO journey.consent (bucket, profile_id, scope, channel, purpose, state, source, at)
+    VALUES (journey.bucket(pg_temp.pid(who)), pg_temp.pid(who), scope, channel, purpose, state, 'test', journey.clock())
+$$;
+SELECT is(pg_temp.permit(pg_temp.action('B1', channel => 'promo'), channel => 'promo'), 'granted', 'consent and address of the namespace are the channel''s');
+SELECT pg_temp.action('B2', channel => 'promo') AS a \gset
+SELECT is(pg_temp.permit(:'a', $$SELECT pg_temp.say('B2', 'promo', 'denied')$$, 'promo'), 'opted_out', 'but a denial of the channel beats them');
+SELECT pg_temp.action('B3') AS a \gset
+SELECT is(pg_temp.permit(:'a', $$SELECT pg_temp.say('B3', '*', 'denied', '*', '*')$$), 'opted_out', 'and so does one of all channels, scopes and purposes');
+SELECT pg_temp.person('B4', consent => NULL), pg_temp.say('B4', '*', 'granted', '*', '*') \gset
+SELECT is(pg_temp.permit(pg_temp.action('B4')), 'granted', 'consent to all is consent');
+SELECT pg_temp.person('B5', consent => NULL), pg_temp.say('B5', '*', 'pending') \gset
+SELECT is(pg_temp.permit(pg_temp.action('B5')), 'opted_out', 'pending is not');
+SELECT pg_temp.action('B6', channel => 'promo') AS a \gset
+SELECT is(pg_temp.permit(:'a', $$SELECT journey.track('web', 'unsubscribed', '{"email": "b6@example.org"}', '{"channel": "email"}')$$, 'promo'),
+          'opted_out', 'an opt-out from the namespace that nobody has read yet stops it');
+SELECT pg_temp.action('B7', channel => 'promo') AS a \gset
+SELECT token AS t FROM journey.claim('promo') WHERE action_id = :'a' \gset
+SELECT granted AS g FROM journey.begin_send(:'a', :t) \gset
+SELECT journey.fail(:'a', :t, 'no such user', code => 'bad_address') \gset
+SELECT is((SELECT array_agg(channel || ' ' || state ORDER BY channel) FROM journey.contact_point WHERE profile_id = pg_temp.pid('B7')),
+          ARRAY['email active', 'promo hard'], 'a borrowed address that fails is spoilt for the borrower');
+SELECT is(pg_temp.permit(pg_temp.action('B7', channel => 'promo', step => 'next'), channel => 'promo'), 'bad_address', 'which does not use it again');
+SELECT is(pg_temp.permit(pg_temp.action('B7', step => 'last')), 'granted', 'its owner does');
 
 -- freshness ------------------------------------------------------------------------
 SELECT pg_temp.action('F1') AS a \gset
