@@ -94,8 +94,9 @@ remember_deleted(const JnySpec *spec, const JnyImage *old)
 	memcpy(moved.keys, old->keys, sizeof(int64) * old->nkeys);
 }
 
+/* The deleted row that the new one continues, or NULL; released = its fence was taken back when it went. */
 static JnyImage *
-recall_deleted(const JnySpec *spec, const JnyImage *new)
+recall_deleted(const JnySpec *spec, const JnyImage *new, bool *released)
 {
 	JnyImage   *old;
 
@@ -110,6 +111,7 @@ recall_deleted(const JnySpec *spec, const JnyImage *new)
 	old->has_object = true;
 	old->object = moved.object;
 	old->status = pstrdup(moved.status);
+	*released = spec->delete_cancels && jny_status_is_placed(moved.status);
 	old->nkeys = moved.nkeys;
 	memcpy(old->keys, moved.keys, sizeof(int64) * moved.nkeys);
 	return old;
@@ -141,6 +143,7 @@ judge_order(Change *change)
 	};
 	JnyImage   *old = change->old;
 	JnyImage   *new = change->new;
+	bool		released = false;
 
 	if (new == NULL)
 	{
@@ -150,9 +153,10 @@ judge_order(Change *change)
 		return;
 	}
 	if (old == NULL)
-		old = recall_deleted(change->spec, new);
+		old = recall_deleted(change->spec, new, &released);
+	/* a row that moved is placed still: its new fence comes behind the release and wins */
 	if (jny_status_is_placed(new->status)
-		&& (old == NULL || !jny_status_is_placed(old->status) || !same_keys(old, new)))
+		&& (old == NULL || released || !jny_status_is_placed(old->status) || !same_keys(old, new)))
 		add_fence(change, JNY_FENCE_EVENT, "order_placed", NULL);
 	if (became(old, new, "cancelled"))
 		add_fence(change, JNY_FENCE_RELEASE, "order_placed", NULL);

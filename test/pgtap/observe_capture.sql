@@ -1,6 +1,6 @@
 -- What the capture trigger writes, and what it never does to the shop.
 -- mission: 15, 117
-SELECT plan(54);
+SELECT plan(59);
 SET client_min_messages = warning;
 
 -- what was captured since the last look
@@ -116,6 +116,30 @@ SELECT results_eq('SELECT op, fence FROM captured()', $$VALUES ('I'::"char", 'f'
 ALTER TABLE porder DETACH PARTITION porder_a;
 INSERT INTO porder_a (id, status, place) VALUES (77, 'placed', 'a');
 SELECT is_empty('SELECT * FROM captured()', 'a detached partition is not captured any more');
+
+-- a source that says what a deleted order means: a row that moves is deleted and comes back
+CREATE TABLE morder (id integer, who integer, status text, place text) PARTITION BY LIST (place);
+CREATE TABLE morder_a PARTITION OF morder FOR VALUES IN ('a');
+CREATE TABLE morder_b PARTITION OF morder FOR VALUES IN ('b');
+SELECT journey.attach('morder', 'order', '{"key": "id", "subject": {"customer_id": "who"}, "status": "status", "on_delete": "cancelled"}');
+SELECT count(*) FROM captured();
+CREATE FUNCTION stands(wanted text) RETURNS SETOF text LANGUAGE sql AS $$SELECT f.kind FROM journey._fences() f WHERE f.ref = wanted AND f.kind = 'event' ORDER BY f.seq DESC LIMIT 1$$;
+INSERT INTO morder VALUES (51, 51, 'placed', 'a');
+UPDATE morder SET place = 'b' WHERE id = 51;
+SELECT results_eq('SELECT op, fence, type FROM captured()', $$VALUES ('I'::"char", 'f'::"char", 'order_placed'), ('D', 'r', 'order_placed'), ('I', 'f', 'order_placed')$$,
+    'where a delete releases, a placed order that moves is a fence again');
+SELECT results_eq($$SELECT stands('order:51')$$, $$VALUES ('event')$$, 'and the later one stands');
+BEGIN;
+DELETE FROM morder WHERE id = 51;
+INSERT INTO morder VALUES (51, 51, 'placed', 'a');
+COMMIT;
+SELECT results_eq($$SELECT stands('order:51')$$, $$VALUES ('event')$$, 'so it does when the shop deletes and inserts it itself');
+UPDATE morder SET place = 'b', status = 'cancelled' WHERE id = 51;
+SELECT is_empty($$SELECT stands('order:51')$$, 'cancelled while it moves, it is released');
+INSERT INTO morder VALUES (52, 52, 'placed', 'a');
+DELETE FROM morder WHERE id = 52;
+SELECT is_empty($$SELECT stands('order:52')$$, 'deleted and not back, too');
+SELECT count(*) FROM captured();
 
 -- ---- odd values ------------------------------------------------------------
 CREATE TYPE mood AS ENUM ('good', 'bad');
