@@ -116,6 +116,14 @@ jny_type_is_opt_out(const char *type)
 	return strcmp(type, "unsubscribed") == 0 || strcmp(type, "message_complained") == 0;
 }
 
+const char *
+jny_suppression_reason(const char *type)
+{
+	if (strcmp(type, "order_placed") == 0)
+		return "ordered";
+	return jny_type_is_opt_out(type) ? "opted_out" : type;
+}
+
 static bool
 is_always(const char *type)
 {

@@ -68,6 +68,8 @@ extern bool jny_type_is_fenced(const char *type);
 
 /* Does this type always end marketing, as far as its channel and purpose reach? */
 extern bool jny_type_is_opt_out(const char *type);
+/* The reason code that a permit answers when an event of this type stops it. */
+extern const char *jny_suppression_reason(const char *type);
 
 /*
  * The consumer's part of "everybody knows": notes which types became known to

@@ -217,6 +217,10 @@ extern void jny_object_bool(JnyObject *o, const char *key, bool value);
 extern void jny_object_json(JnyObject *o, const char *key, Jsonb *value);	/* NULL = left out */
 extern Jsonb *jny_object_end(JnyObject *o);
 
+/* take.c: what a lap and the setting aside of a row have in common */
+extern void jny_take_begin(JnyTake *take, JnyBatch *batch);
+extern void jny_take_note_broken(const struct JnyWindow *window);
+
 /* decode.c: rows to facts, in the order in which they are to be applied */
 extern void jny_decode(JnyTake *take);
 

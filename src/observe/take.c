@@ -8,7 +8,7 @@
  * its own data tables. The number of statements does not depend on the
  * number of events. Memory: the batch's context and the SPI context of the
  * lap. Errors abort the lap; the worker then finds the row and calls
- * jny_observe_skip.
+ * jny_observe_skip (skip.c).
  */
 #include "observe/observe.h"
 
@@ -255,8 +255,8 @@ apply(JnyTake *take, JnyFact *fact)
 
 /* ---- the lap ---------------------------------------------------------- */
 
-static void
-begin(JnyTake *take, JnyBatch *batch)
+void
+jny_take_begin(JnyTake *take, JnyBatch *batch)
 {
 	HASHCTL		ctl = {.keysize = sizeof(((JnyKey *) 0)->id), .entrysize = sizeof(JnyKey), .hcxt = batch->cxt};
 
@@ -285,8 +285,8 @@ write_state(JnyTake *take)
  * A wildcard goes with the cursor; what it warned of stays, as a note at the
  * attachment that permits read beside the fences.
  */
-static void
-note_broken(const struct JnyWindow *window)
+void
+jny_take_note_broken(const struct JnyWindow *window)
 {
 	for (int i = 0; i < window->nrows; i++)
 		if (window->rows[i].fence == JNY_FENCE_BROKEN)
@@ -307,7 +307,7 @@ jny_observe_take(JnyBatch *batch, int max_events)
 	if (!batch->node.adopted || batch->window->nrows == 0)
 		return true;
 	old = MemoryContextSwitchTo(batch->cxt);
-	begin(&take, batch);
+	jny_take_begin(&take, batch);
 	jny_registry_load(&take);
 	jny_decode(&take);
 	jny_dedupe(&take);
@@ -320,7 +320,7 @@ jny_observe_take(JnyBatch *batch, int max_events)
 		if (!take.facts[i]->drop)
 			apply(&take, take.facts[i]);
 	write_state(&take);
-	note_broken(batch->window);
+	jny_take_note_broken(batch->window);
 	MemoryContextSwitchTo(old);
 	return true;
 }
@@ -367,24 +367,4 @@ jny_observe_finish(JnyBatch *batch)
 	write_states(batch);
 	jny_window_finish(batch);
 	MemoryContextSwitchTo(old);
-}
-
-bool
-jny_observe_skip(JnyBatch *batch, const ErrorData *error)
-{
-	JnyTake		take;
-	MemoryContext old;
-
-	if (!jny_window_open(batch, 1))
-		return false;
-	if (!batch->node.adopted)
-		return true;
-	old = MemoryContextSwitchTo(batch->cxt);
-	begin(&take, batch);
-	for (int i = 0; i < batch->window->nrows; i++)
-		jny_tally_quarantine(&take, &batch->window->rows[i], unpack_sql_state(error->sqlerrcode), error->message);
-	jny_tally_write(&take);
-	jny_window_finish(batch);
-	MemoryContextSwitchTo(old);
-	return true;
 }

@@ -310,6 +310,15 @@ listed_without_match(const JnyJourney *j, const char *type)
 }
 
 static bool
+is_listed(const JnyJourney *j, const char *type)
+{
+	for (int i = 0; i < j->nsuppress; i++)
+		if (jny_on_type(&j->suppress[i], type))
+			return true;
+	return false;
+}
+
+static bool
 is_matched(ArrayType *matched, const pg_uuid_t *id)
 {
 	Datum	   *elems;
@@ -341,7 +350,9 @@ jny_gate_suppression(JnyRun *run, JnySend *s)
 			continue;
 		if (own[0] != '\0' && strcmp(own, row->ref) == 0)
 			continue;
-		if (!listed_without_match(e->journey, row->type) && !is_matched(row->matched, &e->id))
+		/* an event that was set aside (observe/skip.c) matches whatever lists its type */
+		if (!is_listed(e->journey, row->type) ||
+			(!listed_without_match(e->journey, row->type) && !is_matched(row->matched, &e->id)))
 			continue;
 		s->decision->rule = psprintf("suppress_on %s", row->type);
 		jny_decision_input(run, s->decision, "suppression.ref", row->ref);

@@ -13,16 +13,6 @@
 
 #include "core/inbox.h"
 
-static const char *
-reason_of(const char *type)
-{
-	if (strcmp(type, "order_placed") == 0)
-		return "ordered";
-	if (jny_type_is_opt_out(type))
-		return "opted_out";
-	return type;
-}
-
 /* What the fenced event means for one live enrollment: true = its match expression holds. */
 static bool
 judge_match(JnyRun *run, JnyEnrollment *e, const JnyEvent *event, const char *type)
@@ -63,7 +53,7 @@ suppression_for(JnyRun *run, JnyPerson *person, const JnyEvent *event, const cha
 	s->person = person;
 	s->event = event;
 	s->type = type;
-	s->reason = reason_of(type);
+	s->reason = jny_suppression_reason(type);
 	run->suppressions = lappend(run->suppressions, s);
 	return s;
 }

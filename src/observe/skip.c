@@ -1,0 +1,140 @@
+/*
+ * skip.c
+ *		Sets the next inbox row aside when its lap has failed, and keeps what
+ *		its fence said.
+ *
+ * Called by worker/lap.c inside a READ COMMITTED transaction, as
+ * journey_owner and within SPI. Locks the cursor row (window.c) and writes
+ * rows of its own data tables. Memory: the batch's context. Errors abort the
+ * transaction: then the cursor has not moved and the fence stands as before.
+ */
+#include "observe/observe.h"
+
+#include "executor/spi.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+#include "utils/xid8.h"
+
+#include "observe/fact.h"
+
+/*
+ * What the row would have meant for people cannot be judged any more, so it
+ * counts for everybody whom its keys name, whatever a match says: better one
+ * reminder less. People are found by identity, by the cart or order of a live
+ * enrollment, and by the message that a complaint is about.
+ */
+#define SAME_ACTION \
+	"o.action_id = CASE WHEN $15 ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'" \
+	" THEN $15::pg_catalog.uuid END"
+JNY_PLAN(keep_fence,
+		 "smallint[], bigint[], bigint, text, text, text, text, text, text, timestamptz, xid8, timestamptz, integer,"
+		 " bigint, text, text",
+		 "INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, channel, purpose, reason,"
+		 "  occurred_at, fence_xact, effective_at, incarnation, lap, note, matched)"
+		 " SELECT p.bucket, p.profile_id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
+		 "  'the event was set aside: see journey.quarantine',"
+		 "  ARRAY(SELECT e.enrollment_id FROM journey.enrollment e"
+		 "        WHERE e.bucket = p.bucket AND e.profile_id = p.profile_id AND e.exited_at IS NULL)"
+		 " FROM (SELECT i.profile_bucket, i.profile_id"
+		 "       FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, hash)"
+		 "       JOIN journey.identity i ON i.bucket = k.bucket AND i.key_hash = k.hash"
+		 "       UNION SELECT e.bucket, e.profile_id FROM pg_catalog.unnest($2) AS k(hash)"
+		 "       JOIN journey.enrollment e ON e.entry_hash = k.hash AND e.exited_at IS NULL"
+		 "       UNION SELECT o.bucket, o.profile_id FROM journey.outbox o WHERE " SAME_ACTION
+		 "       UNION SELECT o.bucket, o.profile_id FROM journey.outbox_history o WHERE " SAME_ACTION
+		 "       UNION SELECT o.bucket, o.profile_id FROM journey.outbox_history o WHERE o.provider_ref = NULLIF($16, '')"
+		 "      ) AS p(bucket, profile_id)"
+		 " ON CONFLICT (bucket, profile_id, seq, type) DO NOTHING");
+
+static const char *
+text_or(Jsonb *props, const char *name, const char *otherwise)
+{
+	char	   *value = props != NULL ? jny_json_text(props, name) : NULL;
+
+	return value != NULL && value[0] != '\0' ? value : otherwise;
+}
+
+static Datum
+text_datum(const char *s)
+{
+	return CStringGetTextDatum(s);
+}
+
+/*
+ * The row's keys, and those that rows still unread say are the same person's:
+ * as a permit took them while the row stood in the inbox.
+ */
+static Datum *
+keys_of(const JnyInboxRaw *raw, int nextra)
+{
+	JnyCols    *cols = jny_cols("smallint, bigint");
+	int64	   *keys = raw->keys;
+	int			n = raw->nkeys;
+
+	(void) jny_fences_close(jny_fences_read(), &keys, &n);
+	for (int i = 0; i < n; i++)
+	{
+		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(keys[i])));
+		jny_cols_set(cols, 1, Int64GetDatum(keys[i]));
+		jny_cols_next(cols);
+	}
+	return jny_cols_datums(cols, nextra);
+}
+
+/* Whom the row's fence stopped stays stopped, in the transaction that moves the cursor past it. */
+static void
+keep(const JnyBatch *batch, const JnyInboxRaw *raw)
+{
+	bool		opt_out = jny_type_is_opt_out(raw->type);
+	bool		complaint = strcmp(raw->type, "message_complained") == 0;
+	Datum	   *args = keys_of(raw, 14);
+
+	args[2] = Int64GetDatum(raw->seq);
+	args[3] = text_datum(raw->type);
+	args[4] = text_datum(raw->ref != NULL ? raw->ref : "");
+	args[5] = text_datum(raw->scope != NULL ? raw->scope : jny_source_scope(raw->source));
+	args[6] = text_datum(opt_out ? text_or(raw->props, "channel", "*") : "*");
+	args[7] = text_datum(opt_out ? text_or(raw->props, "purpose", "*") : "*");
+	args[8] = text_datum(jny_suppression_reason(raw->type));
+	args[9] = TimestampTzGetDatum(raw->occurred_at != 0 ? raw->occurred_at : raw->received_at);
+	args[10] = FullTransactionIdGetDatum(raw->xact);
+	args[11] = TimestampTzGetDatum(batch->node.now);
+	args[12] = Int32GetDatum(batch->node.incarnation);
+	args[13] = Int64GetDatum(batch->lap);
+	args[14] = text_datum(complaint ? text_or(raw->props, "action_id", text_or(raw->props, "idempotency_key", "")) : "");
+	args[15] = text_datum(complaint ? text_or(raw->props, "provider_ref", "") : "");
+	jny_run(&keep_fence, args, NULL);
+}
+
+/* A release is not kept: what it would have given free stays stopped. */
+static void
+keep_fences(const JnyBatch *batch)
+{
+	const struct JnyWindow *w = batch->window;
+
+	for (int i = 0; i < w->nrows; i++)
+		if (w->rows[i].fence == JNY_FENCE_EVENT && w->rows[i].type != NULL)
+			keep(batch, &w->rows[i]);
+	jny_take_note_broken(w);
+}
+
+bool
+jny_observe_skip(JnyBatch *batch, const ErrorData *error)
+{
+	JnyTake		take;
+	MemoryContext old;
+
+	if (!jny_window_open(batch, 1))
+		return false;
+	if (!batch->node.adopted)
+		return true;
+	old = MemoryContextSwitchTo(batch->cxt);
+	jny_take_begin(&take, batch);
+	for (int i = 0; i < batch->window->nrows; i++)
+		jny_tally_quarantine(&take, &batch->window->rows[i], unpack_sql_state(error->sqlerrcode), error->message);
+	keep_fences(batch);
+	jny_tally_write(&take);
+	jny_window_finish(batch);
+	MemoryContextSwitchTo(old);
+	return true;
+}
