@@ -56,7 +56,8 @@ static const char *const always[] = {"order_placed", "erased", "restricted"};
 static struct
 {
 	bool		registered;
-	bool		valid;
+	bool		valid;			/* read to the end, and no message since that was begun */
+	bool		unchanged;		/* no message since reading was begun */
 	bool		settled;		/* consumer: nothing left to note or to settle */
 	Oid			relid;
 	MemoryContext cxt;
@@ -68,9 +69,10 @@ static void
 forget(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid || relid == fenced.relid)
-		fenced.valid = fenced.settled = false;
+		fenced.valid = fenced.unchanged = fenced.settled = false;
 }
 
+/* An interrupted scan leaves a short list, which must not pass for the whole one. */
 static void
 load(void)
 {
@@ -81,15 +83,16 @@ load(void)
 
 	if (!fenced.registered)
 	{
-		CacheRegisterRelcacheCallback(forget, (Datum) 0);
 		fenced.cxt = AllocSetContextCreate(CacheMemoryContext, "journey fenced types", ALLOCSET_SMALL_SIZES);
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
 		fenced.registered = true;
 	}
+	fenced.valid = false;
 	MemoryContextReset(fenced.cxt);
 	fenced.ntypes = 0;
 	fenced.types = MemoryContextAlloc(fenced.cxt, room * sizeof(char *));
 	fenced.relid = get_relname_relid("fenced_type", get_namespace_oid("journey", false));
-	fenced.valid = true;
+	fenced.unchanged = true;
 	rel = table_open(fenced.relid, AccessShareLock);
 	scan = table_beginscan(rel, SnapshotSelf, 0, NULL);
 	while ((tuple = heap_getnext(scan, ForwardScanDirection)) != NULL)
@@ -105,6 +108,7 @@ load(void)
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
+	fenced.valid = fenced.unchanged;
 }
 
 /* What the worker takes rights away for (observe/consent.c), and a complaint. */

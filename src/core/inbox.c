@@ -67,7 +67,8 @@ typedef struct InboxIndex
 static struct
 {
 	bool		registered;
-	bool		valid;
+	bool		valid;			/* learned to the end, and no message since it was begun */
+	bool		unchanged;		/* no message since learning was begun */
 	MemoryContext cxt;			/* of what hangs below, under CacheMemoryContext */
 	Oid			pointer;
 	Oid			node;
@@ -89,7 +90,7 @@ static void
 forget(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid || relid == inbox.relid || relid == inbox.pointer || relid == inbox.node)
-		inbox.valid = false;
+		inbox.valid = inbox.unchanged = false;
 }
 
 /*
@@ -223,6 +224,10 @@ learn_columns(Relation rel)
 	}
 }
 
+/*
+ * Any step may be interrupted, by a timeout for one, and then what is there
+ * is half of it: it counts only from the end on, and the next call begins anew.
+ */
 static Relation
 learn(void)
 {
@@ -232,24 +237,26 @@ learn(void)
 
 	if (!inbox.registered)
 	{
+		inbox.cxt = AllocSetContextCreate(CacheMemoryContext, "journey inbox", ALLOCSET_SMALL_SIZES);
 		CacheRegisterRelcacheCallback(forget, (Datum) 0);
 		RegisterXactCallback(at_end_of_xact, NULL);
-		inbox.cxt = AllocSetContextCreate(CacheMemoryContext, "journey inbox", ALLOCSET_SMALL_SIZES);
 		inbox.registered = true;
 	}
+	inbox.valid = false;
 	MemoryContextReset(inbox.cxt);
 	old = MemoryContextSwitchTo(inbox.cxt);
 	inbox.pointer = member_oid(nsp, "inbox_pointer");
 	inbox.node = member_oid(nsp, "node");
 	inbox.sequence = member_oid(nsp, "inbox_seq");
 	/* before it is read, so that a message about it that comes meanwhile counts */
-	inbox.valid = true;
+	inbox.unchanged = true;
 	inbox.test_clock = test_clock();
 	inbox.relid = member_oid(nsp, psprintf("inbox_%d", current_generation()));
 	rel = table_open(inbox.relid, RowExclusiveLock);
 	learn_columns(rel);
 	learn_indexes(rel);
 	MemoryContextSwitchTo(old);
+	inbox.valid = inbox.unchanged;
 	return rel;
 }
 

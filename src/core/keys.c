@@ -31,7 +31,8 @@ typedef struct Source
 static struct
 {
 	bool		registered;
-	bool		valid;
+	bool		valid;			/* read to the end, and no message since that was begun */
+	bool		unchanged;		/* no message since reading was begun */
 	Oid			source_rel;
 	Oid			namespace_rel;
 	MemoryContext cxt;
@@ -45,7 +46,7 @@ static void
 forget(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid || relid == registry.source_rel || relid == registry.namespace_rel)
-		registry.valid = false;
+		registry.valid = registry.unchanged = false;
 }
 
 static void
@@ -77,27 +78,26 @@ load(void)
 
 	if (!registry.registered)
 	{
-		CacheRegisterRelcacheCallback(forget, (Datum) 0);
 		registry.cxt = AllocSetContextCreate(CacheMemoryContext, "journey registry", ALLOCSET_SMALL_SIZES);
+		CacheRegisterRelcacheCallback(forget, (Datum) 0);
 		registry.registered = true;
 	}
+	registry.valid = false;
 	MemoryContextReset(registry.cxt);
 	registry.nsources = registry.ngroups = 0;
 	registry.source_rel = get_relname_relid("source", nsp);
 	registry.namespace_rel = get_relname_relid("namespace", nsp);
-	registry.valid = true;
+	/* before install(): the tables' own messages will not reach us, so look again next time */
 	if (!OidIsValid(registry.source_rel) || !OidIsValid(registry.namespace_rel))
-	{
-		/* before install(): the tables' own messages will not reach us, so look again next time */
-		registry.valid = false;
 		return;
-	}
+	registry.unchanged = true;
 	GetUserIdAndSecContext(&user, &seccxt);
 	SetUserIdAndSecContext(jny_owner_oid(false), seccxt | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
 	read_rows();
 	SPI_finish();
 	SetUserIdAndSecContext(user, seccxt);
+	registry.valid = registry.unchanged;
 }
 
 static void

@@ -173,6 +173,9 @@ jny_expr_compile(const char *source, Oid owner, Oid result_type)
 static bool
 must_pass_on(int sqlerrcode)
 {
+	/* a moment's matter, nothing to remember about a rule */
+	if (sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
+		return true;
 	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
 	{
 		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):	/* transaction rollback */

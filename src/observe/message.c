@@ -173,7 +173,8 @@ jny_message_row(JnyMessage *m, JnyInboxRow *row, JnyKeys *keys, JnyFault *fault)
 						 "Leave it out when it is not known.", "the event's time is infinite");
 	row->op = m->backfill ? JNY_OP_OLD_EVENT : JNY_OP_EVENT;
 	row->source = m->source;
-	row->scope = jny_source_scope(m->source);
+	/* copied: the registry may be read again before the row is appended */
+	row->scope = pstrdup(jny_source_scope(m->source));
 	row->type = m->type;
 	row->message_id = m->message_id;
 	row->occurred_at = m->occurred_at;
