@@ -12,6 +12,8 @@
  * of places stays in this backend from lap to lap; a frozen window's rows are
  * immutable, and no generation with unconsumed rows is ever emptied. Without
  * the list, each lap of a million-row COPY would sort the rest of the million.
+ * Rows do move between laps when somebody runs VACUUM FULL or CLUSTER; then
+ * other rows, or none, lie at their places, and the list is made again.
  */
 #include "observe/window.h"
 
@@ -371,8 +373,24 @@ stretch(int max)
 	return n < left && p[n].xact == p[n - 1].xact ? max : n;
 }
 
-/* Reads up to max rows by place, or to the end of their transaction; the last row of the list says whether there may be more. */
-static void
+/* Are the n rows read those of the next n places? */
+static bool
+are_in_place(uint64 n)
+{
+	if (SPI_processed != n)
+		return false;
+	for (uint64 i = 0; i < n; i++)
+		if (jny_get_int8(i, C_SEQ, 0) != places.place[places.next + i].seq)
+			return false;
+	return true;
+}
+
+/*
+ * Reads up to max rows by place, or to the end of their transaction; the last
+ * row of the list says whether there may be more. False, with nothing read:
+ * the rows have moved.
+ */
+static bool
 read_by_place(JnyBatch *batch, int max)
 {
 	int			n = stretch(max);
@@ -391,12 +409,28 @@ read_by_place(JnyBatch *batch, int max)
 	for (int t = 0; t <= PLACE_COPY; t++)
 		args[t] = PointerGetDatum(construct_array(tids[t], count[t], TIDOID, sizeof(ItemPointerData),
 												  false, TYPALIGN_SHORT));
-	if (jny_run_latest(&read_at, args, NULL) != (uint64) n)
-		elog(ERROR, "inbox rows of an open window have gone: %d expected, " UINT64_FORMAT " found",
-			 n, SPI_processed);
+	jny_run_latest(&read_at, args, NULL);
+	if (!are_in_place(n))
+	{
+		SPI_freetuptable(SPI_tuptable);
+		return false;
+	}
 	decode_rows(batch, n);
 	places.next += n;
 	batch->window->last = places.next == places.n && places.n < MAX_PLACES;
+	return true;
+}
+
+/* For a long window that this backend does not know yet, or needs more of. */
+static void
+read_anew(JnyBatch *batch, int max, Datum *args)
+{
+	learn_places(batch->window->snapshot, args);
+	if (places.n == 0)
+		batch->window->last = true;
+	/* our lock on the tables is held since they were listed: now they cannot have moved */
+	else if (!read_by_place(batch, max))
+		elog(ERROR, "inbox rows of an open window have gone");
 }
 
 static uint64
@@ -415,11 +449,8 @@ read_window(JnyBatch *batch, int max)
 	ParsedSnapshot window = parse_snapshot(w->snapshot);
 	Datum		args[6];
 
-	if (find_places(w))
-	{
-		read_by_place(batch, max);
+	if (find_places(w) && read_by_place(batch, max))
 		return;
-	}
 	args[0] = snapshot_datum(w->previous);
 	args[1] = snapshot_datum(w->snapshot);
 	args[2] = UInt64GetDatum(previous.xmax);
@@ -427,12 +458,7 @@ read_window(JnyBatch *batch, int max)
 	args[4] = Int64GetDatum(w->window_seq);
 	if (w->window_seq > 0)
 	{
-		/* a long window, and this backend does not know it yet, or needs more of it */
-		learn_places(w->snapshot, args);
-		if (places.n == 0)
-			w->last = true;
-		else
-			read_by_place(batch, max);
+		read_anew(batch, max, args);
 		return;
 	}
 	args[5] = Int32GetDatum(max + 1);
@@ -440,8 +466,7 @@ read_window(JnyBatch *batch, int max)
 	if (!w->last && max > 1 && xact_of(max) == xact_of(max - 1))
 	{
 		/* the lap would end inside a transaction */
-		learn_places(w->snapshot, args);
-		read_by_place(batch, max);
+		read_anew(batch, max, args);
 		return;
 	}
 	decode_rows(batch, (int) Min(SPI_processed, (uint64) max));

@@ -1,6 +1,6 @@
 -- The inbox: consumption by windows, fences and their end, rotation.
 -- mission: 1
-SELECT plan(35);
+SELECT plan(39);
 
 CREATE FUNCTION pg_temp.fences(VARIADIC kinds text[] DEFAULT '{event}') RETURNS text LANGUAGE sql AS
 $$SELECT coalesce(string_agg(type || ' ' || coalesce(ref, ''), ', ' ORDER BY seq), 'none') FROM journey._fences() WHERE kind = ANY (kinds)$$;
@@ -40,6 +40,13 @@ s	x	{"anonymous_id":"2"}	{}	c2
 s	x	{"anonymous_id":"3"}	{}	c3
 s	x	{"anonymous_id":"4"}	{}	c4
 s	x	{"anonymous_id":"5"}	{}	c5
+s	x	{"anonymous_id":"6"}	{}	c6
+s	x	{"anonymous_id":"7"}	{}	c7
+s	x	{"anonymous_id":"8"}	{}	c8
+s	x	{"anonymous_id":"9"}	{}	c9
+s	x	{"anonymous_id":"10"}	{}	c10
+s	x	{"anonymous_id":"11"}	{}	c11
+s	x	{"anonymous_id":"12"}	{}	c12
 \.
 SELECT journey.track('s', 'order_placed', '{"email":"b@x.example"}', '{"order_id":"4"}');
 SELECT is(pg_temp.lap(2), 2::bigint, 'two rows of the COPY');
@@ -47,11 +54,21 @@ SELECT ok((SELECT window_snapshot IS NOT NULL FROM journey.cursor), 'the window 
 SELECT is(pg_temp.fences(), 'order_placed order:4', 'a fence in it that was not reached stands');
 SELECT journey.track('s', 'order_placed', '{"email":"b@x.example"}', '{"order_id":"5"}');
 SELECT is(pg_temp.fences(), 'order_placed order:4, order_placed order:5', 'and so does one behind it');
-SELECT is(pg_temp.lap(3), 3::bigint, 'three more');
+SELECT is(pg_temp.lap(3), 10::bigint, 'the next goes on to the end of the transaction, which is near');
 SELECT is(pg_temp.lap(100), 1::bigint, 'the rest of the window, not what came after it was frozen');
 SELECT is(pg_temp.fences(), 'order_placed order:5', 'the fence that was reached is gone');
 SELECT is(pg_temp.lap(100), 1::bigint, 'the next window has the rest');
 SELECT ok((SELECT window_snapshot IS NULL FROM journey.cursor), 'no window is open');
+
+-- rows that move between the laps of a long window
+BEGIN; SELECT journey.track('s', 'searched', '{"anonymous_id":"v"}') FROM generate_series(1, 3); ROLLBACK;
+SELECT format($$SELECT journey.track('s', 'searched', '{"anonymous_id":"v"}', '{}', NULL, 'v%s')$$, n) FROM generate_series(1, 10) n \gexec
+SELECT is(pg_temp.lap(2) + pg_temp.lap(2), 4::bigint, 'two laps of a window');
+VACUUM FULL journey.inbox_0;
+SELECT is(pg_temp.lap(2), 2::bigint, 'a lap after its rows have moved');
+SELECT is((SELECT string_agg(message_id, ' ' ORDER BY seq) FROM journey.inbox_0 WHERE message_id LIKE 'v%' AND seq <= (SELECT applied_seq FROM journey.cursor)), 'v1 v2 v3 v4 v5 v6', 'takes the next ones, not what lies at their places');
+VACUUM FULL journey.inbox_0;
+SELECT is(pg_temp.lap(100), 4::bigint, 'and none is lost');
 
 -- a cursor of another cluster is refused
 CREATE TEMP TABLE saved AS SELECT previous FROM journey.cursor;
