@@ -28,7 +28,8 @@ JNY_PLAN(set_unknown, "uuid[], text, timestamptz[]",
 		 "  claim_at = NULL, lease_until = NULL, reap_at = $3[pg_catalog.array_position($1, o.action_id)]"
 		 " WHERE o.action_id = ANY ($1)");
 JNY_PLAN(set_lease, "uuid[], timestamptz",
-		 "UPDATE journey.outbox o SET lease_until = $2, reap_at = $2 WHERE o.action_id = ANY ($1)");
+		 "UPDATE journey.outbox o SET lease_until = LEAST($2, GREATEST(o.not_after, o.lease_until)),"
+		 "  reap_at = LEAST($2, GREATEST(o.not_after, o.lease_until)) WHERE o.action_id = ANY ($1)");
 JNY_PLAN(lock_unknown, "uuid",
 		 "SELECT " JNY_WORK_COLUMNS " FROM journey.outbox o WHERE o.action_id = $1 AND o.status = 'unknown' FOR UPDATE");
 JNY_PLAN(note_sent, "uuid, text",
@@ -193,6 +194,7 @@ journey_release(PG_FUNCTION_ARGS)
 	return result;
 }
 
+/* Nobody needs an action longer than it is of use: a lease ends with it at the latest, or when it did before. */
 static List *
 extend(JnyCall *call, FunctionCallInfo fcinfo)
 {
@@ -205,6 +207,11 @@ extend(JnyCall *call, FunctionCallInfo fcinfo)
 	List	   *alive = NIL;
 	ListCell   *lc;
 
+	if (until <= call->node.now)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a lease must be longer than nothing"),
+				 errhint("Give it back with release() instead.")));
 	foreach(lc, works)
 		if (((JnyWork *) lfirst(lc))->lease_until > call->node.now)
 			alive = lappend(alive, lfirst(lc));

@@ -421,6 +421,9 @@ jny_limits_caps(JnyGate *gate, List *works)
 
 /* ---- rates ------------------------------------------------------------------ */
 
+/* claims that wait for each other's count have read the clock in another order: by no more than this */
+#define CLOCK_SLACK USECS_PER_SEC
+
 typedef struct Rate
 {
 	double		tokens;
@@ -455,6 +458,7 @@ jny_rate_take(const JnyChannelRules *channel, const JnyHouse *house, TimestampTz
 {
 	bool		isnull;
 	TimestampTz filled;
+	bool		set_back;
 
 	if (channel->per_second <= 0 && channel->per_day <= 0)
 		return n;
@@ -465,8 +469,14 @@ jny_rate_take(const JnyChannelRules *channel, const JnyHouse *house, TimestampTz
 	rate.tokens = DatumGetFloat8(jny_get(0, 1, &isnull));
 	filled = DatumGetTimestampTz(jny_get(0, 2, &isnull));
 	rate.day_count = jny_get_int8(0, 3, 0);
+	/* written under a clock that has been set back since: time begins again */
+	set_back = filled > now + CLOCK_SLACK;
+	if (set_back)
+		filled = now;
 	rate.now = Max(now, filled);
 	rate.zone = house->zone;
+	if (set_back)
+		jny_rate_spend(channel, 0);
 	if (channel->per_second > 0)
 	{
 		rate.tokens = Min(channel->burst,

@@ -28,7 +28,7 @@ text_arg(FunctionCallInfo fcinfo, int arg)
 /* ---- ack -------------------------------------------------------------------------- */
 
 JNY_PLAN(move_sent, "uuid[], bigint[], text[], numeric[], timestamptz",
-		 "WITH d AS (DELETE FROM journey.outbox o WHERE o.action_id = ANY ($1) AND o.token = ANY ($2)"
+		 "WITH d AS (DELETE FROM journey.outbox o WHERE " JNY_PROVEN
 		 "   AND o.status IN ('sending', 'unknown') RETURNING o.*)"
 		 " INSERT INTO journey.outbox_history AS h (bucket, profile_id, finished_at, action_id, channel, status, reason,"
 		 "   in_flight, priority, due_at, not_after, enrollment_id, journey, version, step, visit, purpose, scope,"

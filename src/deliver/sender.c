@@ -169,7 +169,7 @@ require_permit_session(const char *what)
  */
 JNY_PLAN(take_permits, "uuid[], bigint[], timestamptz, uuid",
 		 "UPDATE journey.outbox o SET status = 'sending', granted_at = $3, permit_batch = $4, attempt = o.attempt + 1"
-		 " WHERE o.action_id = ANY ($1) AND o.token = ANY ($2) AND o.status = 'claimed' AND o.lease_until > $3"
+		 " WHERE " JNY_PROVEN " AND o.status = 'claimed' AND o.lease_until > $3"
 		 " RETURNING " JNY_WORK_COLUMNS);
 
 typedef struct Permits

@@ -4,7 +4,7 @@
 -- mission: 220
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(37);
+SELECT plan(39);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
 CREATE FUNCTION pg_temp.permit(a uuid, sent boolean DEFAULT true) RETURNS text LANGUAGE plpgsql AS $$
@@ -107,6 +107,20 @@ SELECT journey.set_clock('2026-03-05 08:10+00') \gset
 SELECT is((SELECT count(*) FROM journey.claim('slow', 100)), 1::bigint, 'and so many a day');
 SELECT is((SELECT count(*) FROM journey.outbox WHERE channel = 'slow'), 20::bigint, 'nothing is dropped');
 SELECT throws_ok($$SELECT * FROM journey.claim('emial')$$, '42704', 'channel "emial" does not exist', 'a channel that nobody knows');
+
+-- a test clock far ahead leaves no mark on the time after it
+DELETE FROM journey.outbox;
+SELECT journey.set_clock('2100-01-01 12:00+00') \gset
+SELECT count(pg_temp.action('R' || i, channel => 'slow', purpose => 'service')) AS n FROM generate_series(21, 40) i \gset
+CREATE TEMP TABLE far AS SELECT action_id, token FROM journey.claim('slow', 100);
+SELECT is((SELECT count(*) FROM far), 3::bigint, 'in another century');
+DO $$ BEGIN PERFORM journey.release(array_agg(action_id), array_agg(token)) FROM far; END $$;
+DELETE FROM journey.outbox;
+SELECT journey.set_clock('2026-03-06 08:00+00') \gset
+SELECT count(pg_temp.action('R' || i, channel => 'slow', purpose => 'service')) AS n FROM generate_series(41, 60) i \gset
+SELECT count(*) AS n FROM journey.claim('slow', 100) \gset
+SELECT journey.set_clock('2026-03-06 08:00:01+00') \gset
+SELECT is((SELECT count(*) FROM journey.claim('slow', 100)), 2::bigint, 'back from it the rate goes on');
 
 -- modes --------------------------------------------------------------------------------
 SELECT journey.set_clock(NULL) \gset

@@ -1,7 +1,7 @@
 -- What becomes of an action after its permit: failures, leases that end, dead letters
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(47);
+SELECT plan(55);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -94,6 +94,19 @@ SELECT pg_temp.send(:'a') AS t \gset
 SELECT journey.fail(:'a', :t, 'later', retry_after => '3 days') \gset
 SELECT is(pg_temp.state(:'a'), 'final: expired expired', 'it is not planned beyond its not_after');
 
+-- a token proves its own action only
+SELECT pg_temp.mail('X1') AS x1, pg_temp.mail('X2') AS x2 \gset
+CREATE TEMP TABLE held AS SELECT action_id, token FROM journey.claim('m1', 100);
+SELECT token AS t1 FROM held WHERE action_id = :'x1' \gset
+SELECT token AS t2 FROM held WHERE action_id = :'x2' \gset
+SELECT is((SELECT array_agg(reason) FROM journey.begin_send(ARRAY[:'x1', :'x2']::uuid[], ARRAY[:t2, :t1]::bigint[])),
+          ARRAY['stale_token', 'stale_token'], 'no permit with the token of another action');
+SELECT is((SELECT array_agg(status || attempt) FROM journey.outbox WHERE action_id IN (:'x1', :'x2')), ARRAY['claimed0', 'claimed0'], 'and nothing has happened');
+SELECT is((SELECT array_agg(granted) FROM journey.begin_send(ARRAY[:'x1', :'x2']::uuid[], ARRAY[:t1, :t2]::bigint[])),
+          ARRAY[true, true], 'with its own it is granted');
+SELECT is(journey.ack(ARRAY[:'x1', :'x2']::uuid[], ARRAY[:t2, :t1]::bigint[]), ARRAY[false, false], 'no ack with the token of another action');
+SELECT is(journey.ack(ARRAY[:'x2', :'x1']::uuid[], ARRAY[:t2, :t1]::bigint[]), ARRAY[true, true], 'its own is taken, in any order');
+
 -- leases ---------------------------------------------------------------------
 SELECT pg_temp.at('13:00') \gset
 SELECT pg_temp.mail('E') AS a \gset
@@ -109,6 +122,10 @@ SELECT ok(NOT journey.ack(:'a', :t), 'nor its ack');
 SELECT ok(journey.extend(:'a', :t2, '1 hour'), 'extend');
 SELECT ok(NOT journey.extend(:'a', :t, '1 hour'), 'not with a stale token');
 SELECT is((SELECT lease_until FROM journey.outbox WHERE action_id = :'a'), '2026-03-02 14:06+00'::timestamptz, 'from now');
+SELECT throws_ok(format($$SELECT journey.extend(%L, %s, '0')$$, :'a', :t2), '22023', 'a lease must be longer than nothing', 'by more than nothing');
+SELECT throws_ok(format($$SELECT journey.extend(ARRAY[%L]::uuid[], ARRAY[%s]::bigint[], '-1 hour')$$, :'a', :t2), '22023', 'a lease must be longer than nothing', 'for many too');
+SELECT journey.extend(:'a', :t2, '100 years') AS x \gset
+SELECT ok((SELECT lease_until = not_after AND reap_at = not_after FROM journey.outbox WHERE action_id = :'a'), 'and to the end of the action''s use at most');
 SELECT is(journey.release(ARRAY[:'a']::uuid[], ARRAY[:t2::bigint]), ARRAY[true], 'release');
 SELECT is(pg_temp.state(:'a'), 'pending 13:06 attempt 0 failures 0', 'gives it back at once');
 SELECT pg_temp.send(:'a') AS t \gset
