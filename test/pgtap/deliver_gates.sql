@@ -158,6 +158,10 @@ SELECT pg_temp.action('T4', quiet => '{"from": "11:00", "to": "13:00", "zone": "
 SELECT is(pg_temp.permit(:'a'), 'quiet_hours later', 'a zone of its own');
 
 -- pauses ---------------------------------------------------------------------------
+INSERT INTO journey.document (kind, name, version, state, doc, refs, owner, applied_by, applied_at, digest)
+VALUES ('journey', 'cart_recovery', 1, 'retired', '{}', '[]', 'journey_owner', 'test', now(), ''),
+       ('template', 'reminder', 1, 'retired', '{}', '[]', 'journey_owner', 'test', now(), '');
+INSERT INTO journey.source (source, scope) VALUES ('pauses', 'default') ON CONFLICT DO NOTHING;
 SELECT pg_temp.action('Z1') AS a \gset
 SELECT is(pg_temp.permit(:'a', $$SELECT journey.pause()$$), 'paused later', 'a pause of everything');
 SELECT is(pg_temp.permit(:'a'), 'not claimed', 'and nothing is claimed');
