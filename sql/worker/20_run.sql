@@ -4,7 +4,7 @@ CREATE FUNCTION journey.run_once(max_events integer DEFAULT 10000)
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_run_once';
 COMMENT ON FUNCTION journey.run_once(integer) IS
-    'One lap without a worker: takes in at most max_events events, wakes due timers, steps, decides, enqueues. Returns what it did, a row per counter. Needs READ COMMITTED (25001 otherwise). Does nothing in a database that is not adopted.';
+    'One lap without a worker: takes in about max_events events (a transaction that ends within four times as many is not cut), wakes due timers, steps, decides, enqueues. Returns what it did, a row per counter. Needs READ COMMITTED (25001 otherwise). Does nothing in a database that is not adopted.';
 
 CREATE FUNCTION journey.run_until_idle()
     RETURNS TABLE (name text, value bigint)
