@@ -180,6 +180,21 @@ by_key(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+/* Waiting in the order of keys cannot deadlock; for one more, while holding these, it could. */
+static void
+lock_more(JnyGate *gate, List *works)
+{
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		if (is_capped(gate, w) && !lock(LOCK_PERSON, jny_hash64(w->profile_id.data, UUID_LEN, 0), false))
+			jny_postpone(gate, w, "changed", 0);
+	}
+}
+
 void
 jny_limits_lock(JnyGate *gate, List *works)
 {
@@ -187,6 +202,12 @@ jny_limits_lock(JnyGate *gate, List *works)
 	int			n = 0;
 	ListCell   *lc;
 
+	if (gate->locked)
+	{
+		lock_more(gate, works);
+		return;
+	}
+	gate->locked = true;
 	foreach(lc, works)
 	{
 		JnyWork    *w = lfirst(lc);

@@ -195,6 +195,7 @@ typedef struct JnyGate
 	JnyHouse   *house;
 	JnyFences  *fences;			/* what the permit may not contradict */
 	bool		permit;			/* begin_send; else claim, which judges less */
+	bool		locked;			/* people are locked: whoever comes later is not waited for */
 } JnyGate;
 
 /* Reads the world after the rows were locked, and gives every row its verdict. */
