@@ -73,14 +73,14 @@ sub shopper
 }
 
 # Each shopper stays with one session, since its cart lives in a psql variable.
-my (@out, @in, @todo);
+my (@out, @in, @acts_of);
 for my $s (0 .. $sessions - 1)
 {
 	open2($out[$s], $in[$s], 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1') or die "psql: $!";
 	$in[$s]->autoflush(1);
 	print { $in[$s] } "\\o /dev/null\n";
 }
-push @{ $todo[$_ % $sessions] }, shopper($_) for 1 .. $shoppers;
+push @{ $acts_of[$_ % $sessions] }, shopper($_) for 1 .. $shoppers;
 my $start = time();
 my @children;
 for my $s (0 .. $sessions - 1)
@@ -88,7 +88,7 @@ for my $s (0 .. $sessions - 1)
 	my $pid = fork() // die "fork: $!";
 	if ($pid == 0)
 	{
-		for my $act (sort { $a->[0] <=> $b->[0] } @{ $todo[$s] })
+		for my $act (sort { $a->[0] <=> $b->[0] } @{ $acts_of[$s] })
 		{
 			my $wait = $start + $act->[0] - time();
 			sleep($wait) if $wait > 0;
