@@ -4,7 +4,7 @@
  *
  *	p3 CONNINFO ROUNDS EVENTS GAP_US
  *
- * One producer and, in turn, one of three consumers, each a connection and a
+ * One producer and, in turn, one of four consumers, each a connection and a
  * thread of this process:
  *
  *	bare	INSERT into a plain table with NOTIFY; the consumer LISTENs, then
@@ -12,6 +12,9 @@
  *	listen	journey.track(); the worker enqueues; the consumer LISTENs on
  *			journey_outbox_p3, then claims
  *	wait	journey.track(); the consumer waits inside journey.claim(..., wait)
+ *	pgq		pgq.insert_event(); the consumer ticks every 100 ms and takes the
+ *			batch at once, so no ticker and no polling of its own add to the
+ *			time; left out where PgQ is not installed
  *
  * Per round each variant gets EVENTS events, GAP_US apart, so that what else
  * the machine does falls on all alike. The time runs from the moment the
@@ -33,12 +36,14 @@
 
 /* A block that takes longer has lost something. */
 #define DEADLINE_US 60e6
+#define TICK_US 100e3
 
 typedef struct Variant
 {
 	const char *name;
 	const char *produce;		/* $1 = number of the event */
 	const char *listen;			/* none: the take itself waits */
+	const char *tick;			/* every TICK_US, before the take */
 	const char *take;			/* one column: the number */
 	PGconn	   *producer;
 	PGconn	   *consumer;
@@ -63,8 +68,11 @@ static Variant variants[] = {
 		" jsonb_build_object('order_id', $1::bigint, 'amount', 10))",
 		.take =
 	"SELECT payload ->> 'order_id' FROM journey.claim('p3', 100, wait => '200 ms')"},
+	{.name = "pgq", .produce =
+		"SELECT pgq.insert_event('p3', 'order_placed', $1::text)",
+		.tick = "SELECT pgq.ticker('p3')", .take = "SELECT pgq_take()"},
 };
-#define NVARIANTS (int) (sizeof(variants) / sizeof(variants[0]))
+static int	nvariants = sizeof(variants) / sizeof(variants[0]);
 
 static long first_id;			/* of the present block */
 static int	events;
@@ -126,11 +134,25 @@ take(Variant *v)
 	PQclear(res);
 }
 
+static void
+sleep_until(double when)
+{
+	double		left;
+
+	while ((left = when - now_us()) > 0)
+	{
+		struct timespec t = {(long) left / 1000000, (long) left % 1000000 * 1000};
+
+		nanosleep(&t, NULL);
+	}
+}
+
 static void *
 consume(void *arg)
 {
 	Variant    *v = arg;
 	double		deadline = now_us() + DEADLINE_US;
+	double		tick = now_us();
 
 	while (atomic_load(&taken) < events)
 	{
@@ -149,6 +171,11 @@ consume(void *arg)
 			while ((note = PQnotifies(v->consumer)) != NULL)
 				PQfreemem(note);
 		}
+		if (v->tick != NULL)
+		{
+			sleep_until(tick += TICK_US);
+			PQclear(check(v->consumer, PQexec(v->consumer, v->tick)));
+		}
 		take(v);
 	}
 	return NULL;
@@ -163,15 +190,8 @@ produce(Variant *v, long gap_us)
 	{
 		char		id[24];
 		const char *values[1] = {id};
-		double		left;
 
-		next += gap_us;
-		while ((left = next - now_us()) > 0)
-		{
-			struct timespec t = {(long) left / 1000000, (long) left % 1000000 * 1000};
-
-			nanosleep(&t, NULL);
-		}
+		sleep_until(next += gap_us);
 		snprintf(id, sizeof(id), "%ld", first_id + i);
 		PQclear(check(v->producer, PQexecPrepared(v->producer, "produce", 1, values, NULL, NULL, 0)));
 		committed[i] = now_us();
@@ -203,6 +223,18 @@ compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
+static int
+has_pgq(const char *conninfo)
+{
+	PGconn	   *conn = open_connection(conninfo);
+	PGresult   *res = check(conn, PQexec(conn, "SELECT 1 FROM pg_extension WHERE extname = 'pgq'"));
+	int			found = PQntuples(res) > 0;
+
+	PQclear(res);
+	PQfinish(conn);
+	return found;
+}
+
 int
 main(int argc, char **argv)
 {
@@ -214,9 +246,11 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: p3 CONNINFO ROUNDS EVENTS GAP_US\n");
 		return 2;
 	}
+	if (!has_pgq(argv[1]))
+		nvariants--;			/* it is the last */
 	committed = calloc(events, sizeof(double));
 	in_hand = calloc(events, sizeof(double));
-	for (int i = 0; i < NVARIANTS; i++)
+	for (int i = 0; i < nvariants; i++)
 	{
 		Variant    *v = &variants[i];
 
@@ -230,13 +264,13 @@ main(int argc, char **argv)
 	}
 	first_id = time(NULL) % 1000000 * 1000000L;
 	for (int r = -1; r < rounds; r++)
-		for (int i = 0; i < NVARIANTS; i++)
+		for (int i = 0; i < nvariants; i++)
 		{
 			run_block(&variants[i], gap_us);
 			if (r < 0)
 				variants[i].n = 0;	/* the first round warms plans and caches */
 		}
-	for (int i = 0; i < NVARIANTS; i++)
+	for (int i = 0; i < nvariants; i++)
 	{
 		Variant    *v = &variants[i];
 

@@ -35,3 +35,19 @@ BEGIN
     PERFORM journey.begin_send(ids, tokens);
     PERFORM journey.ack(ids, tokens);
 END $$;
+
+-- PgQ, where it is installed: a queue, and a consumer that takes whole batches.
+SELECT EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pgq') AS pgq \gset
+\if :pgq
+CREATE EXTENSION pgq;
+SELECT pgq.create_queue('p3'), pgq.set_queue_config('p3', 'ticker_max_lag', '0'), pgq.register_consumer('p3', 'sender');
+CREATE FUNCTION pgq_take() RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+    batch bigint := pgq.next_batch('p3', 'sender');
+BEGIN
+    IF batch IS NOT NULL THEN
+        RETURN QUERY SELECT ev_data FROM pgq.get_batch_events(batch);
+        PERFORM pgq.finish_batch(batch);
+    END IF;
+END $$;
+\endif
