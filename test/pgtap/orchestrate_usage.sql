@@ -2,7 +2,7 @@
 -- mission: 118
 SET client_min_messages = warning;
 \set cart `cat test/fixtures/cart_recovery.json`
-SELECT plan(8);
+SELECT plan(9);
 SELECT is((SELECT count(*) FROM journey.event_usage() WHERE cardinality(journeys) > 0), 0::bigint, 'no journey, no listener');
 SELECT journey.apply(:'cart');
 SELECT results_eq($$SELECT type FROM journey.event_usage() WHERE 'cart_recovery' = ANY (journeys) ORDER BY 1$$,
@@ -19,4 +19,5 @@ SELECT is((SELECT row(seen, used)::text FROM journey.event_usage() WHERE type = 
 SET ROLE journey_analyst;
 SELECT isnt_empty('SELECT * FROM journey.event_usage()', 'an analyst may read it');
 RESET ROLE;
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -2,7 +2,7 @@
 -- A constraint that only one row breaks stands for whatever a statement may raise.
 \ir ../fixtures/orchestrate.sql
 SET client_min_messages = error;
-SELECT plan(8);
+SELECT plan(9);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- an event
@@ -29,4 +29,5 @@ SELECT results_eq($$SELECT pg_temp.stands(c) FROM unnest(ARRAY['o1', 'o3']) c$$,
 SELECT is((SELECT row(status, exit_reason)::text FROM journey.enrollment WHERE profile_id = pg_temp.pid('o2')), '(exited,error)', 'its enrollment ends');
 SELECT ok((SELECT reason LIKE 'error:%poison%' FROM journey.transition WHERE profile_id = pg_temp.pid('o2') ORDER BY n DESC LIMIT 1), 'and says why');
 SELECT is((SELECT count FROM journey.incident WHERE kind = 'poison_timer'), 1::bigint, 'with an incident');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

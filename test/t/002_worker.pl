@@ -120,6 +120,8 @@ for (1 .. 20)
 }
 is($node->safe_psql('shop', 'SELECT count(*) < 100000 FROM journey.event WHERE source = \'bulk\''), 't', 'and the server starts again with the rest to do');
 
+is($node->safe_psql('shop', 'SELECT * FROM journey.check_invariants()'), '', 'the invariants hold in the middle of it');
+
 # -- nothing was logged as an error by the workers that were not killed -----
 $node->safe_psql('postgres', 'DROP DATABASE shop');
 $node->stop;
