@@ -46,6 +46,7 @@ DECLARE
     ids uuid[];
     tokens bigint[];
 BEGIN
+    SET journey.allow_in_transaction = on;   -- it commits before it goes on
     LOOP
         SELECT array_agg(c.action_id), array_agg(c.token) INTO ids, tokens FROM journey.claim('email', 100) c;
         COMMIT;

@@ -17,7 +17,7 @@ CREATE FUNCTION journey.begin_send(action_id uuid, token bigint)
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_begin_send';
 COMMENT ON FUNCTION journey.begin_send(uuid, bigint) IS
-    'The permit to send one claimed action, judged at this moment: orders, opt-outs, consent, address, pause, stock, quiet hours, caps. Send only what was granted, with this contact and these headers. It counts once committed, so it refuses a transaction block (25001).';
+    'The permit to send one claimed action, judged at this moment: orders, opt-outs, consent, address, pause, stock, quiet hours, caps. Send only what was granted, with this contact and these headers. It counts once committed, so it must be a statement of the client: it refuses a transaction block, a function and a DO block (25001).';
 
 CREATE FUNCTION journey.begin_send(action_ids uuid[], tokens bigint[])
     RETURNS TABLE (action_id uuid, granted boolean, reason text, final boolean, retry_at timestamptz, contact jsonb,
@@ -38,7 +38,7 @@ CREATE FUNCTION journey.claim_and_begin(channel text, n integer DEFAULT 100, lea
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_claim_and_begin';
 COMMENT ON FUNCTION journey.claim_and_begin(text, integer, interval, text) IS
-    'claim and begin_send in one call, for senders that send at once: every row returned is granted. Refuses a transaction block (25001).';
+    'claim and begin_send in one call, for senders that send at once: every row returned is granted. Refuses a transaction block, a function and a DO block (25001).';
 
 CREATE FUNCTION journey.next_due(channel text) RETURNS timestamptz
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER

@@ -14,6 +14,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 
@@ -151,16 +152,40 @@ journey_next_due(PG_FUNCTION_ARGS)
 
 /* ---- begin_send --------------------------------------------------------------- */
 
-static void
-require_permit_session(const char *what)
+/*
+ * Whether this call belongs to the statement that the client sent. What SPI
+ * runs (PL functions, DO, triggers, their cursors) is told by SPI itself, what
+ * a function in SQL runs by its text, which is not the portal's.
+ */
+static bool
+called_by_client(FunctionCallInfo fcinfo)
 {
+	EState	   *estate = ((ReturnSetInfo *) fcinfo->resultinfo)->econtext->ecxt_estate;
+
+	return SPI_unregister_relation("") == SPI_ERROR_UNCONNECTED && ActivePortal != NULL &&
+		estate != NULL && estate->es_sourceText == ActivePortal->sourceText;
+}
+
+static void
+require_permit_session(FunctionCallInfo fcinfo, const char *what)
+{
+	const char *where = NULL;
+
 	jny_require_sender_session(what);
-	if ((IsTransactionBlock() || IsSubTransaction()) && !jny_allow_in_transaction)
+	if (jny_allow_in_transaction)
+		return;
+	if (!called_by_client(fcinfo))
+		where = "a function, procedure or DO block";
+	else if (IsTransactionBlock() || IsSubTransaction() || (MyXactFlags & XACT_FLAGS_PIPELINING) != 0)
+		where = "a transaction block";
+	if (where != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("%s cannot run inside a transaction block", what),
+				 errmsg("%s cannot run inside %s", what, where),
 				 errdetail("A permit counts once it is committed; until then an order can still overtake it."),
 				 errhint("Call it as a statement of its own, or set journey.allow_in_transaction and send nothing before COMMIT has returned.")));
+	/* in a pipeline it commits before the next statement, not with it */
+	MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
 }
 
 /*
@@ -254,7 +279,7 @@ journey_begin_send_array(PG_FUNCTION_ARGS)
 	int			m;
 	Permits		p = {0};
 
-	require_permit_session("begin_send");
+	require_permit_session(fcinfo, "begin_send");
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids, &idnulls, &n);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
 					  &tokens, &toknulls, &m);
@@ -297,7 +322,7 @@ journey_begin_send(PG_FUNCTION_ARGS)
 	bool		nulls[7];
 	Permits		p = {0};
 
-	require_permit_session("begin_send");
+	require_permit_session(fcinfo, "begin_send");
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	begin_send(&p, PointerGetDatum(construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)),
@@ -318,7 +343,7 @@ journey_claim_and_begin(PG_FUNCTION_ARGS)
 	JnyClaim	c = {0};
 	ListCell   *lc;
 
-	require_permit_session("claim_and_begin");
+	require_permit_session(fcinfo, "claim_and_begin");
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	c.fused = true;

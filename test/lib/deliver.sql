@@ -1,6 +1,8 @@
 -- Fixtures for tests of deliver: people and actions without journeys.
 -- person('A') has a@example.org, consent to marketing, and the customer id A.
 
+-- a sender's calls are made in functions here
+SET journey.allow_in_transaction = on;
 -- permits wait until what adopt() read has been consumed
 SELECT journey.run_until_idle() \g /dev/null
 
