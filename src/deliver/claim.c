@@ -330,6 +330,7 @@ jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
 	if (!open_claim(c, channel, lease))
 		return false;
 	n = Min(n, JNY_MAX_BATCH);
+	c->postponed = 0;
 	c->want = jny_rate_take(c->channel, c->gate.house, c->gate.node.now, n);
 	if (c->want <= 0)
 		return true;

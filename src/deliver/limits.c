@@ -8,7 +8,8 @@
  * that lock tries again shortly. Both are locks of the lock manager, held to
  * the end of the transaction, so that counting writes no row. A rate is one
  * row of channel_state: claims of that channel wait for each other, a
- * twentieth of a second at most.
+ * twentieth of a second at most. One that takes nothing writes nothing and
+ * lets go at once.
  *
  * Called by gate.c, claim.c and permit.c inside SPI_connect().
  */
@@ -57,15 +58,14 @@ JNY_PLAN(read_shared, "uuid[], bigint[], text[], timestamptz[]",
 		 " JOIN journey.attempt_log a ON a.bucket = x.bucket AND a.profile_id = x.profile_id"
 		 "  AND a.granted_at >= u.since AND a.counted AND a.address_hash = u.address_hash AND a.channel = u.channel"
 		 PER_ACTION);
-JNY_PLAN(read_rate, "text, double precision, timestamptz, text",
-		 "INSERT INTO journey.channel_state AS s (channel, tokens, filled_at, day, day_count)"
-		 " VALUES ($1, $2, $3, ($3 AT TIME ZONE $4)::date, 0)"
-		 " ON CONFLICT (channel) DO UPDATE SET channel = EXCLUDED.channel"
-		 " RETURNING s.tokens, s.filled_at,"
-		 "  CASE WHEN s.day = ($3 AT TIME ZONE $4)::date THEN s.day_count ELSE 0 END");
+JNY_PLAN(read_rate, "text, timestamptz, text",
+		 "SELECT s.tokens, s.filled_at, CASE WHEN s.day = ($2 AT TIME ZONE $3)::date THEN s.day_count ELSE 0 END"
+		 " FROM journey.channel_state s WHERE s.channel = $1");
 JNY_PLAN(write_rate, "text, double precision, timestamptz, text, bigint",
-		 "UPDATE journey.channel_state s SET tokens = $2, filled_at = $3,"
-		 "  day = ($3 AT TIME ZONE $4)::date, day_count = $5 WHERE s.channel = $1");
+		 "INSERT INTO journey.channel_state AS s (channel, tokens, filled_at, day, day_count)"
+		 " VALUES ($1, $2, $3, ($3 AT TIME ZONE $4)::date, $5)"
+		 " ON CONFLICT (channel) DO UPDATE SET tokens = EXCLUDED.tokens, filled_at = EXCLUDED.filled_at,"
+		 "  day = EXCLUDED.day, day_count = EXCLUDED.day_count");
 
 /* ---- the person's calendar ------------------------------------------------ */
 
@@ -451,9 +451,18 @@ typedef struct Rate
 	TimestampTz now;
 	int64		day_count;
 	const char *zone;
+	bool		set_back;
 } Rate;
 
 static Rate rate;
+
+static void
+rate_tag(const char *channel, LOCKTAG *tag)
+{
+	uint64		key = jny_hash64(channel, strlen(channel), 0);
+
+	SET_LOCKTAG_ADVISORY(*tag, MyDatabaseId, (uint32) (key >> 32), (uint32) key, LOCK_RATE);
+}
 
 /*
  * Claims of one channel count its rate one after the other. One that another
@@ -462,11 +471,12 @@ static Rate rate;
 static bool
 lock_rate(const char *channel)
 {
-	uint64		key = jny_hash64(channel, strlen(channel), 0);
+	LOCKTAG		tag;
 
+	rate_tag(channel, &tag);
 	for (int tries = 0; tries < 50; tries++)
 	{
-		if (lock(LOCK_RATE, key, false))
+		if (LockAcquire(&tag, ExclusiveLock, false, true) != LOCKACQUIRE_NOT_AVAIL)
 			return true;
 		pg_usleep(1000);
 		CHECK_FOR_INTERRUPTS();
@@ -474,47 +484,72 @@ lock_rate(const char *channel)
 	return false;
 }
 
+static void
+write_state(const JnyChannelRules *channel, int n)
+{
+	jny_run(&write_rate, (Datum[]) {CStringGetTextDatum(channel->name), Float8GetDatum(rate.tokens - n),
+									TimestampTzGetDatum(rate.now), CStringGetTextDatum(rate.zone),
+									Int64GetDatum(rate.day_count + n)}, NULL);
+}
+
+/* What is in the bucket at this moment. */
+static void
+read_state(const JnyChannelRules *channel, const JnyHouse *house, TimestampTz now)
+{
+	bool		isnull;
+	TimestampTz filled = now;
+
+	rate = (Rate) {.tokens = channel->burst, .now = now, .zone = house->zone};
+	if (jny_run(&read_rate, (Datum[]) {CStringGetTextDatum(channel->name), TimestampTzGetDatum(now),
+									   CStringGetTextDatum(house->zone)}, NULL) == 1)
+	{
+		rate.tokens = DatumGetFloat8(jny_get(0, 1, &isnull));
+		filled = DatumGetTimestampTz(jny_get(0, 2, &isnull));
+		rate.day_count = jny_get_int8(0, 3, 0);
+	}
+	/* written under a clock that has been set back since: time begins again, whatever is taken */
+	rate.set_back = filled > now + CLOCK_SLACK;
+	if (rate.set_back)
+	{
+		write_state(channel, 0);
+		return;
+	}
+	rate.now = Max(now, filled);
+	if (channel->per_second > 0)
+		rate.tokens = Min(channel->burst,
+						  rate.tokens + channel->per_second * (rate.now - filled) / USECS_PER_SEC);
+}
+
 int
 jny_rate_take(const JnyChannelRules *channel, const JnyHouse *house, TimestampTz now, int n)
 {
-	bool		isnull;
-	TimestampTz filled;
-	bool		set_back;
-
 	if (channel->per_second <= 0 && channel->per_day <= 0)
 		return n;
 	if (!lock_rate(channel->name))
 		return 0;
-	jny_run(&read_rate, (Datum[]) {CStringGetTextDatum(channel->name), Float8GetDatum(channel->burst),
-								   TimestampTzGetDatum(now), CStringGetTextDatum(house->zone)}, NULL);
-	rate.tokens = DatumGetFloat8(jny_get(0, 1, &isnull));
-	filled = DatumGetTimestampTz(jny_get(0, 2, &isnull));
-	rate.day_count = jny_get_int8(0, 3, 0);
-	/* written under a clock that has been set back since: time begins again */
-	set_back = filled > now + CLOCK_SLACK;
-	if (set_back)
-		filled = now;
-	rate.now = Max(now, filled);
-	rate.zone = house->zone;
-	if (set_back)
-		jny_rate_spend(channel, 0);
+	read_state(channel, house, now);
 	if (channel->per_second > 0)
-	{
-		rate.tokens = Min(channel->burst,
-						  rate.tokens + channel->per_second * (rate.now - filled) / USECS_PER_SEC);
 		n = Min(n, (int) rate.tokens);
-	}
 	if (channel->per_day > 0)
 		n = (int) Min(n, channel->per_day - rate.day_count);
+	if (n <= 0)
+		jny_rate_spend(channel, 0);
 	return Max(n, 0);
 }
 
+/* What was written counts from the commit on, until which the others wait. */
 void
 jny_rate_spend(const JnyChannelRules *channel, int n)
 {
+	LOCKTAG		tag;
+
 	if (channel->per_second <= 0 && channel->per_day <= 0)
 		return;
-	jny_run(&write_rate, (Datum[]) {CStringGetTextDatum(channel->name), Float8GetDatum(rate.tokens - n),
-									TimestampTzGetDatum(rate.now), CStringGetTextDatum(rate.zone),
-									Int64GetDatum(rate.day_count + n)}, NULL);
+	if (n > 0)
+		write_state(channel, n);
+	else if (!rate.set_back)
+	{
+		rate_tag(channel->name, &tag);
+		(void) LockRelease(&tag, ExclusiveLock, false);
+	}
 }
