@@ -56,4 +56,39 @@
 	ExecInsertIndexTuples(info, slot, estate, false, false, NULL, NIL)
 #endif
 
+/* An update says since 16 which indexes need a new entry; before it said whether any. */
+#if PG_VERSION_NUM >= 160000
+#define JnyUpdatedIndexes TU_UpdateIndexes
+#define jny_update_index_tuples(info, slot, estate, which) \
+	((which) == TU_None ? NIL : \
+	 ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL, (which) == TU_Summarizing))
+#else
+#define JnyUpdatedIndexes bool
+#define jny_update_index_tuples(info, slot, estate, which) \
+	((which) ? ExecInsertIndexTuples(info, slot, estate, true, false, NULL, NIL) : NIL)
+#endif
+
+/* The way from a partitioned table's rows to those of a partition is made on demand since 16. */
+#if PG_VERSION_NUM >= 160000
+#define jny_root_to_child(info, estate) ExecGetRootToChildMap(info, estate)
+#else
+#define jny_root_to_child(info, estate) ((info)->ri_RootToPartitionMap)
+#endif
+
+/* A constraint may be there and not hold since 18. */
+#if PG_VERSION_NUM >= 180000
+#define jny_check_holds(check) ((check)->ccenforced)
+#else
+#define jny_check_holds(check) true
+#endif
+
+/* Index scans count for EXPLAIN since 18. */
+#if PG_VERSION_NUM >= 180000
+#define jny_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define jny_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
 #endif							/* JNY_COMPAT_H */

@@ -36,6 +36,7 @@ extern int	jny_rule_cache_kb;		/* journey.rule_cache */
 extern int	jny_max_value_bytes;	/* journey.max_value */
 extern bool jny_allow_in_transaction;	/* journey.allow_in_transaction */
 extern bool jny_allow_drop_data;	/* journey.allow_drop_data */
+extern bool jny_direct_access;		/* journey.direct_access */
 
 extern void jny_guc_init(void);
 
@@ -100,7 +101,7 @@ extern void (*jny_wake_worker_hook) (void);
 typedef struct JnyPlan
 {
 	const char *sql;
-	const char *types;
+	const char *types;			/* NULL: argtypes are there already */
 	int			nargs;
 	Oid			argtypes[48];
 	struct _SPI_plan *plan;
@@ -122,6 +123,10 @@ extern uint64 jny_run(JnyPlan *plan, Datum *values, const bool *nulls);
  * is missing from it.
  */
 extern uint64 jny_run_latest(JnyPlan *plan, Datum *values, const bool *nulls);
+
+extern void jny_plan_prepare(JnyPlan *plan);
+/* Forgets a statement whose text was made, not written. */
+extern void jny_plan_free(JnyPlan *plan);
 
 /* Rows written column by column: one array per column, for unnest(). */
 typedef struct JnyCols JnyCols;

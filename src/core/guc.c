@@ -28,6 +28,7 @@ int			jny_rule_cache_kb = 16384;
 int			jny_max_value_bytes = 65536;
 bool		jny_allow_in_transaction = false;
 bool		jny_allow_drop_data = false;
+bool		jny_direct_access = true;
 
 static void
 define_int(const char *name, const char *what, const char *more, int *var,
@@ -80,5 +81,9 @@ jny_guc_init(void)
 	DefineCustomBoolVariable("journey.allow_drop_data",
 							 "Lets DROP EXTENSION journey CASCADE take the data tables with it.", NULL,
 							 &jny_allow_drop_data, false, PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("journey.direct_access",
+							 "Reaches the data tables of journey by heap and index instead of by SQL statements.",
+							 "Off gives the same rows, more slowly; for tests and for finding faults.",
+							 &jny_direct_access, true, PGC_SUSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("journey");
 }

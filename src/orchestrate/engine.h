@@ -358,6 +358,7 @@ extern void jny_stage_apply(JnyRun *run, const JnyEvent *event);
 /* ---- write.c ------------------------------------------------------------ */
 
 extern void jny_write_suppressions(JnyRun *run);
+extern void jny_write_begin(JnyRun *run);
 extern void jny_write_all(JnyRun *run);
 
 #endif							/* JNY_ENGINE_H */

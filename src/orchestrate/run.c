@@ -45,11 +45,10 @@ jny_run_start(JnyBatch *batch, bool preview)
 	run->by_id = make_table(run, "journey enrollments", sizeof(pg_uuid_t), sizeof(ById), HASH_BLOBS);
 	run->refusals = make_table(run, "journey refusals", sizeof(pg_uuid_t), sizeof(ById), HASH_BLOBS);
 	run->days = make_table(run, "journey days", sizeof(((JnyDay *) 0)->journey), sizeof(JnyDay), HASH_STRINGS);
-	run->transitions = jny_cols("smallint, uuid, uuid, integer, text, text, text, text, timestamptz, uuid");
+	jny_write_begin(run);
 	run->releases = jny_cols("smallint, uuid, text, text, bigint");
 	run->exposures = jny_cols("smallint, uuid, uuid, text, integer, text, text, text, double precision");
 	run->conversions = jny_cols("smallint, uuid, uuid, text, uuid, timestamptz, text, numeric, text");
-	run->stages = jny_cols("smallint, uuid, bigint, integer, text, text, timestamptz, text, uuid");
 	run->incidents = jny_cols("text, text, text");
 	return run;
 }

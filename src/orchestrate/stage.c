@@ -33,6 +33,7 @@ move(JnyRun *run, JnyProfile *p, const JnyRule *r, const JnyEvent *event)
 	jny_cols_set(c, 6, TimestampTzGetDatum(event->occurred_at));
 	jny_cols_text(c, 7, psprintf("%s v%d #%d", r->document, r->version, r->n + 1));
 	jny_cols_set(c, 8, UUIDPGetDatum(&event->event_id));
+	jny_cols_set(c, 9, BoolGetDatum(run->batch->node.test));
 	jny_cols_next(c);
 	p->stage = MemoryContextStrdup(run->batch->cxt, r->to);
 	p->dirty = true;

@@ -8,57 +8,25 @@
  */
 #include "orchestrate/engine.h"
 
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/date.h"
 #include "utils/xid8.h"
 
-#define ENROLLMENT_TYPES \
-	"smallint[], uuid[], uuid[], text[], integer[], text[], text[], integer[], text[], text[]," \
-	" integer[], integer[], uuid[], bigint[], text[], text[], bigint[], jsonb[], jsonb[], text[]," \
-	" double precision[], timestamptz[], timestamptz[], timestamptz[], integer[], timestamptz[]," \
-	" text[], timestamptz[], timestamptz[], bigint[], boolean[]"
+#include "core/table.h"
 
-JNY_PLAN(insert_enrollments, ENROLLMENT_TYPES,
-		 "INSERT INTO journey.enrollment (bucket, profile_id, enrollment_id, journey, version, scope, key, occurrence,"
-		 " status, step, visit, transitions, entry_event, entry_seq, entry_ref, entry_cart, entry_hash, data, steps, arm,"
-		 " confidence, entered_at, stepped_at, wake_at, restarts, exited_at, exit_reason, goal_at, goal_until, lap, test)"
-		 " SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		 " pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
-		 " pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
-		 " pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20),"
-		 " pg_catalog.unnest($21), pg_catalog.unnest($22), pg_catalog.unnest($23), pg_catalog.unnest($24),"
-		 " pg_catalog.unnest($25), pg_catalog.unnest($26), pg_catalog.unnest($27), pg_catalog.unnest($28),"
-		 " pg_catalog.unnest($29), pg_catalog.unnest($30), pg_catalog.unnest($31))");
-JNY_PLAN(update_enrollments,
-		 "smallint[], uuid[], uuid[], text[], text[], integer[], integer[], jsonb[], timestamptz[], timestamptz[],"
-		 " integer[], timestamptz[], text[], timestamptz[]",
-		 "UPDATE journey.enrollment e SET status = x.status, step = x.step, visit = x.visit, transitions = x.transitions,"
-		 " steps = x.steps, stepped_at = x.stepped_at, wake_at = x.wake_at, restarts = x.restarts,"
-		 " exited_at = x.exited_at, exit_reason = x.exit_reason, goal_at = x.goal_at"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		 " pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
-		 " pg_catalog.unnest($13), pg_catalog.unnest($14))"
-		 "  AS x(bucket, profile_id, enrollment_id, status, step, visit, transitions, steps, stepped_at, wake_at,"
-		 "       restarts, exited_at, exit_reason, goal_at)"
-		 " WHERE e.bucket = x.bucket AND e.profile_id = x.profile_id AND e.enrollment_id = x.enrollment_id");
-JNY_PLAN(set_timers, "smallint[], uuid[], uuid[], timestamptz[], timestamptz[], integer[]",
-		 "INSERT INTO journey.timer (bucket, profile_id, enrollment_id, wake_at, planned_at, visit)"
-		 " SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5), pg_catalog.unnest($6))"
-		 " ON CONFLICT (bucket, profile_id, enrollment_id)"
-		 " DO UPDATE SET wake_at = EXCLUDED.wake_at, planned_at = EXCLUDED.planned_at, visit = EXCLUDED.visit");
-JNY_PLAN(clear_timers, "smallint[], uuid[], uuid[]",
-		 "DELETE FROM journey.timer t USING ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS x(bucket, profile_id, enrollment_id)"
-		 " WHERE t.bucket = x.bucket AND t.profile_id = x.profile_id AND t.enrollment_id = x.enrollment_id");
-JNY_PLAN(insert_transitions,
-		 "smallint[], uuid[], uuid[], integer[], text[], text[], text[], text[], timestamptz[], uuid[]",
-		 "INSERT INTO journey.transition (bucket, profile_id, enrollment_id, n, from_step, to_step, edge, reason, at, event_id)"
-		 " SELECT * FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		 " pg_catalog.unnest($9), pg_catalog.unnest($10))");
+JNY_INSERT(insert_enrollments, "enrollment",
+		   "bucket, profile_id, enrollment_id, journey, version, scope, key, occurrence, status, step, visit, transitions,"
+		   " entry_event, entry_seq, entry_ref, entry_cart, entry_hash, data, steps, arm, confidence, entered_at,"
+		   " stepped_at, wake_at, restarts, exited_at, exit_reason, goal_at, goal_until, lap, test");
+JNY_UPDATE(update_enrollments, "enrollment", "enrollment_pkey", "bucket, profile_id, enrollment_id",
+		   "status, step, visit, transitions, steps, stepped_at, wake_at, restarts, exited_at, exit_reason, goal_at");
+JNY_UPSERT(set_timers, "timer", "timer_pkey", "bucket, profile_id, enrollment_id",
+		   "bucket, profile_id, enrollment_id, wake_at, planned_at, visit", "wake_at, planned_at, visit");
+JNY_DELETE(clear_timers, "timer", "timer_pkey", "bucket, profile_id, enrollment_id");
+JNY_INSERT(insert_transitions, "transition",
+		   "bucket, profile_id, enrollment_id, n, from_step, to_step, edge, reason, at, event_id");
 JNY_PLAN(bump_refusals, "smallint[], uuid[], uuid[], integer[], timestamptz",
 		 "UPDATE journey.decision d SET repeats = d.repeats + x.n"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4)) AS x(bucket, profile_id, decision_id, n)"
@@ -78,18 +46,9 @@ JNY_PLAN(insert_decisions,
 		 " pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20),"
 		 " pg_catalog.unnest($21), pg_catalog.unnest($22)) AS x"
 		 " ON CONFLICT (bucket, profile_id, decided_at, decision_id) DO UPDATE SET repeats = journey.decision.repeats + EXCLUDED.repeats");
-JNY_PLAN(insert_suppressions,
-		 "smallint[], uuid[], bigint[], text[], text[], text[], text[], text[], text[], timestamptz[], xid8[], text[],"
-		 " timestamptz, integer, bigint",
-		 "INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, channel, purpose, reason, occurred_at,"
-		 " fence_xact, matched, effective_at, incarnation, lap)"
-		 " SELECT x.bucket, x.profile_id, x.seq, x.type, x.ref, x.scope, x.channel, x.purpose, x.reason, x.occurred_at,"
-		 "  x.fence_xact, x.matched::pg_catalog.uuid[], $13, $14, $15"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		 " pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12))"
-		 "  AS x(bucket, profile_id, seq, type, ref, scope, channel, purpose, reason, occurred_at, fence_xact, matched)"
-		 " ON CONFLICT (bucket, profile_id, seq, type) DO NOTHING");
+JNY_UPSERT(insert_suppressions, "suppression", "suppression_pkey", "bucket, profile_id, seq, type",
+		   "bucket, profile_id, seq, type, ref, scope, channel, purpose, reason, occurred_at, fence_xact, matched,"
+		   " effective_at, incarnation, lap", "");
 JNY_PLAN(release_suppressions, "smallint[], uuid[], text[], text[], bigint[], timestamptz",
 		 "UPDATE journey.suppression s SET released_by = x.seq, released_at = $6"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
@@ -114,17 +73,10 @@ JNY_PLAN(insert_conversions,
 		 " pg_catalog.unnest($9))"
 		 "  AS x(bucket, profile_id, enrollment_id, goal, event_id, at, order_id, amount, currency)"
 		 " ON CONFLICT (bucket, profile_id, enrollment_id, goal) DO NOTHING");
-JNY_PLAN(insert_stages,
-		 "smallint[], uuid[], bigint[], integer[], text[], text[], timestamptz[], text[], uuid[], boolean",
-		 "INSERT INTO journey.stage_transition (bucket, profile_id, seq, n, from_stage, to_stage, at, rule, event_id, test)"
-		 " SELECT x.*, $10 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		 " pg_catalog.unnest($9)) AS x");
-JNY_PLAN(add_days, "text[], bigint[], bigint[], date",
-		 "INSERT INTO journey.journey_day AS d (journey, day, entered, not_entered)"
-		 " SELECT x.journey, $4, x.entered, x.not_entered FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS x(journey, entered, not_entered)"
-		 " ON CONFLICT (journey, day) DO UPDATE SET entered = d.entered + EXCLUDED.entered,"
-		 "  not_entered = d.not_entered + EXCLUDED.not_entered");
+JNY_INSERT(insert_stages, "stage_transition",
+		   "bucket, profile_id, seq, n, from_stage, to_stage, at, rule, event_id, test");
+JNY_UPSERT(add_days, "journey_day", "journey_day_pkey", "journey, day",
+		   "journey, day, entered, not_entered", "entered +, not_entered +");
 JNY_PLAN(add_incidents, "text[], text[], text[], timestamptz",
 		 "INSERT INTO journey.incident AS i (kind, name, severity, count, first_at, last_at, message, hint, detail)"
 		 " SELECT x.kind, x.name, 'error', pg_catalog.count(*), $4, $4, pg_catalog.min(x.message),"
@@ -213,14 +165,10 @@ add_changed(JnyCols *c, const JnyEnrollment *e)
 static void
 write_enrollments(JnyRun *run)
 {
-	JnyCols    *fresh = jny_cols("smallint, uuid, uuid, text, integer, text, text, integer, text, text, integer,"
-								 " integer, uuid, bigint, text, text, bigint, jsonb, jsonb, text, double precision,"
-								 " timestamptz, timestamptz, timestamptz, integer, timestamptz, text, timestamptz,"
-								 " timestamptz, bigint, boolean");
-	JnyCols    *old = jny_cols("smallint, uuid, uuid, text, text, integer, integer, jsonb, timestamptz, timestamptz,"
-							   " integer, timestamptz, text, timestamptz");
-	JnyCols    *timers = jny_cols("smallint, uuid, uuid, timestamptz, timestamptz, integer");
-	JnyCols    *cleared = jny_cols("smallint, uuid, uuid");
+	JnyCols    *fresh = jny_cols_of(&insert_enrollments);
+	JnyCols    *old = jny_cols_of(&update_enrollments);
+	JnyCols    *timers = jny_cols_of(&set_timers);
+	JnyCols    *cleared = jny_cols_of(&clear_timers);
 	ListCell   *lc;
 
 	foreach(lc, run->touched)
@@ -247,16 +195,11 @@ write_enrollments(JnyRun *run)
 			jny_cols_next(cleared);
 		}
 	}
-	if (jny_cols_count(fresh) > 0)
-		jny_run(&insert_enrollments, jny_cols_datums(fresh, 0), NULL);
-	if (jny_cols_count(old) > 0)
-		jny_run(&update_enrollments, jny_cols_datums(old, 0), NULL);
-	if (jny_cols_count(cleared) > 0)
-		jny_run(&clear_timers, jny_cols_datums(cleared, 0), NULL);
-	if (jny_cols_count(timers) > 0)
-		jny_run(&set_timers, jny_cols_datums(timers, 0), NULL);
-	if (jny_cols_count(run->transitions) > 0)
-		jny_run(&insert_transitions, jny_cols_datums(run->transitions, 0), NULL);
+	jny_write(&insert_enrollments, fresh);
+	jny_write(&update_enrollments, old);
+	jny_write(&clear_timers, cleared);
+	jny_write(&set_timers, timers);
+	jny_write(&insert_transitions, run->transitions);
 }
 
 /* ---- decisions -------------------------------------------------------------- */
@@ -372,18 +315,16 @@ write_decisions(JnyRun *run)
 
 /* ---- suppressions ------------------------------------------------------------ */
 
-static char *
-uuid_list(List *enrollments)
+static Datum
+uuid_array(List *enrollments)
 {
-	StringInfoData buf;
+	Datum	   *ids = palloc(sizeof(Datum) * (list_length(enrollments) + 1));
+	int			n = 0;
 	ListCell   *lc;
 
-	initStringInfo(&buf);
-	appendStringInfoChar(&buf, '{');
 	foreach(lc, enrollments)
-		appendStringInfo(&buf, "%s%s", buf.len > 1 ? "," : "", jny_uuid_str(&((JnyEnrollment *) lfirst(lc))->id));
-	appendStringInfoChar(&buf, '}');
-	return buf.data;
+		ids[n++] = UUIDPGetDatum(&((JnyEnrollment *) lfirst(lc))->id);
+	return PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }
 
 static const char *
@@ -394,10 +335,18 @@ prop_or_any(const JnyEvent *event, const char *name)
 	return value != NULL && value[0] ? value : "*";
 }
 
+/* Rows that other files collect during a phase. */
+void
+jny_write_begin(JnyRun *run)
+{
+	run->transitions = jny_cols_of(&insert_transitions);
+	run->stages = jny_cols_of(&insert_stages);
+}
+
 void
 jny_write_suppressions(JnyRun *run)
 {
-	JnyCols    *c = jny_cols("smallint, uuid, bigint, text, text, text, text, text, text, timestamptz, xid8, text");
+	JnyCols    *c = jny_cols_of(&insert_suppressions);
 	Datum	   *values;
 	ListCell   *lc;
 
@@ -416,17 +365,13 @@ jny_write_suppressions(JnyRun *run)
 		jny_cols_text(c, 8, s->reason);
 		jny_cols_set(c, 9, TimestampTzGetDatum(s->event->occurred_at));
 		jny_cols_set(c, 10, FullTransactionIdGetDatum(s->event->xact));
-		jny_cols_text(c, 11, uuid_list(s->matched));
+		jny_cols_set(c, 11, uuid_array(s->matched));
+		jny_cols_set(c, 12, TimestampTzGetDatum(run->now));
+		jny_cols_set(c, 13, Int32GetDatum(run->batch->node.incarnation));
+		jny_cols_set(c, 14, Int64GetDatum(run->batch->lap));
 		jny_cols_next(c);
 	}
-	if (jny_cols_count(c) > 0)
-	{
-		values = jny_cols_datums(c, 3);
-		values[12] = TimestampTzGetDatum(run->now);
-		values[13] = Int32GetDatum(run->batch->node.incarnation);
-		values[14] = Int64GetDatum(run->batch->lap);
-		jny_run(&insert_suppressions, values, NULL);
-	}
+	jny_write(&insert_suppressions, c);
 	if (jny_cols_count(run->releases) > 0)
 	{
 		values = jny_cols_datums(run->releases, 1);
@@ -456,21 +401,17 @@ write_measures(JnyRun *run)
 		values[9] = BoolGetDatum(run->batch->node.test);
 		jny_run(&insert_conversions, values, NULL);
 	}
-	if (jny_cols_count(run->stages) > 0)
-	{
-		values = jny_cols_datums(run->stages, 1);
-		values[9] = BoolGetDatum(run->batch->node.test);
-		jny_run(&insert_stages, values, NULL);
-	}
+	jny_write(&insert_stages, run->stages);
 }
 
 static void
 write_days(JnyRun *run)
 {
-	JnyCols    *c = jny_cols("text, bigint, bigint");
+	JnyCols    *c = jny_cols_of(&add_days);
+	Datum		today = DirectFunctionCall1(timestamp_date,
+											TimestampGetDatum(jny_zone_local(run->now, run->policy->zone)));
 	HASH_SEQ_STATUS scan;
 	JnyDay	   *day;
-	Datum	   *values;
 
 	hash_seq_init(&scan, run->days);
 	while ((day = hash_seq_search(&scan)) != NULL)
@@ -478,16 +419,12 @@ write_days(JnyRun *run)
 		if (day->entered == 0 && day->not_entered == 0)
 			continue;
 		jny_cols_text(c, 0, day->journey);
-		jny_cols_set(c, 1, Int64GetDatum(day->entered));
-		jny_cols_set(c, 2, Int64GetDatum(day->not_entered));
+		jny_cols_set(c, 1, today);
+		jny_cols_set(c, 2, Int64GetDatum(day->entered));
+		jny_cols_set(c, 3, Int64GetDatum(day->not_entered));
 		jny_cols_next(c);
 	}
-	if (jny_cols_count(c) == 0)
-		return;
-	values = jny_cols_datums(c, 1);
-	values[3] = DirectFunctionCall1(timestamp_date,
-									TimestampGetDatum(jny_zone_local(run->now, run->policy->zone)));
-	jny_run(&add_days, values, NULL);
+	jny_write(&add_days, c);
 }
 
 /* One call per reason: pending and claimed actions of enrollments that have ended. */

@@ -1,0 +1,34 @@
+/*
+ * cols.h
+ *		Inside of JnyCols, for what reads its rows: plan.c and table*.c.
+ */
+#ifndef JNY_CORE_COLS_H
+#define JNY_CORE_COLS_H
+
+#include "core/core.h"
+
+#define JNY_MAX_COLS 48
+
+typedef struct JnyColType
+{
+	Oid			type;
+	int16		len;
+	bool		byval;
+	char		align;
+} JnyColType;
+
+struct JnyCols
+{
+	int			ncols;
+	int			nrows;
+	int			max;
+	MemoryContext cxt;			/* of the rows, and of what their values point to */
+	const JnyColType *types;
+	Datum	   *values;			/* ncols for each row; the row being made is behind the last */
+	bool	   *nulls;
+};
+
+extern JnyCols *jny_cols_typed(int ncols, const JnyColType *types);
+extern void jny_col_type(Oid type, JnyColType *out);
+
+#endif							/* JNY_CORE_COLS_H */

@@ -1,0 +1,75 @@
+/*
+ * path.h
+ *		Inside of table*.c: what has been learned about a declared access.
+ *
+ * Kept for the life of the backend in a context of its own under
+ * CacheMemoryContext; a relcache message about the table or its index makes
+ * it invalid, and the next use learns again.
+ */
+#ifndef JNY_CORE_PATH_H
+#define JNY_CORE_PATH_H
+
+#include "core/cols.h"
+#include "core/table.h"
+
+#include "access/skey.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "storage/lockdefs.h"
+#include "utils/relcache.h"
+
+typedef struct JnyKeyCol
+{
+	AttrNumber	att;			/* in the table */
+	StrategyNumber op;			/* btree: 1 < to 5 > */
+	Oid			collation;
+	FmgrInfo	fn;				/* compares the index column with it */
+} JnyKeyCol;
+
+typedef enum JnySqlForm
+{
+	JNY_SQL_PLAIN,				/* what the verb says */
+	JNY_SQL_WAIT,				/* a lookup FOR UPDATE */
+	JNY_SQL_SKIP,				/* and SKIP LOCKED */
+	JNY_SQL_FORMS
+} JnySqlForm;
+
+typedef struct JnyPath
+{
+	struct JnyPath *next;
+	bool		valid;			/* learned to the end, and no message since it was begun */
+	bool		unchanged;		/* no message since learning was begun */
+	MemoryContext cxt;
+	const JnyAccess *access;
+	Oid			relid;
+	Oid			indexid;
+	bool		simple;			/* may be reached directly: a plain heap without triggers, or an insert into partitions of one */
+	bool		partitioned;
+	int			natts;
+	int			nkeys;
+	JnyKeyCol  *keys;
+	int			ncols;
+	AttrNumber *atts;			/* of the columns */
+	char	   *update;			/* of an upsert, per column: 0 as it is, '=', '+', '>' */
+	bool		updates;		/* any of them */
+	Oid		   *types;			/* of the columns */
+	int			nin;			/* columns of JnyCols: keys, then columns, as the verb has them */
+	JnyColType *in;
+	Datum	   *defaults;		/* of all attributes, for inserts */
+	bool	   *nodefault;
+	int			nchecks;
+	ExprState **checks;			/* of what is written */
+	char	  **check_names;
+	AttrNumber	last;			/* the last attribute that a lookup needs */
+	JnyPlan		sql[JNY_SQL_FORMS];
+} JnyPath;
+
+/* Opens the table, its path learned and valid. The lock is the caller's to keep. */
+extern JnyPath *jny_path_open(JnyAccess *access, LOCKMODE mode, Relation *rel);
+extern bool jny_path_direct(const JnyPath *path);
+/* The statement that says the same. */
+extern JnyPlan *jny_path_sql(JnyPath *path, JnySqlForm form);
+/* Scan keys of one row of JnyCols; false when one is null, which finds nothing. */
+extern bool jny_path_keys(const JnyPath *path, const Datum *values, const bool *nulls, ScanKey out);
+
+#endif							/* JNY_CORE_PATH_H */

@@ -1,0 +1,301 @@
+/*
+ * table_read.c
+ *		Finding rows of our tables by key, and locking them.
+ *
+ * Called by every room, inside SPI_connect() (the SQL form needs it). Takes
+ * AccessShareLock, or RowShareLock when rows are locked, to the end of the
+ * transaction as a statement would. A lookup takes a new snapshot, reads what
+ * it sees and copies it into the caller's context.
+ */
+#include "core/path.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "utils/builtins.h"
+#include "utils/datum.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+typedef struct Lookup
+{
+	JnyPath    *path;
+	JnyRows    *rows;
+	bool		lock;
+	bool		skip;			/* what others have locked */
+	int			limit;
+	JnyWanted	wanted;
+	void	   *arg;
+} Lookup;
+
+static void
+init_row(JnyRow *row, const JnyPath *path, int key)
+{
+	row->key = key;
+	row->values = palloc(sizeof(Datum) * Max(1, path->ncols));
+	row->nulls = palloc(sizeof(bool) * Max(1, path->ncols));
+}
+
+static void
+keep(JnyRows *rows, const JnyRow *row)
+{
+	if (rows->n == rows->max)
+	{
+		rows->max = Max(8, rows->max * 2);
+		rows->row = rows->row == NULL ? palloc(sizeof(JnyRow) * rows->max)
+			: repalloc_huge(rows->row, sizeof(JnyRow) * rows->max);
+	}
+	rows->row[rows->n++] = *row;
+}
+
+/* The row as it lies in the slot; its values point into the page that the slot has pinned. */
+static void
+view_slot(JnyRow *row, const JnyPath *path, TupleTableSlot *slot)
+{
+	slot_getsomeattrs(slot, path->last);
+	row->tid = slot->tts_tid;
+	for (int i = 0; i < path->ncols; i++)
+	{
+		row->values[i] = slot->tts_values[path->atts[i] - 1];
+		row->nulls[i] = slot->tts_isnull[path->atts[i] - 1];
+	}
+}
+
+static void
+own_values(JnyRow *row, TupleDesc desc, const AttrNumber *atts, int n)
+{
+	for (int i = 0; i < n; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, atts ? atts[i] - 1 : i + 1);
+
+		if (!row->nulls[i] && !att->attbyval)
+			row->values[i] = datumCopy(row->values[i], false, att->attlen);
+	}
+}
+
+/* ---- straight --------------------------------------------------------------- */
+
+/* Locks the row's latest version, which replaces what is in the slot; false when it is gone or another's. */
+static bool
+lock_row(Relation rel, TupleTableSlot *slot, Snapshot snapshot, bool skip)
+{
+	TM_FailureData failure;
+	ItemPointerData tid = slot->tts_tid;
+
+	switch (table_tuple_lock(rel, &tid, snapshot, slot, GetCurrentCommandId(true), LockTupleExclusive,
+							 skip ? LockWaitSkip : LockWaitBlock, TUPLE_LOCK_FLAG_FIND_LAST_VERSION, &failure))
+	{
+		case TM_Ok:
+			return true;
+		case TM_WouldBlock:
+		case TM_Deleted:
+		case TM_SelfModified:
+			return false;
+		default:
+			ereport(ERROR,
+					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+					 errmsg("could not serialize access due to concurrent update")));
+	}
+}
+
+/* The rows of one key; false when there are enough. */
+static bool
+find_rows(Lookup *l, Relation rel, IndexScanDesc scan, TupleTableSlot *slot, Snapshot snapshot, int key)
+{
+	JnyRow		row;
+	TupleTableSlot *latest = l->lock ? table_slot_create(rel, NULL) : NULL;
+	bool		more = true;
+
+	while (more && index_getnext_slot(scan, ForwardScanDirection, slot))
+	{
+		init_row(&row, l->path, key);
+		view_slot(&row, l->path, slot);
+		if (l->wanted != NULL && !l->wanted(&row, l->arg))
+			continue;
+		if (l->lock)
+		{
+			latest->tts_tid = slot->tts_tid;
+			if (!lock_row(rel, latest, snapshot, l->skip))
+				continue;
+			view_slot(&row, l->path, latest);
+			if (l->wanted != NULL && !l->wanted(&row, l->arg))
+				continue;
+		}
+		own_values(&row, RelationGetDescr(rel), l->path->atts, l->path->ncols);
+		keep(l->rows, &row);
+		more = l->rows->n < l->limit;
+	}
+	if (latest != NULL)
+		ExecDropSingleTupleTableSlot(latest);
+	return more;
+}
+
+static void
+lookup_direct(Lookup *l, Relation rel, JnyCols *keys)
+{
+	JnyPath    *path = l->path;
+	Relation	index = index_open(path->indexid, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	ScanKeyData key[INDEX_MAX_KEYS];
+	Snapshot	snapshot;
+	IndexScanDesc scan;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	snapshot = GetActiveSnapshot();
+	scan = jny_index_beginscan(rel, index, snapshot, path->nkeys);
+	for (int i = 0; i < keys->nrows; i++)
+	{
+		if (!jny_path_keys(path, keys->values + (size_t) i * keys->ncols, keys->nulls + (size_t) i * keys->ncols, key))
+			continue;
+		index_rescan(scan, key, path->nkeys, NULL, 0);
+		if (!find_rows(l, rel, scan, slot, snapshot, i))
+			break;
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	PopActiveSnapshot();
+	index_close(index, NoLock);
+}
+
+/* ---- as SQL ------------------------------------------------------------------- */
+
+/* The rows that a cursor gives, one by one, since how many will be wanted is not known before. */
+static bool
+fetch_rows(Lookup *l, Portal cursor, int key)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	for (;;)
+	{
+		JnyRow		row;
+		Datum		d[JNY_MAX_COLS + 1];
+		bool		nulls[JNY_MAX_COLS + 1];
+
+		SPI_cursor_fetch(cursor, true, 1);
+		MemoryContextSwitchTo(cxt);
+		if (SPI_processed == 0)
+			return true;
+		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, d, nulls);
+		init_row(&row, l->path, key);
+		row.tid = *(ItemPointer) DatumGetPointer(d[0]);
+		memcpy(row.values, d + 1, sizeof(Datum) * l->path->ncols);
+		memcpy(row.nulls, nulls + 1, sizeof(bool) * l->path->ncols);
+		if (l->wanted == NULL || l->wanted(&row, l->arg))
+		{
+			own_values(&row, SPI_tuptable->tupdesc, NULL, l->path->ncols);
+			keep(l->rows, &row);
+		}
+		SPI_freetuptable(SPI_tuptable);
+		if (l->rows->n >= l->limit)
+			return false;
+	}
+}
+
+static void
+lookup_sql(Lookup *l, JnyCols *keys)
+{
+	JnyPlan    *plan = jny_path_sql(l->path, !l->lock ? JNY_SQL_PLAIN : l->skip ? JNY_SQL_SKIP : JNY_SQL_WAIT);
+	MemoryContext cxt = CurrentMemoryContext;
+
+	if (plan->plan == NULL)
+		jny_plan_prepare(plan);
+	for (int i = 0; i < keys->nrows; i++)
+	{
+		char		nullchars[JNY_MAX_COLS];
+		Portal		cursor;
+		bool		more;
+
+		for (int k = 0; k < keys->ncols; k++)
+			nullchars[k] = keys->nulls[(size_t) i * keys->ncols + k] ? 'n' : ' ';
+		cursor = SPI_cursor_open(NULL, plan->plan, keys->values + (size_t) i * keys->ncols, nullchars, false);
+		MemoryContextSwitchTo(cxt);
+		more = fetch_rows(l, cursor, i);
+		SPI_cursor_close(cursor);
+		MemoryContextSwitchTo(cxt);
+		if (!more)
+			break;
+	}
+}
+
+/* ---- calls ---------------------------------------------------------------------- */
+
+static JnyRows *
+lookup(Lookup *l, JnyAccess *access, JnyCols *keys)
+{
+	Relation	rel;
+
+	Assert(access->verb == JNY_DO_LOOKUP);
+	l->rows = palloc0(sizeof(JnyRows));
+	if (keys->nrows == 0 || l->limit <= 0)
+		return l->rows;
+	l->path = jny_path_open(access, l->lock ? RowShareLock : AccessShareLock, &rel);
+	/* its own copy: what is learned may be learned again while the rows are in use */
+	l->rows->types = memcpy(palloc(sizeof(Oid) * Max(1, l->path->ncols)), l->path->types, sizeof(Oid) * l->path->ncols);
+	if (jny_path_direct(l->path))
+		lookup_direct(l, rel, keys);
+	else
+		lookup_sql(l, keys);
+	table_close(rel, NoLock);
+	return l->rows;
+}
+
+JnyRows *
+jny_lookup(JnyAccess *access, JnyCols *keys)
+{
+	Lookup		l = {.limit = PG_INT32_MAX};
+
+	return lookup(&l, access, keys);
+}
+
+JnyRows *
+jny_lookup_locked(JnyAccess *access, JnyCols *keys, bool skip, int limit, JnyWanted wanted, void *arg)
+{
+	Lookup		l = {.lock = true, .skip = skip, .limit = limit, .wanted = wanted, .arg = arg};
+
+	return lookup(&l, access, keys);
+}
+
+char *
+jny_row_text(const JnyRow *row, int col)
+{
+	return row->nulls[col] ? NULL : TextDatumGetCString(row->values[col]);
+}
+
+int64
+jny_row_int(const JnyRows *rows, int i, int col, int64 missing)
+{
+	const JnyRow *row = &rows->row[i];
+
+	if (row->nulls[col])
+		return missing;
+	switch (rows->types[col])
+	{
+		case INT2OID:
+			return DatumGetInt16(row->values[col]);
+		case INT4OID:
+			return DatumGetInt32(row->values[col]);
+		case BOOLOID:
+			return DatumGetBool(row->values[col]) ? 1 : 0;
+		default:
+			return DatumGetInt64(row->values[col]);
+	}
+}
+
+pg_uuid_t *
+jny_row_uuid(const JnyRow *row, int col)
+{
+	return row->nulls[col] ? NULL : DatumGetUUIDP(row->values[col]);
+}
+
+TimestampTz
+jny_row_time(const JnyRow *row, int col)
+{
+	return row->nulls[col] ? 0 : DatumGetTimestampTz(row->values[col]);
+}

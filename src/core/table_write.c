@@ -1,0 +1,458 @@
+/*
+ * table_write.c
+ *		Rows into our tables, changed and out of them, without a statement.
+ *
+ * Called by every room, inside SPI_connect() (the SQL form needs it). Takes
+ * RowExclusiveLock to the end of the transaction. A row that another
+ * transaction is changing is waited for and changed in its latest version, as
+ * a statement at READ COMMITTED does; one that another inserts at the same
+ * time raises 23505, and the lap or call is run again. At the end the command
+ * counter moves, so that what comes next sees the rows.
+ */
+#include "core/path.h"
+
+#include "access/genam.h"
+#include "access/heapam.h"
+#include "access/relscan.h"
+#include "access/table.h"
+#include "access/tableam.h"
+#include "access/tupconvert.h"
+#include "access/xact.h"
+#include "catalog/pg_type.h"
+#include "common/int.h"
+#include "executor/execPartition.h"
+#include "executor/executor.h"
+#include "executor/spi.h"
+#include "storage/lmgr.h"
+#include "utils/datum.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+
+/* What one call of jny_write() holds open. */
+typedef struct Writer
+{
+	JnyPath    *path;
+	Relation	rel;
+	Relation	index;			/* by which rows are found */
+	EState	   *estate;
+	ResultRelInfo *target;
+	TupleTableSlot *slot;		/* the row to be written */
+	TupleTableSlot *old;		/* the row that is there */
+	IndexScanDesc scan;
+	SnapshotData dirty;
+	ModifyTableState *routing;	/* of a partitioned table */
+	PartitionTupleRouting *partitions;
+	CommandId	cid;
+} Writer;
+
+static void
+open_writer(Writer *w, JnyPath *path, Relation rel)
+{
+	memset(w, 0, sizeof(*w));
+	w->path = path;
+	w->rel = rel;
+	w->estate = CreateExecutorState();
+	w->target = makeNode(ResultRelInfo);
+	InitResultRelInfo(w->target, rel, 0, NULL, 0);
+	w->slot = MakeSingleTupleTableSlot(RelationGetDescr(rel), &TTSOpsVirtual);
+	w->cid = GetCurrentCommandId(true);
+	if (path->partitioned)
+	{
+		w->routing = makeNode(ModifyTableState);
+		w->routing->ps.state = w->estate;
+		w->routing->operation = CMD_INSERT;
+		w->routing->resultRelInfo = w->target;
+		w->routing->rootResultRelInfo = w->target;
+		w->partitions = ExecSetupPartitionTupleRouting(w->estate, rel);
+	}
+	else if (path->access->verb != JNY_DO_DELETE)
+		ExecOpenIndices(w->target, false);
+	if (path->access->verb == JNY_DO_INSERT)
+		return;
+	w->old = table_slot_create(rel, NULL);
+	if (path->indexid == InvalidOid)
+		return;
+	w->index = index_open(path->indexid, AccessShareLock);
+	InitDirtySnapshot(w->dirty);
+	w->scan = jny_index_beginscan(rel, w->index, &w->dirty, path->nkeys);
+}
+
+static void
+close_writer(Writer *w)
+{
+	if (w->scan != NULL)
+		index_endscan(w->scan);
+	if (w->index != NULL)
+		index_close(w->index, NoLock);
+	if (w->old != NULL)
+		ExecDropSingleTupleTableSlot(w->old);
+	if (w->partitions != NULL)
+		ExecCleanupTupleRouting(w->routing, w->partitions);
+	else if (w->path->access->verb != JNY_DO_DELETE)
+		ExecCloseIndices(w->target);
+	ExecDropSingleTupleTableSlot(w->slot);
+	ExecResetTupleTable(w->estate->es_tupleTable, false);
+	FreeExecutorState(w->estate);
+	CommandCounterIncrement();
+}
+
+/* ---- inserting --------------------------------------------------------------- */
+
+static void
+check_nulls(Relation rel, TupleTableSlot *slot)
+{
+	TupleDesc	desc = RelationGetDescr(rel);
+
+	for (int i = 0; i < desc->natts; i++)
+	{
+		Form_pg_attribute att = TupleDescAttr(desc, i);
+
+		if (att->attnotnull && slot->tts_isnull[i])
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
+							NameStr(att->attname), RelationGetRelationName(rel)),
+					 errtablecol(rel, i + 1)));
+	}
+}
+
+/* A partition's constraints are its parent's. */
+static void
+check_row(Writer *w, TupleTableSlot *slot)
+{
+	ExprContext *context = GetPerTupleExprContext(w->estate);
+
+	check_nulls(w->rel, slot);
+	context->ecxt_scantuple = slot;
+	for (int i = 0; i < w->path->nchecks; i++)
+		if (!ExecCheck(w->path->checks[i], context))
+			ereport(ERROR,
+					(errcode(ERRCODE_CHECK_VIOLATION),
+					 errmsg("new row for relation \"%s\" violates check constraint \"%s\"",
+							RelationGetRelationName(w->rel), w->path->check_names[i]),
+					 errtableconstraint(w->rel, w->path->check_names[i])));
+}
+
+static void
+insert_row(Writer *w, const Datum *values, const bool *nulls)
+{
+	JnyPath    *path = w->path;
+	TupleTableSlot *slot = w->slot;
+	ResultRelInfo *target = w->target;
+
+	ExecClearTuple(slot);
+	memcpy(slot->tts_values, path->defaults, sizeof(Datum) * path->natts);
+	memcpy(slot->tts_isnull, path->nodefault, sizeof(bool) * path->natts);
+	for (int i = 0; i < path->ncols; i++)
+	{
+		slot->tts_values[path->atts[i] - 1] = values[i];
+		slot->tts_isnull[path->atts[i] - 1] = nulls[i];
+	}
+	ExecStoreVirtualTuple(slot);
+	check_row(w, slot);
+	if (w->partitions != NULL)
+	{
+		TupleConversionMap *map;
+
+		target = ExecFindPartition(w->routing, w->target, w->partitions, slot, w->estate);
+		map = jny_root_to_child(target, w->estate);
+		if (map != NULL)
+			slot = execute_attr_map_slot(map->attrMap, slot,
+										 MakeTupleTableSlot(RelationGetDescr(target->ri_RelationDesc), &TTSOpsVirtual));
+	}
+	slot->tts_tableOid = RelationGetRelid(target->ri_RelationDesc);
+	table_tuple_insert(target->ri_RelationDesc, slot, w->cid, 0, NULL);
+	if (target->ri_NumIndices > 0)
+		list_free(jny_insert_index_tuples(target, slot, w->estate));
+	ResetPerTupleExprContext(w->estate);
+}
+
+/* ---- changing ------------------------------------------------------------------ */
+
+/*
+ * The row with this key, in its latest version, into w->old. Whoever is
+ * inserting, changing or deleting it at the moment is waited for.
+ */
+static bool
+find_latest(Writer *w, const Datum *key, const bool *nulls)
+{
+	ScanKeyData keys[INDEX_MAX_KEYS];
+
+	if (!jny_path_keys(w->path, key, nulls, keys))
+		return false;
+	for (;;)
+	{
+		TransactionId other;
+
+		index_rescan(w->scan, keys, w->path->nkeys, NULL, 0);
+		if (!index_getnext_slot(w->scan, ForwardScanDirection, w->old))
+			return false;
+		other = TransactionIdIsValid(w->dirty.xmin) ? w->dirty.xmin : w->dirty.xmax;
+		if (!TransactionIdIsValid(other))
+			return true;
+		XactLockTableWait(other, NULL, NULL, XLTW_None);
+	}
+}
+
+static Datum
+added(Oid type, Datum a, Datum b)
+{
+	if (type == INT4OID)
+	{
+		int32		sum;
+
+		if (pg_add_s32_overflow(DatumGetInt32(a), DatumGetInt32(b), &sum))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("integer out of range")));
+		return Int32GetDatum(sum);
+	}
+	else
+	{
+		int64		sum;
+
+		if (pg_add_s64_overflow(DatumGetInt64(a), DatumGetInt64(b), &sum))
+			ereport(ERROR,
+					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
+					 errmsg("bigint out of range")));
+		return Int64GetDatum(sum);
+	}
+}
+
+/* One column of the row that is there, as the declaration says. */
+static void
+change_column(JnyPath *path, int i, Datum value, bool isnull, TupleTableSlot *slot)
+{
+	int			at = path->atts[i] - 1;
+	char		how = path->update == NULL ? '=' : path->update[i];
+
+	if (how == '\0')
+		return;
+	if (how == '>' && !slot->tts_isnull[at] &&
+		(isnull || DatumGetInt64(slot->tts_values[at]) >= DatumGetInt64(value)))
+		return;
+	if (how == '+' && (isnull || slot->tts_isnull[at]))
+		isnull = true;
+	else if (how == '+')
+		value = added(path->types[i], slot->tts_values[at], value);
+	slot->tts_values[at] = value;
+	slot->tts_isnull[at] = isnull;
+}
+
+/* Writes over w->old; false when another transaction was quicker. */
+static bool
+update_old(Writer *w, const Datum *values, const bool *nulls)
+{
+	TM_FailureData failure;
+	LockTupleMode mode;
+	JnyUpdatedIndexes which;
+	ItemPointerData tid = w->old->tts_tid;
+	TM_Result	result;
+
+	slot_getallattrs(w->old);
+	ExecClearTuple(w->slot);
+	memcpy(w->slot->tts_values, w->old->tts_values, sizeof(Datum) * w->path->natts);
+	memcpy(w->slot->tts_isnull, w->old->tts_isnull, sizeof(bool) * w->path->natts);
+	for (int i = 0; i < w->path->ncols; i++)
+		change_column(w->path, i, values[i], nulls[i], w->slot);
+	ExecStoreVirtualTuple(w->slot);
+	check_row(w, w->slot);
+	w->slot->tts_tableOid = RelationGetRelid(w->rel);
+	result = table_tuple_update(w->rel, &tid, w->slot, w->cid, InvalidSnapshot, InvalidSnapshot,
+								true, &failure, &mode, &which);
+	if (result == TM_Updated || result == TM_Deleted)
+		return false;
+	if (result != TM_Ok)
+		elog(ERROR, "row of %s is changed twice by one command", RelationGetRelationName(w->rel));
+	if (w->target->ri_NumIndices > 0)
+		list_free(jny_update_index_tuples(w->target, w->slot, w->estate, which));
+	ResetPerTupleExprContext(w->estate);
+	return true;
+}
+
+static bool
+delete_old(Writer *w)
+{
+	TM_FailureData failure;
+	TM_Result	result = table_tuple_delete(w->rel, &w->old->tts_tid, w->cid, InvalidSnapshot, InvalidSnapshot,
+											true, &failure, false);
+
+	if (result == TM_Updated || result == TM_Deleted)
+		return false;
+	if (result != TM_Ok)
+		elog(ERROR, "row of %s is deleted twice by one command", RelationGetRelationName(w->rel));
+	return true;
+}
+
+/* The key among the columns of an upsert, in the index's order. */
+static void
+key_of_columns(const JnyPath *path, const Datum *values, const bool *nulls, Datum *key, bool *keynulls)
+{
+	for (int i = 0; i < path->nkeys; i++)
+	{
+		keynulls[i] = true;
+		for (int k = 0; k < path->ncols; k++)
+			if (path->atts[k] == path->keys[i].att)
+			{
+				key[i] = values[k];
+				keynulls[i] = nulls[k];
+			}
+	}
+}
+
+static int
+upsert_row(Writer *w, const Datum *values, const bool *nulls)
+{
+	Datum		key[INDEX_MAX_KEYS];
+	bool		keynulls[INDEX_MAX_KEYS];
+
+	key_of_columns(w->path, values, nulls, key, keynulls);
+	for (;;)
+	{
+		if (!find_latest(w, key, keynulls))
+		{
+			insert_row(w, values, nulls);
+			return 1;
+		}
+		if (!w->path->updates)
+			return 0;
+		if (update_old(w, values, nulls))
+			return 1;
+	}
+}
+
+static int
+change_row(Writer *w, const Datum *values, const bool *nulls)
+{
+	int			nkeys = w->path->nkeys;
+
+	while (find_latest(w, values, nulls))
+	{
+		if (w->path->access->verb == JNY_DO_DELETE ? delete_old(w) : update_old(w, values + nkeys, nulls + nkeys))
+			return 1;
+	}
+	return 0;
+}
+
+static int
+write_row(Writer *w, const Datum *values, const bool *nulls)
+{
+	switch (w->path->access->verb)
+	{
+		case JNY_DO_INSERT:
+			insert_row(w, values, nulls);
+			return 1;
+		case JNY_DO_UPSERT:
+			return upsert_row(w, values, nulls);
+		default:
+			return change_row(w, values, nulls);
+	}
+}
+
+/* A row that the caller has locked, at its place. */
+static void
+write_at(Writer *w, const ItemPointerData *tid, const Datum *values, const bool *nulls)
+{
+	ItemPointerData at = *tid;
+	bool		done;
+
+	if (!table_tuple_fetch_row_version(w->rel, &at, SnapshotSelf, w->old))
+		done = false;
+	else if (w->path->access->verb == JNY_DO_DELETE)
+		done = delete_old(w);
+	else
+		done = update_old(w, values, nulls);
+	if (!done)
+		elog(ERROR, "row of %s is not where it was locked", RelationGetRelationName(w->rel));
+}
+
+/* ---- as SQL ---------------------------------------------------------------------- */
+
+static int
+write_sql(JnyPath *path, const ItemPointerData *tids, JnyCols *rows, int nrows)
+{
+	JnyPlan    *plan = jny_path_sql(path, JNY_SQL_PLAIN);
+	int			done = 0;
+
+	for (int i = 0; i < nrows; i++)
+	{
+		Datum		values[JNY_MAX_COLS + 1];
+		bool		nulls[JNY_MAX_COLS + 1];
+		int			n = 0;
+
+		if (tids != NULL)
+		{
+			values[n] = PointerGetDatum(&tids[i]);
+			nulls[n++] = false;
+		}
+		if (rows != NULL)
+		{
+			memcpy(values + n, rows->values + (size_t) i * rows->ncols, sizeof(Datum) * rows->ncols);
+			memcpy(nulls + n, rows->nulls + (size_t) i * rows->ncols, sizeof(bool) * rows->ncols);
+		}
+		done += (int) jny_run(plan, values, nulls);
+	}
+	return done;
+}
+
+/* ---- calls ------------------------------------------------------------------------- */
+
+int
+jny_write(JnyAccess *access, JnyCols *rows)
+{
+	Relation	rel;
+	JnyPath    *path;
+	int			done = 0;
+
+	Assert(access->verb != JNY_DO_LOOKUP && access->path != NULL);
+	if (rows->nrows == 0)
+		return 0;
+	path = jny_path_open(access, RowExclusiveLock, &rel);
+	if (!jny_path_direct(path))
+		done = write_sql(path, NULL, rows, rows->nrows);
+	else
+	{
+		Writer		w;
+
+		open_writer(&w, path, rel);
+		for (int i = 0; i < rows->nrows; i++)
+			done += write_row(&w, rows->values + (size_t) i * rows->ncols, rows->nulls + (size_t) i * rows->ncols);
+		close_writer(&w);
+	}
+	table_close(rel, NoLock);
+	return done;
+}
+
+void
+jny_write_found(JnyAccess *access, const JnyRows *found, JnyCols *rows)
+{
+	Relation	rel;
+	JnyPath    *path;
+
+	if (found->n == 0)
+		return;
+	Assert(rows == NULL || rows->nrows == found->n);
+	path = jny_path_open(access, RowExclusiveLock, &rel);
+	if (!jny_path_direct(path))
+	{
+		ItemPointerData *tids = palloc(sizeof(ItemPointerData) * found->n);
+
+		for (int i = 0; i < found->n; i++)
+			tids[i] = found->row[i].tid;
+		write_sql(path, tids, rows, found->n);
+	}
+	else
+	{
+		Writer		w;
+
+		open_writer(&w, path, rel);
+		for (int i = 0; i < found->n; i++)
+			write_at(&w, &found->row[i].tid,
+					 rows ? rows->values + (size_t) i * rows->ncols : NULL,
+					 rows ? rows->nulls + (size_t) i * rows->ncols : NULL);
+		close_writer(&w);
+	}
+	table_close(rel, NoLock);
+}
