@@ -10,6 +10,7 @@
  */
 #include "core/shmem.h"
 
+#include "access/xact.h"
 #include "miscadmin.h"
 #include "storage/ipc.h"
 #include "storage/shmem.h"
@@ -163,4 +164,63 @@ jny_work_broadcast(void)
 
 	if (work != NULL)
 		ConditionVariableBroadcast(work);
+}
+
+/* ---- the lap under way ---------------------------------------------------- */
+
+static bool lap_is_mine = false;
+
+/* A commit is visible to others before these are called. */
+static void
+lap_ends(XactEvent event, void *arg)
+{
+	JnyDatabase *db;
+
+	if (!lap_is_mine || (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE))
+		return;
+	lap_is_mine = false;
+	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
+	db = jny_shared_database(MyDatabaseId, false);
+	if (db != NULL)
+		db->lap_at = 0;
+	LWLockRelease(jny_shared->lock);
+}
+
+void
+jny_lap_begins(void)
+{
+	static bool registered = false;
+	JnyDatabase *db;
+
+	if (jny_shared == NULL || lap_is_mine)
+		return;
+	if (!registered)
+	{
+		RegisterXactCallback(lap_ends, NULL);
+		registered = true;
+	}
+	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
+	db = jny_shared_database(MyDatabaseId, true);
+	if (db != NULL && db->lap_at == 0)
+	{
+		db->lap_at = GetCurrentTimestamp();
+		lap_is_mine = true;
+	}
+	LWLockRelease(jny_shared->lock);
+}
+
+TimestampTz
+jny_lap_under_way(void)
+{
+	TimestampTz at = 0;
+	JnyDatabase *db;
+
+	if (jny_shared == NULL)
+		return DT_NOEND;
+	LWLockAcquire(jny_shared->lock, LW_SHARED);
+	db = jny_shared_database(MyDatabaseId, false);
+	if (db != NULL)
+		at = db->lap_at;
+	LWLockRelease(jny_shared->lock);
+	return at != 0 ? at : DT_NOEND;
 }

@@ -42,6 +42,7 @@ typedef struct JnyDatabase
 	int64		laps;
 	int64		events;
 	int64		errors;
+	TimestampTz lap_at;			/* real time at which the lap under way began, 0 = none */
 	ConditionVariable work;		/* claims that wait for work in this database */
 } JnyDatabase;
 
@@ -77,5 +78,13 @@ extern void jny_work_prepare(void);
 extern bool jny_wait_for_work(long timeout_ms);	/* true = timed out */
 extern void jny_work_done(void);
 extern void jny_work_broadcast(void);			/* after commit */
+
+/*
+ * A lap commits later than it reads the clock. What nobody can see yet is due
+ * at jny_lap_under_way() or later; DT_NOEND = no lap. Announced until the
+ * transaction ends, to snapshots that are taken after the answer.
+ */
+extern void jny_lap_begins(void);
+extern TimestampTz jny_lap_under_way(void);
 
 #endif							/* JNY_SHMEM_H */

@@ -11,7 +11,8 @@
  * each backend remembers, per channel and priority, up to where it has taken
  * everything (a hint). A claim that comes up short starts again from the
  * beginning, unless the last such look was dear; one look a second is always
- * made. Correctness never depends on the hint.
+ * made. The mark never passes the beginning of a lap that has not committed.
+ * Correctness never depends on the hint.
  *
  * Called as SQL functions, as journey_owner. READ COMMITTED, primary only.
  */
@@ -25,7 +26,9 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
-/* rows that commit late appear a little below what was taken before them */
+#include "core/shmem.h"
+
+/* rows that commit late, other than a lap's, appear a little below what was taken before them */
 #define HINT_SLACK (100 * INT64CONST(1000))
 /* a look from the beginning may take this part of the time */
 #define RESCAN_SHARE 20
@@ -219,8 +222,8 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 		}
 	}
 	if (dry)
-		return c->gate.node.now - HINT_SLACK;
-	return from == DT_NOBEGIN ? from : from - HINT_SLACK;
+		return c->complete - HINT_SLACK;
+	return from == DT_NOBEGIN ? from : Min(from, c->complete) - HINT_SLACK;
 }
 
 static void
@@ -241,11 +244,18 @@ take_all(JnyClaim *c)
 	Hint	   *h = hint_of(c->channel->name, c->gate.node.now);
 	TimestampTz began = GetCurrentTimestamp();
 	int64		age = h->looked_at == DT_NOBEGIN ? PG_INT64_MAX : began - h->looked_at;
+	int64		pause = h->look_cost < CHEAP_LOOK || c->gate.node.test ? 0
+		: Min(USECS_PER_SEC, h->look_cost * RESCAN_SHARE);
 
+	c->look_at = 0;
+	c->complete = c->gate.node.test ? c->gate.node.now : Min(c->gate.node.now, jny_lap_under_way());
 	if (age < USECS_PER_SEC)
 		scan(c, h);
-	if (list_length(c->granted) < c->want &&
-		(age >= USECS_PER_SEC || age > h->look_cost * RESCAN_SHARE || h->look_cost < CHEAP_LOOK || c->gate.node.test))
+	if (list_length(c->granted) >= c->want)
+		return;
+	if (age < pause)
+		c->look_at = h->looked_at + pause;
+	else
 	{
 		TimestampTz start = GetCurrentTimestamp();
 

@@ -20,6 +20,8 @@ typedef struct JnyClaim
 	int			want;			/* rows, after the rate */
 	int			postponed;		/* rows that must wait */
 	int64		walked;			/* microseconds spent on finding them */
+	TimestampTz complete;		/* what is due before this can be seen */
+	TimestampTz look_at;		/* when a look from the beginning that was put off may be made, 0 = none was */
 	List	   *granted;		/* of JnyWork *, by falling priority */
 } JnyClaim;
 

@@ -65,16 +65,18 @@ channel_arg(FunctionCallInfo fcinfo)
 	return text_to_cstring(PG_GETARG_TEXT_PP(0));
 }
 
-/* How long to sleep: to the end of the wait, or until something is due. */
+/* How long to sleep: to the end of the wait, or until something is due or may be found. */
 static long
-nap(const char *channel, const JnyNode *node, TimestampTz until)
+nap(const char *channel, const JnyClaim *c, TimestampTz until)
 {
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz due = jny_next_due(channel);
 	int64		left = until - now;
 
-	if (!node->test && due > node->now)
-		left = Min(left, due - node->now);
+	if (!c->gate.node.test && due > c->gate.node.now)
+		left = Min(left, due - c->gate.node.now);
+	if (c->look_at != 0)
+		left = Min(left, c->look_at - now);
 	return (long) Max(1, (left + 999) / 1000);
 }
 
@@ -90,7 +92,7 @@ claim_waiting(JnyClaim *c, const char *channel, int n, Interval *lease, int wait
 		(void) jny_claim(c, channel, n, lease);
 		if (c->granted != NIL || wait_ms == 0 || GetCurrentTimestamp() >= until)
 			break;
-		(void) jny_wait_for_work(nap(channel, &c->gate.node, until));
+		(void) jny_wait_for_work(nap(channel, c, until));
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (wait_ms > 0)

@@ -48,12 +48,12 @@ sub order
 	return;
 }
 
-# psql as a sender, in the background: one command, or what is pumped into it
-sub sender
+# psql in the background: commands one after the other, or what is pumped into it
+sub as
 {
-	my @command = map { ('-c', $_) } @_;
+	my ($user, @commands) = @_;
 	my %s = (in => '', out => '');
-	$s{run} = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('shop') . ' user=mailer', @command ],
+	$s{run} = IPC::Run::start([ 'psql', '-XqAt', '-d', $node->connstr('shop') . " user=$user", map { ('-c', $_) } @commands ],
 		'<', \$s{in}, '>', \$s{out}, '2>&1', IPC::Run::timeout($PostgreSQL::Test::Utils::timeout_default));
 	return \%s;
 }
@@ -77,7 +77,7 @@ ok($node->poll_query_until('shop', 'SELECT count(*) = 1 FROM journey.outbox'), '
 
 # -- LISTEN -------------------------------------------------------------------
 # psql prints what has arrived after each statement
-my $listener = sender();
+my $listener = as('mailer');
 says($listener, "LISTEN journey_outbox_mail;\n\\echo listening\n", qr/listening/);
 order('mail');
 for (1 .. 100)
@@ -97,7 +97,7 @@ cmp_ok(time - $began, '>=', 0.3, 'it has waited for it');
 my $woken = 0;
 for (1 .. 10)
 {
-	my $waiting = sender(q{SELECT 'got ' || count(*) FROM journey.claim('mail', wait => '1 second');});
+	my $waiting = as('mailer', q{SELECT 'got ' || count(*) FROM journey.claim('mail', wait => '1 second');});
 	waits();
 	order('mail');
 	$waiting->{run}->finish;
@@ -111,13 +111,34 @@ cmp_ok($woken, '>=', 9, 'what comes while it sleeps wakes it');
 order('slow');
 $node->poll_query_until('shop', q{SELECT count(*) = 1 FROM journey.outbox WHERE channel = 'slow'});
 is($node->safe_psql('shop', q{SELECT count(*) FROM journey.claim('slow')}), '1', 'a rate is begun');
-my $waiting = sender(q{SELECT 'got ' || count(*) FROM journey.claim('slow', wait => '1 second');});
+my $waiting = as('mailer', q{SELECT 'got ' || count(*) FROM journey.claim('slow', wait => '1 second');});
 waits();
 $node->safe_psql('shop', q{UPDATE journey.outbox SET status = 'pending', claim_at = clock_timestamp(), token = NULL, lease_until = NULL WHERE channel = 'slow'});
 is($node->safe_psql('shop', q{SELECT count(*) FROM journey.claim('slow')}), '1', 'another claim of the channel is served meanwhile');
 ok($waiting->{run}->pumpable, 'while the first one still waits');
 $waiting->{run}->finish;
 like($waiting->{out}, qr/got 0/, 'and gets nothing');
+
+# -- a lap that commits late ---------------------------------------------------------
+# A claim remembers up to where it has taken everything, and one whose look from
+# the beginning was dear makes another only a second later. What a slow lap decides
+# is due when the lap began: a claim that looked meanwhile must not have passed it.
+# Locks stand for a slow machine: of the look (0.3 s) and of the lap (0.8 s).
+$node->safe_psql('shop', q{UPDATE journey.outbox SET status = 'pending', claim_at = now() + interval '1 day', token = NULL, lease_until = NULL WHERE channel = 'mail'});
+my $owner = $node->safe_psql('shop', 'SELECT current_user');
+my $look = as($owner, 'BEGIN; LOCK TABLE journey.outbox IN SHARE MODE; SELECT pg_sleep(0.3); COMMIT');
+my $lap = as($owner, 'BEGIN; LOCK TABLE journey.decision IN EXCLUSIVE MODE; SELECT pg_sleep(0.8); COMMIT', 'SELECT clock_timestamp()');
+$node->poll_query_until('shop', q{SELECT count(*) = 2 FROM pg_locks WHERE granted AND mode IN ('ShareLock', 'ExclusiveLock')
+	AND relation IN ('journey.outbox'::regclass, 'journey.decision'::regclass)});
+$waiting = as('mailer', q{SELECT count(*) FROM journey.claim('mail')}, 'SELECT pg_sleep(0.3)',
+	q{SELECT action_id FROM journey.claim('mail', wait => '1 second')});
+order('mail');
+$_->{run}->finish for $look, $lap, $waiting;
+my ($action) = $waiting->{out} =~ /([0-9a-f-]{36})/;
+my ($released) = $lap->{out} =~ /^(20.*)$/m;
+ok($action, 'the claim that waits has got the action');
+cmp_ok($node->safe_psql('shop', "SELECT extract(epoch FROM claimed_at - '$released') FROM journey.outbox WHERE action_id = '$action'"),
+	'<', 0.4, 'when the lap had committed');
 
 # -- a pipeline -------------------------------------------------------------------
 order('mail') for 1 .. 2;
