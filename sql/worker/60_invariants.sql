@@ -183,13 +183,19 @@ BEGIN
     FROM permit t
     JOIN cap ON (cap.journey IS NULL OR cap.journey = t.journey) AND (cap.channel IS NULL OR cap.channel = t.channel)
     CROSS JOIN LATERAL (
+        -- whole months, weeks from Monday, or days, up to the present one; shorter ones roll
+        SELECT CASE WHEN cap.kind <> 'calendar' OR cap.per < '1 day' THEN NULL
+                    WHEN extract(year FROM cap.per) * 12 + extract(month FROM cap.per) > 0
+                    THEN date_trunc('month', t.granted_at AT TIME ZONE t.zone) + interval '1 month' - date_trunc('month', cap.per)
+                    WHEN extract(day FROM cap.per)::integer % 7 = 0
+                    THEN date_trunc('week', t.granted_at AT TIME ZONE t.zone) + interval '7 days' - date_trunc('day', cap.per)
+                    ELSE date_trunc('day', t.granted_at AT TIME ZONE t.zone) + interval '1 day' - date_trunc('day', cap.per) END AS first) w
+    CROSS JOIN LATERAL (
         SELECT count(DISTINCT o.action_id) AS permits FROM permit o
         WHERE o.bucket = t.bucket AND o.profile_id = t.profile_id
           AND o.scope = t.scope AND (cap.journey IS NULL OR o.journey = cap.journey) AND (cap.channel IS NULL OR o.channel = cap.channel)
           AND o.granted_at <= t.granted_at
-          AND CASE cap.kind
-              WHEN 'calendar' THEN (o.granted_at AT TIME ZONE t.zone)::date
-                                   > ((t.granted_at AT TIME ZONE t.zone)::date - cap.per)::date
+          AND CASE WHEN w.first IS NOT NULL THEN o.granted_at AT TIME ZONE t.zone >= w.first
               ELSE o.granted_at > t.granted_at - cap.per END) n
     WHERE n.permits > cap.most;
 END
@@ -265,6 +271,7 @@ CREATE FUNCTION journey.check_invariants()
     RETURNS TABLE (invariant text, subject text, detail text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
+    SET timezone = 'UTC' -- a day of a rolling cap is 24 hours
 AS $$
 BEGIN
     RETURN QUERY SELECT * FROM journey._check_promises();

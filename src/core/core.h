@@ -170,6 +170,7 @@ extern char *jny_json_scalar_text(JsonbValue *value);
 extern bool jny_zone_valid(const char *zone);
 extern Timestamp jny_zone_local(TimestampTz at, const char *zone);	/* unknown zone = UTC */
 extern TimestampTz jny_zone_instant(Timestamp local, const char *zone);
+extern TimestampTz jny_zone_plus(TimestampTz at, const Interval *span, const char *zone);	/* days and months by the calendar there */
 extern TimestampTz jny_zone_midnight(TimestampTz at, int days, const char *zone);	/* of the local day, days later */
 extern int64 jny_zone_time_of_day(const char *text);	/* "21:00" in microseconds; -1 = no time */
 extern TimestampTz jny_zone_quiet_until(TimestampTz at, const char *from, const char *to, const char *zone); /* 0 = not quiet */

@@ -10,6 +10,7 @@
 #include "core/core.h"
 
 #include "pgtime.h"
+#include "utils/builtins.h"
 #include "utils/datetime.h"
 
 #define DAY_US USECS_PER_DAY
@@ -71,6 +72,32 @@ jny_zone_instant(Timestamp local, const char *zone)
 	return second;
 }
 
+/*
+ * Later by an interval: its days and months by the calendar of the zone, the
+ * rest as time that passes. "1 day" is the same time tomorrow, "24 hours" may
+ * be another. In UTC, and for spans without days, the two are the same.
+ */
+TimestampTz
+jny_zone_plus(TimestampTz at, const Interval *span, const char *zone)
+{
+	Interval	days = *span;
+	Interval	rest = *span;
+	Timestamp	local;
+
+	days.time = 0;
+	rest.month = 0;
+	rest.day = 0;
+	if ((days.month != 0 || days.day != 0) && !TIMESTAMP_NOT_FINITE(at))
+	{
+		local = DatumGetTimestamp(DirectFunctionCall2(timestamp_pl_interval,
+													  TimestampGetDatum(jny_zone_local(at, zone)),
+													  IntervalPGetDatum(&days)));
+		at = jny_zone_instant(local, zone);
+	}
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
+												   TimestampTzGetDatum(at), IntervalPGetDatum(&rest)));
+}
+
 TimestampTz
 jny_zone_midnight(TimestampTz at, int days, const char *zone)
 {
@@ -94,12 +121,23 @@ jny_zone_time_of_day(const char *text)
 	return ((int64) h * 3600 + m * 60 + s) * USECS_PER_SEC;
 }
 
-/* When the quiet hours that hold at this instant end; 0 = it is not quiet. */
-TimestampTz
-jny_zone_quiet_until(TimestampTz at, const char *from, const char *to, const char *zone)
+/* The next instant at which the clock there shows this, also in an hour that comes again. */
+static TimestampTz
+instant_after(TimestampTz at, Timestamp local, const char *zone)
 {
-	int64		start = jny_zone_time_of_day(from);
-	int64		end = jny_zone_time_of_day(to);
+	TimestampTz first = jny_zone_instant(local, zone);
+	pg_tz	   *tz = zone_of(zone);
+	TimestampTz again;
+
+	if (first > at)
+		return first;
+	again = local - (TimestampTz) offset_at(first + DAY_US, tz) * USECS_PER_SEC;
+	return jny_zone_local(again, zone) == local ? again : first;
+}
+
+static TimestampTz
+quiet_end(TimestampTz at, int64 start, int64 end, const char *zone)
+{
 	Timestamp	local = jny_zone_local(at, zone);
 	int64		time = local % DAY_US;
 	Timestamp	midnight;
@@ -110,8 +148,24 @@ jny_zone_quiet_until(TimestampTz at, const char *from, const char *to, const cha
 		time += DAY_US;
 	midnight = local - time;
 	if (start < end)
-		return time >= start && time < end ? jny_zone_instant(midnight + end, zone) : 0;
+		return time >= start && time < end ? instant_after(at, midnight + end, zone) : 0;
 	if (time >= start)
-		return jny_zone_instant(midnight + DAY_US + end, zone);
-	return time < end ? jny_zone_instant(midnight + end, zone) : 0;
+		return instant_after(at, midnight + DAY_US + end, zone);
+	return time < end ? instant_after(at, midnight + end, zone) : 0;
+}
+
+/*
+ * When the quiet hours that hold at this instant end; 0 = it is not quiet. An
+ * end on a day that a zone leaves out is the beginning of the next, which may
+ * be quiet as well.
+ */
+TimestampTz
+jny_zone_quiet_until(TimestampTz at, const char *from, const char *to, const char *zone)
+{
+	int64		start = jny_zone_time_of_day(from);
+	int64		end = jny_zone_time_of_day(to);
+	TimestampTz until = quiet_end(at, start, end, zone);
+	TimestampTz again = until != 0 ? quiet_end(until, start, end, zone) : 0;
+
+	return again != 0 ? again : until;
 }

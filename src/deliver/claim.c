@@ -322,9 +322,7 @@ open_claim(JnyClaim *c, const char *channel, Interval *lease)
 		return false;
 	for (int i = 0; i < 4; i++)
 		c->paused[i] = jny_house_paused_array(c->gate.house, i);
-	c->lease_until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-															 TimestampTzGetDatum(c->gate.node.now),
-															 IntervalPGetDatum(lease ? lease : &c->channel->lease)));
+	c->lease_until = jny_zone_plus(c->gate.node.now, lease ? lease : &c->channel->lease, "UTC");
 	if (c->lease_until <= c->gate.node.now)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

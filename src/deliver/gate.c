@@ -521,9 +521,7 @@ judge_time(JnyGate *gate, JnyWork *w)
 	}
 	if (w->late == NULL)
 		return;
-	at = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												 TimestampTzGetDatum(w->due_at),
-												 IntervalPGetDatum(w->late)));
+	at = jny_zone_plus(w->due_at, w->late, "UTC");
 	if (at < gate->node.now)
 		jny_refuse(w, "too_late");
 }

@@ -201,9 +201,7 @@ extend(JnyCall *call, FunctionCallInfo fcinfo)
 	static const char *const held[] = {"claimed", "sending"};
 	List	   *works = jny_call_lock(call, held, 2);
 	Interval   *lease = PG_GETARG_INTERVAL_P(2);
-	TimestampTz until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-																TimestampTzGetDatum(call->node.now),
-																IntervalPGetDatum(lease)));
+	TimestampTz until = jny_zone_plus(call->node.now, lease, "UTC");
 	List	   *alive = NIL;
 	ListCell   *lc;
 

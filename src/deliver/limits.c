@@ -100,8 +100,7 @@ plus(TimestampTz t, const Interval *i, int sign)
 	step.time *= sign;
 	step.day *= sign;
 	step.month *= sign;
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-												   TimestampTzGetDatum(t), IntervalPGetDatum(&step)));
+	return jny_zone_plus(t, &step, "UTC");
 }
 
 /* Midnight of the first day of a local month, some months on. */

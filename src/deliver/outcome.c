@@ -224,8 +224,7 @@ retry_time(const JnyChannelRules *channel, const Failure *f, int failures, Times
 {
 	if (f->retry_after == NULL)
 		return jny_backoff(channel, failures, now);
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now),
-												   IntervalPGetDatum(f->retry_after)));
+	return jny_zone_plus(now, f->retry_after, "UTC");
 }
 
 /* refused, dead, expired or planned again, by the failure and by what is left of each */

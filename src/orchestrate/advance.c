@@ -116,13 +116,6 @@ jny_end(JnyRun *run, JnyEnrollment *e, const char *status, const char *edge,
 	run->batch->exited++;
 }
 
-static TimestampTz
-after(TimestampTz at, Interval *span)
-{
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(at),
-												   IntervalPGetDatum(span)));
-}
-
 /* First case that holds; unknown has its own edge, when the document gives it one. */
 static int
 choose_branch(JnyRun *run, JnyEnrollment *e, const JnyStep *step, const JnyEvent *event,
@@ -165,6 +158,12 @@ choose_branch(JnyRun *run, JnyEnrollment *e, const JnyStep *step, const JnyEvent
 	return to;
 }
 
+static void
+wait_until(JnyRun *run, JnyEnrollment *e, TimestampTz wake)
+{
+	jny_set_timer(run, e, wake, wake);
+}
+
 /* Enters one step; true when it leads on at once, to *to by *edge. */
 static bool
 enter(JnyRun *run, JnyEnrollment *e, TimestampTz at, TimestampTz planned, const JnyEvent *event,
@@ -180,11 +179,11 @@ enter(JnyRun *run, JnyEnrollment *e, TimestampTz at, TimestampTz planned, const 
 			run->pending = lappend(run->pending, e);
 			return false;
 		case JNY_STEP_WAIT_FOR:
-			jny_set_timer(run, e, after(at, step->wait_for), after(at, step->wait_for));
+			wait_until(run, e, jny_later(run, e->person, at, step->wait_for));
 			return false;
 		case JNY_STEP_WAIT_EVENT:
 			if (step->timeout != NULL)
-				jny_set_timer(run, e, after(at, step->timeout), after(at, step->timeout));
+				wait_until(run, e, jny_later(run, e->person, at, step->timeout));
 			return false;
 		case JNY_STEP_BRANCH:
 			*to = choose_branch(run, e, step, event, edge);

@@ -390,9 +390,7 @@ make_send(JnyRun *run, JnyEnrollment *e)
 	s->step = &e->journey->steps[e->step];
 	s->template = jny_template(s->step->template, s->step->template_version);
 	s->due_at = run->now;
-	s->not_after = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														   TimestampTzGetDatum(e->planned_at),
-														   IntervalPGetDatum(s->step->not_after)));
+	s->not_after = jny_later(run, e->person, e->planned_at, s->step->not_after);
 	s->decision = jny_decision_of(run, e, s->step->name, "step");
 	s->decision->event = e->cause != NULL && !e->cause->is_action ? e->cause : NULL;
 	return s;

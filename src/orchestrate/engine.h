@@ -262,6 +262,8 @@ extern JnyVerdict jny_run_explain(JnyRun *run, JnyDecision *decision, JnySubject
 extern bool jny_run_value(JnyRun *run, JnySubjectContext *subject, const JnyEvent *event, Oid owner,
 						  const char *text, Oid wanted, const char *where,
 						  Datum *value, Oid *type, bool *isnull);
+extern const char *jny_zone_of(JnyRun *run, const JnyPerson *person);
+extern TimestampTz jny_later(JnyRun *run, const JnyPerson *person, TimestampTz at, const Interval *span);
 extern JnyVerdict jny_run_on(JnyRun *run, JnyEnrollment *e, const JnyEvent *event,
 							 const JnyOn *on, const char *where);
 extern void jny_subject_at(JnyRun *run, JnySubjectContext *subject, const JnyEvent *event);

@@ -120,9 +120,7 @@ check_reentry(JnyRun *run, JnyPerson *person, const JnyJourney *j, const char *k
 		if (j->reentry_never)
 			return "reentry";
 		if (j->reentry_after != NULL &&
-			at < DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														 TimestampTzGetDatum(past->ended_at),
-														 IntervalPGetDatum(j->reentry_after))))
+			at < jny_later(run, person, past->ended_at, j->reentry_after))
 			return "reentry";
 	}
 	return NULL;
@@ -224,9 +222,7 @@ make_enrollment(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEv
 	e->entered_at = Min(event->occurred_at, run->now);
 	e->stepped_at = e->entered_at;
 	if (j->has_goal && j->goal_within != NULL)
-		e->goal_until = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-																TimestampTzGetDatum(e->entered_at),
-																IntervalPGetDatum(j->goal_within)));
+		e->goal_until = jny_later(run, person, e->entered_at, j->goal_within);
 	e->lap = run->batch->lap;
 	e->test = run->batch->node.test;
 	e->is_new = true;

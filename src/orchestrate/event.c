@@ -189,8 +189,7 @@ try_restart(JnyRun *run, JnyEnrollment *e, const JnyStep *step, const JnyEvent *
 			continue;
 		if (step->restart_max > 0 && e->restarts >= step->restart_max)
 			return;
-		wake = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(at),
-													   IntervalPGetDatum(step->wait_for)));
+		wake = jny_later(run, e->person, at, step->wait_for);
 		e->restarts++;
 		jny_set_timer(run, e, Max(wake, e->wake_at), Max(wake, e->wake_at));
 		return;

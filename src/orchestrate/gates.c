@@ -421,11 +421,9 @@ read_cap(Jsonb *json, Cap *cap)
 static const char *
 zone_for(JnyRun *run, const JnySend *s, const char *zone)
 {
-	const char *own = s->e->person->profile->zone;
-
 	if (zone != NULL && strcmp(zone, "profile") != 0 && jny_zone_valid(zone))
 		return zone;
-	return jny_zone_valid(own) ? own : run->policy->zone;
+	return jny_zone_of(run, s->e->person);
 }
 
 /* Local midnight that begins the month, a number of months away. */
@@ -456,8 +454,11 @@ window_start(JnyRun *run, const JnySend *s, const Cap *cap, TimestampTz *next)
 
 	*next = 0;
 	if (!cap->calendar || (cap->per->month == 0 && cap->per->day == 0))
-		return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(run->now),
-													   IntervalPGetDatum(cap->per)));
+	{
+		Interval	back_by = {-cap->per->time, -cap->per->day, -cap->per->month};
+
+		return jny_zone_plus(run->now, &back_by, "UTC");
+	}
 	if (cap->per->month > 0)
 	{
 		*next = month_start(local, 1, zone);
@@ -505,9 +506,7 @@ cap_allows(JnyRun *run, JnySend *s, const Cap *cap, const JnyChannel *channel, T
 	if (next != 0)
 		*again = next;
 	else
-		*again = DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval,
-														 TimestampTzGetDatum(oldest != 0 ? oldest : run->now),
-														 IntervalPGetDatum(cap->per)));
+		*again = jny_zone_plus(oldest != 0 ? oldest : run->now, cap->per, "UTC");
 	return false;
 }
 

@@ -229,3 +229,19 @@ jny_run_on(JnyRun *run, JnyEnrollment *e, const JnyEvent *event, const JnyOn *on
 		return JNY_FALSE;
 	return match == JNY_TRUE && when == JNY_TRUE ? JNY_TRUE : JNY_UNKNOWN;
 }
+
+/* The person's time zone, or the house's while that is unknown. */
+const char *
+jny_zone_of(JnyRun *run, const JnyPerson *person)
+{
+	const char *own = person->profile->zone;
+
+	return jny_zone_valid(own) ? own : run->policy->zone;
+}
+
+/* Days, weeks and months of a document are those of the person's calendar. */
+TimestampTz
+jny_later(JnyRun *run, const JnyPerson *person, TimestampTz at, const Interval *span)
+{
+	return jny_zone_plus(at, span, jny_zone_of(run, person));
+}
