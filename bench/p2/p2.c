@@ -7,8 +7,9 @@
  * One process, CLIENTS connections for each of the two tables. They take
  * turns in blocks of ten INSERTs per connection, each its own transaction,
  * so that whatever else the machine does falls on both alike; the CPU of a
- * backend is the first figure of its schedstat. Prints the mean CPU time per
- * transaction of both, in microseconds.
+ * backend is the first figure of its schedstat. Prints the median CPU time
+ * per transaction of both, in microseconds, and the median of the ratios of
+ * neighbouring blocks.
  *
  * Runs on the server's machine.
  */
@@ -26,8 +27,6 @@ typedef struct Side
 	PGconn	  **conn;
 	const char *table;
 	int			next_id;
-	long		done;
-	double		cpu_ns;
 } Side;
 
 static void
@@ -135,7 +134,6 @@ run_block(Side *side, int clients)
 				continue;
 			if (!finished(side->conn[i]))
 				continue;
-			side->done++;
 			if (--left[i] > 0)
 				send_insert(side, side->conn[i]);
 			else
@@ -147,18 +145,48 @@ run_block(Side *side, int clients)
 	}
 }
 
-static void
-count_cpu(Side *side, int clients, int sign)
+static double
+cpu_of_side(const Side *side, int clients)
 {
+	double		ns = 0;
+
 	for (int i = 0; i < clients; i++)
-		side->cpu_ns += sign * cpu_of(side->conn[i]);
+		ns += cpu_of(side->conn[i]);
+	return ns;
+}
+
+/* Microseconds of CPU per transaction in one block. */
+static double
+measure_block(Side *side, int clients)
+{
+	double		before = cpu_of_side(side, clients);
+
+	run_block(side, clients);
+	return (cpu_of_side(side, clients) - before) / (BLOCK * clients) / 1000;
+}
+
+static int
+compare_double(const void *a, const void *b)
+{
+	double		x = *(const double *) a;
+	double		y = *(const double *) b;
+
+	return (x > y) - (x < y);
+}
+
+static double
+median(double *values, int n)
+{
+	qsort(values, n, sizeof(double), compare_double);
+	return values[n / 2];
 }
 
 int
 main(int argc, char **argv)
 {
-	Side		plain = {0};
-	Side		attached = {0};
+	Side		sides[2] = {0};
+	double	   *cost[2];
+	double	   *ratio;
 	int			clients,
 				blocks;
 
@@ -167,24 +195,26 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: p2 CONNINFO TABLE_PLAIN TABLE_ATTACHED CLIENTS BLOCKS\n");
 		return 2;
 	}
-	connect_side(&plain, argv[1], argv[2], clients);
-	connect_side(&attached, argv[1], argv[3], clients);
+	for (int s = 0; s < 2; s++)
+	{
+		connect_side(&sides[s], argv[1], argv[2 + s], clients);
+		cost[s] = calloc(blocks, sizeof(double));
+	}
+	ratio = calloc(blocks, sizeof(double));
 	/* caches fill before anything is counted */
 	for (int i = 0; i < 20; i++)
 	{
-		run_block(&plain, clients);
-		run_block(&attached, clients);
+		run_block(&sides[0], clients);
+		run_block(&sides[1], clients);
 	}
-	plain.done = attached.done = 0;
-	count_cpu(&plain, clients, -1);
-	count_cpu(&attached, clients, -1);
 	for (int i = 0; i < blocks; i++)
 	{
-		run_block(i % 2 ? &plain : &attached, clients);
-		run_block(i % 2 ? &attached : &plain, clients);
+		int			first = i % 2;
+
+		cost[first][i] = measure_block(&sides[first], clients);
+		cost[!first][i] = measure_block(&sides[!first], clients);
+		ratio[i] = cost[1][i] / cost[0][i];
 	}
-	count_cpu(&plain, clients, 1);
-	count_cpu(&attached, clients, 1);
-	printf("%.2f %.2f\n", plain.cpu_ns / plain.done / 1000, attached.cpu_ns / attached.done / 1000);
+	printf("%.2f %.2f %.4f\n", median(cost[0], blocks), median(cost[1], blocks), median(ratio, blocks));
 	return 0;
 }

@@ -25,8 +25,9 @@ CREATE TABLE journey.inbox_0 (
     scope text,
     hash_version smallint
 ) USING heap WITH (autovacuum_enabled = on, vacuum_truncate = off, toast.vacuum_truncate = off);
-CREATE INDEX inbox_0_xact ON journey.inbox_0 (xact);
-CREATE INDEX inbox_0_fence ON journey.inbox_0 (xact) WHERE fence IS NOT NULL;
+-- Two halves, so that the shop fills one index per row and permits read fences only.
+CREATE INDEX inbox_0_xact ON journey.inbox_0 (xact) WITH (deduplicate_items = off) WHERE fence IS NULL;
+CREATE INDEX inbox_0_fence ON journey.inbox_0 (xact) WITH (deduplicate_items = off) WHERE fence IS NOT NULL;
 COMMENT ON TABLE journey.inbox_0 IS
     'A generation of the inbox: what was captured and not yet applied, and a while longer. Node-local, never dumped, never updated.';
 COMMENT ON COLUMN journey.inbox_0.seq IS 'Order of capture on this node; rows are applied in this order.';
@@ -57,8 +58,9 @@ COMMENT ON TABLE journey.inbox_2 IS 'A generation of the inbox, like inbox_0.';
 -- Bulk loads: COPY journey.inbox_copy (source, type, occurred_at, message_id,
 -- subject, props) FROM ... The defaults fill the rest. Nothing makes fences
 -- here: an order that arrives so stops reminders from its consumption on.
-CREATE TABLE journey.inbox_copy (LIKE journey.inbox_0 INCLUDING ALL) USING heap
+CREATE TABLE journey.inbox_copy (LIKE journey.inbox_0 INCLUDING ALL EXCLUDING INDEXES) USING heap
     WITH (autovacuum_enabled = on, vacuum_truncate = off, toast.vacuum_truncate = off);
+CREATE INDEX inbox_copy_xact ON journey.inbox_copy (xact) WITH (deduplicate_items = off);
 COMMENT ON TABLE journey.inbox_copy IS
     'Landing table for COPY (source, type, occurred_at, message_id, subject, props). Rows make no fence: an order loaded so ends reminders once it has been consumed, not at its commit.';
 

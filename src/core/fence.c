@@ -68,14 +68,16 @@ JNY_PLAN(read_fences, "integer",
 
 #define FIRST(table, bounds) \
 	" (SELECT i.received_at FROM journey." table " i WHERE " bounds " ORDER BY i.xact LIMIT 1)"
-#define FIRST_BOTH(table) FIRST(table, BEGUN_SINCE) " UNION ALL" FIRST(table, ENDED_SINCE)
+#define FIRST_BOTH(table, which) FIRST(table, which BEGUN_SINCE) " UNION ALL" FIRST(table, which ENDED_SINCE)
+#define FIRST_OF(generation) \
+	FIRST_BOTH(generation, "i.fence IS NULL AND ") " UNION ALL" FIRST_BOTH(generation, "i.fence IS NOT NULL AND ")
 
 /* The longest waiting row of all, fenced or not: the first of each side by transaction. */
 JNY_PLAN(oldest_row, "",
 		 CURSOR
 		 " SELECT pg_catalog.min(o.received_at) FROM c, LATERAL ("
-		 FIRST_BOTH("inbox_0") " UNION ALL" FIRST_BOTH("inbox_1") " UNION ALL"
-		 FIRST_BOTH("inbox_2") " UNION ALL" FIRST_BOTH("inbox_copy") ") AS o(received_at)");
+		 FIRST_OF("inbox_0") " UNION ALL" FIRST_OF("inbox_1") " UNION ALL"
+		 FIRST_OF("inbox_2") " UNION ALL" FIRST_BOTH("inbox_copy", "") ") AS o(received_at)");
 
 enum
 {

@@ -59,7 +59,8 @@ static const char *const column_names[NCOLUMNS] = {
 typedef struct InboxIndex
 {
 	Oid			oid;
-	bool		fenced_only;	/* predicate: fence IS NOT NULL */
+	bool		fenced;			/* predicate: fence IS NOT NULL */
+	bool		unfenced;		/* predicate: fence IS NULL */
 	bool		unique;
 	IndexInfo  *info;
 } InboxIndex;
@@ -167,13 +168,13 @@ test_clock(void)
 	return read_member(inbox.node, "test_clock", &d) ? DatumGetTimestampTz(d) : 0;
 }
 
-/* Is the predicate nothing but "fence IS NOT NULL"? */
+/* Is the predicate nothing but this test of fence? */
 static bool
-is_fence_predicate(List *predicate, AttrNumber fence)
+is_fence_predicate(List *predicate, NullTestType type, AttrNumber fence)
 {
 	NullTest   *test = list_length(predicate) == 1 ? linitial(predicate) : NULL;
 
-	return test != NULL && IsA(test, NullTest) && test->nulltesttype == IS_NOT_NULL &&
+	return test != NULL && IsA(test, NullTest) && test->nulltesttype == type &&
 		IsA(test->arg, Var) && ((Var *) test->arg)->varattno == fence;
 }
 
@@ -197,8 +198,10 @@ learn_indexes(Relation rel)
 			index->oid = lfirst_oid(lc);
 			index->info = info;
 			index->unique = info->ii_Unique;
-			index->fenced_only = is_fence_predicate(info->ii_Predicate, inbox.place[COL_FENCE] + 1);
-			if (info->ii_Expressions != NIL || (info->ii_Predicate != NIL && !index->fenced_only) ||
+			index->fenced = is_fence_predicate(info->ii_Predicate, IS_NOT_NULL, inbox.place[COL_FENCE] + 1);
+			index->unfenced = is_fence_predicate(info->ii_Predicate, IS_NULL, inbox.place[COL_FENCE] + 1);
+			if (info->ii_Expressions != NIL ||
+				(info->ii_Predicate != NIL && !index->fenced && !index->unfenced) ||
 				info->ii_ExclusionOps != NULL || indexrel->rd_rel->relam != BTREE_AM_OID)
 				inbox.plain = false;
 		}
@@ -301,6 +304,21 @@ fence_to_store(const JnyInboxRow *row)
 	return row->fence;
 }
 
+static Datum
+key_array(const JnyInboxRow *row)
+{
+	Size		size = ARR_OVERHEAD_NONULLS(1) + row->nkeys * sizeof(int64);
+	ArrayType  *array = palloc0(size);
+
+	SET_VARSIZE(array, size);
+	array->ndim = 1;
+	array->elemtype = INT8OID;
+	ARR_DIMS(array)[0] = row->nkeys;
+	ARR_LBOUND(array)[0] = 1;
+	memcpy((char *) array + ARR_OVERHEAD_NONULLS(1), row->keys, row->nkeys * sizeof(int64));
+	return PointerGetDatum(array);
+}
+
 static void
 fill(const JnyInboxRow *row, Datum *values, bool *nulls)
 {
@@ -335,12 +353,8 @@ fill(const JnyInboxRow *row, Datum *values, bool *nulls)
 	set(values, nulls, COL_FENCE, CharGetDatum(fence));
 	set(values, nulls, COL_HASH_VERSION, Int16GetDatum(JNY_HASH_VERSION));
 	if (row->nkeys > 0)
-		set(values, nulls, COL_KEYS,
-			PointerGetDatum(construct_array((Datum *) row->keys, row->nkeys, INT8OID, sizeof(int64),
-											FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)));
+		set(values, nulls, COL_KEYS, key_array(row));
 }
-
-StaticAssertDecl(sizeof(Datum) == sizeof(int64), "key hashes are passed as Datums");
 
 static void
 insert_plain(Relation rel, HeapTuple tuple, Datum *values, bool *nulls, bool fenced)
@@ -353,9 +367,7 @@ insert_plain(Relation rel, HeapTuple tuple, Datum *values, bool *nulls, bool fen
 		InboxIndex *index = &inbox.index[i];
 		Relation	indexrel;
 
-		if (index->fenced_only && !fenced)
-			continue;
-		if (!index->info->ii_ReadyForInserts)
+		if ((fenced ? index->unfenced : index->fenced) || !index->info->ii_ReadyForInserts)
 			continue;
 		for (int k = 0; k < index->info->ii_NumIndexAttrs; k++)
 		{

@@ -26,6 +26,8 @@
 #include "utils/rel.h"
 
 static HTAB *specs = NULL;
+/* The one used last, which is mostly the next one, too. */
+static JnySpec *latest = NULL;
 
 typedef struct SpecEntry
 {
@@ -101,15 +103,19 @@ form_of(Oid type)
 			return JNY_FORM_INT4;
 		case INT8OID:
 			return JNY_FORM_INT8;
-		case NUMERICOID:
+		case DATEOID:
+			return JNY_FORM_DATE;
+		case TIMESTAMPOID:
+			return JNY_FORM_TIMESTAMP;
+		case TIMESTAMPTZOID:
+			return JNY_FORM_TIMESTAMPTZ;
 		case FLOAT4OID:
 		case FLOAT8OID:
-		case DATEOID:
 		case TIMEOID:
 		case TIMETZOID:
-		case TIMESTAMPOID:
-		case TIMESTAMPTZOID:
 		case INTERVALOID:
+			return JNY_FORM_STYLED;
+		case NUMERICOID:
 		case UUIDOID:
 		case INETOID:
 		case CIDROID:
@@ -140,7 +146,7 @@ resolve_column(JnySpec *spec, JnyColumn *column, TupleDesc desc)
 		fmgr_info_cxt(out, &column->out, spec->cxt);
 		column->form = form_of(type);
 		column->attno = att->attnum;
-		spec->needs_settings |= column->form == JNY_FORM_PLAIN || column->form == JNY_FORM_ODD;
+		spec->needs_settings |= column->form == JNY_FORM_STYLED || column->form == JNY_FORM_ODD;
 		spec->max_attno = Max(spec->max_attno, att->attnum);
 		return;
 	}
@@ -347,13 +353,17 @@ jny_spec_of(Relation rel, Trigger *trigger)
 	SpecEntry  *entry;
 	bool		found;
 
+	if (latest != NULL && latest->valid && latest->trigger == trigger->tgoid &&
+		latest->relid == RelationGetRelid(rel))
+		return latest;
 	if (specs == NULL)
 		init_specs();
+	latest = NULL;
 	entry = hash_search(specs, &trigger->tgoid, HASH_ENTER, &found);
 	if (!found)
 		entry->spec = NULL;
 	if (entry->spec != NULL && entry->spec->valid && entry->spec->relid == RelationGetRelid(rel))
-		return entry->spec;
+		return latest = entry->spec;
 	if (entry->spec != NULL)
 	{
 		MemoryContext stale = entry->spec->cxt;
@@ -365,6 +375,5 @@ jny_spec_of(Relation rel, Trigger *trigger)
 	 * Type look-ups may let an invalidation in, which then finds no spec to
 	 * mark. Our relation cannot change meanwhile: the statement holds a lock.
 	 */
-	entry->spec = build_spec(rel, trigger);
-	return entry->spec;
+	return latest = entry->spec = build_spec(rel, trigger);
 }

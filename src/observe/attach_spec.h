@@ -36,7 +36,11 @@ typedef enum JnyForm
 	JNY_FORM_INT2,
 	JNY_FORM_INT4,
 	JNY_FORM_INT8,
+	JNY_FORM_DATE,
+	JNY_FORM_TIMESTAMP,
+	JNY_FORM_TIMESTAMPTZ,
 	JNY_FORM_PLAIN,				/* output function of a built-in scalar: cannot fail */
+	JNY_FORM_STYLED,			/* the same, and it looks at the session's settings */
 	JNY_FORM_ODD				/* any other output function: guarded */
 } JnyForm;
 
@@ -103,7 +107,7 @@ typedef struct JnySpec
 	int			quantity;		/* cart_line: place in columns, -1 = none */
 	int			nconsents;
 	JnySpecConsent *consents;	/* customer */
-	bool		needs_settings;	/* some output function looks at DateStyle and the like */
+	bool		needs_settings;	/* some output function may look at DateStyle and the like */
 	bool		delete_cancels; /* map: "on_delete": "cancelled" */
 } JnySpec;
 
