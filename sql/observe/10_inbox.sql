@@ -1,13 +1,20 @@
 -- Node-local and never dumped: transaction ids mean nothing in another cluster.
 
-CREATE SEQUENCE journey.inbox_seq AS bigint CACHE 1;
+-- By blocks that all backends share (shmem.c): nobody but _next_seq() calls nextval.
+CREATE SEQUENCE journey.inbox_seq AS bigint INCREMENT 64 START 64 CACHE 1;
 COMMENT ON SEQUENCE journey.inbox_seq IS
-    'Order of capture on this node: rows of one object get it under the shop''s own row lock, so it is their true order.';
+    'Order of capture on this node, by blocks of 64: rows of one object get their number under the shop''s own row lock, so it is their true order.';
+
+-- No SET search_path: it runs for every row of a COPY and looks up nothing by it.
+CREATE FUNCTION journey._next_seq() RETURNS bigint
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'journey_next_seq';
+COMMENT ON FUNCTION journey._next_seq() IS 'The next number in the order of capture.';
 
 -- One row per captured change or event. Never updated or deleted; emptied by
 -- TRUNCATE, a generation at a time, when everybody is past it (rotate.c).
 CREATE TABLE journey.inbox_0 (
-    seq bigint NOT NULL DEFAULT pg_catalog.nextval('journey.inbox_seq'),
+    seq bigint NOT NULL DEFAULT journey._next_seq(),
     xact xid8 NOT NULL DEFAULT pg_catalog.pg_current_xact_id(),
     received_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
     op "char" NOT NULL DEFAULT 'e',

@@ -110,7 +110,7 @@ BEGIN
     IF FOUND THEN
         INSERT INTO journey.consent_history (bucket, profile_id, scope, channel, purpose, recorded_at, seq,
                                              state, source, proof, at)
-        VALUES (b, id, in_scope, on_channel, for_purpose, moment, nextval('journey.inbox_seq'),
+        VALUES (b, id, in_scope, on_channel, for_purpose, moment, journey._next_seq(),
                 'revoked', from_source, '{}', moment);
         PERFORM journey._append_opt_out(from_source, in_scope, moment, person,
                                         jsonb_build_object('channel', on_channel, 'purpose', for_purpose));
@@ -190,7 +190,7 @@ BEGIN
                 INSERT INTO journey.consent_history (bucket, profile_id, scope, channel, purpose, recorded_at, seq,
                                                      state, basis, source, proof, at)
                 VALUES (journey.bucket(t.profile_id), t.profile_id, t.scope, p.channel, p.purpose, moment,
-                        nextval('journey.inbox_seq'), 'granted', 'consent', 'preferences', how, moment);
+                        journey._next_seq(), 'granted', 'consent', 'preferences', how, moment);
             END IF;
         ELSE
             PERFORM journey._opt_out(t.profile_id, t.scope, p.channel, p.purpose, 'preferences');
@@ -216,7 +216,7 @@ BEGIN
     END IF;
     INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, reason, occurred_at, effective_at,
                                      incarnation, lap, until, note)
-    SELECT journey.bucket(id), id, nextval('journey.inbox_seq'), 'manual', '', suppress.scope, 'opted_out', moment, moment,
+    SELECT journey.bucket(id), id, journey._next_seq(), 'manual', '', suppress.scope, 'opted_out', moment, moment,
            c.incarnation, c.lap + 1, suppress.until, concat_ws(': ', session_user, suppress.reason)
     FROM journey.cursor c;
     RETURN true;

@@ -28,7 +28,6 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "commands/sequence.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "nodes/execnodes.h"
@@ -326,7 +325,7 @@ fill(const JnyInboxRow *row, Datum *values, bool *nulls)
 
 	memset(nulls, true, inbox.natts * sizeof(bool));
 	memset(values, 0, inbox.natts * sizeof(Datum));
-	set(values, nulls, COL_SEQ, Int64GetDatum(nextval_internal(inbox.sequence, false)));
+	set(values, nulls, COL_SEQ, Int64GetDatum(jny_next_seq(inbox.sequence)));
 	set(values, nulls, COL_XACT, FullTransactionIdGetDatum(GetTopFullTransactionId()));
 	set(values, nulls, COL_RECEIVED_AT, TimestampTzGetDatum(GetCurrentTimestamp()));
 	set(values, nulls, COL_OP, CharGetDatum(row->op));
@@ -431,6 +430,17 @@ jny_inbox_append(const JnyInboxRow *rows, int nrows)
 	}
 	table_close(rel, NoLock);
 	wake_at_commit = true;
+}
+
+PG_FUNCTION_INFO_V1(journey_next_seq);
+
+/* The default of inbox.seq, for COPY, and the order of what SQL functions write. */
+Datum
+journey_next_seq(PG_FUNCTION_ARGS)
+{
+	if (!inbox.valid)
+		table_close(learn(), NoLock);
+	PG_RETURN_INT64(jny_next_seq(inbox.sequence));
 }
 
 PG_FUNCTION_INFO_V1(journey_invalidate);

@@ -13,6 +13,9 @@
 
 #include "nodes/pg_list.h"
 
+/* journey.inbox_seq hands out numbers by blocks of so many: its increment. */
+#define JNY_SEQ_BLOCK 64
+
 /* Generations of the inbox: inbox_0, inbox_1 ... */
 #define JNY_GENERATIONS 3
 
@@ -58,6 +61,11 @@ typedef struct JnyInboxRow
 } JnyInboxRow;
 
 extern void jny_inbox_append(const JnyInboxRow *rows, int nrows);
+
+/* The next number in the order of capture (shmem.c); the sequence is journey.inbox_seq. */
+extern int64 jny_next_seq(Oid sequence);
+/* The sequence was set forward: what is left of the block before is not used. */
+extern void jny_renew_seq(Oid sequence);
 
 /*
  * Is this type fenced by any live document (or always)? Cached, invalidated.

@@ -7,6 +7,7 @@
 
 #include "core/core.h"
 
+#include "port/atomics.h"
 #include "storage/condition_variable.h"
 #include "storage/latch.h"
 #include "storage/lwlock.h"
@@ -25,7 +26,7 @@ typedef enum JnyWorkerState
 	JNY_WORKER_NO_SLOT			/* max_worker_processes is used up */
 } JnyWorkerState;
 
-/* All fields under JnyShared.lock, but the condition variable. */
+/* All fields under JnyShared.lock, but the condition variable and next_seq. */
 typedef struct JnyDatabase
 {
 	Oid			dboid;			/* InvalidOid = free slot */
@@ -44,6 +45,8 @@ typedef struct JnyDatabase
 	int64		errors;
 	TimestampTz lap_at;			/* real time at which the lap under way began, 0 = none */
 	ConditionVariable work;		/* claims that wait for work in this database */
+	Oid			sequence;		/* of next_seq: a new extension counts anew */
+	pg_atomic_uint64 next_seq;	/* a multiple of JNY_SEQ_BLOCK = none left */
 } JnyDatabase;
 
 typedef struct JnyShared

@@ -5,12 +5,14 @@
  *
  * Called by journey.adopt() as journey_owner. Locks the node row.
  */
-#include "core/core.h"
+#include "core/inbox.h"
 
 #include "access/xlog.h"
+#include "catalog/namespace.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 
 #include "worker/worker.h"
 
@@ -57,7 +59,7 @@ JNY_PLAN(stand_behind, "",
 		 "  UNION ALL SELECT lap, applied_seq FROM journey.cursor),"
 		 " behind AS (SELECT max(lap) AS lap, max(seq) AS seq FROM known),"
 		 " moved AS (UPDATE journey.cursor c SET lap = b.lap FROM behind b WHERE c.lap < b.lap)"
-		 " SELECT pg_catalog.setval('journey.inbox_seq', GREATEST(b.seq, s.last_value) + 1)"
+		 " SELECT pg_catalog.setval('journey.inbox_seq', (b.seq / " CppAsString2(JNY_SEQ_BLOCK) " + 1) * " CppAsString2(JNY_SEQ_BLOCK) ")"
 		 " FROM behind b, journey.inbox_seq s WHERE b.seq >= s.last_value");
 
 PG_FUNCTION_INFO_V1(journey_adopt);
@@ -90,7 +92,8 @@ journey_adopt(PG_FUNCTION_ARGS)
 	node[3] = site;
 	jny_run(&arm_node, node, NULL);
 	jny_run(&fresh_cursor, &incarnation, NULL);
-	jny_run(&stand_behind, NULL, NULL);
+	if (jny_run(&stand_behind, NULL, NULL) > 0)
+		jny_renew_seq(get_relname_relid("inbox_seq", get_namespace_oid("journey", false)));
 	SPI_finish();
 	PG_RETURN_VOID();
 }

@@ -77,7 +77,7 @@ SELECT is(pg_temp.permit(:'a', $$SELECT journey.track('web_b', 'order_placed', '
 CREATE FUNCTION pg_temp.suppress(who text, type text, ref text DEFAULT '', matched uuid[] DEFAULT '{}', lap bigint DEFAULT NULL)
     RETURNS void LANGUAGE sql AS $$
     INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, reason, occurred_at, effective_at, incarnation, lap, matched)
-    SELECT journey.bucket(pg_temp.pid(who)), pg_temp.pid(who), nextval('journey.inbox_seq'), type, ref, 'default',
+    SELECT journey.bucket(pg_temp.pid(who)), pg_temp.pid(who), journey._next_seq(), type, ref, 'default',
            CASE type WHEN 'order_placed' THEN 'ordered' WHEN 'manual' THEN 'suppressed' ELSE type END,
            journey.clock(), journey.clock(), 1, coalesce(suppress.lap, c.lap + 1), matched
     FROM journey.cursor c

@@ -1,11 +1,23 @@
 -- The inbox: consumption by windows, fences and their end, rotation.
 -- mission: 1
-SELECT plan(39);
+SELECT plan(41);
 
 CREATE FUNCTION pg_temp.fences(VARIADIC kinds text[] DEFAULT '{event}') RETURNS text LANGUAGE sql AS
 $$SELECT coalesce(string_agg(type || ' ' || coalesce(ref, ''), ', ' ORDER BY seq), 'none') FROM journey._fences() WHERE kind = ANY (kinds)$$;
 CREATE FUNCTION pg_temp.lap(n integer DEFAULT 1000) RETURNS bigint LANGUAGE sql AS
 $$SELECT value FROM journey.run_once(n) WHERE name = 'events'$$;
+
+-- one order of capture, whichever way in and over many blocks of numbers
+SELECT journey.track('s', 'x', '{"anonymous_id":"0"}', '{}', NULL, 'q' || i) FROM generate_series(1, 150) i;
+COPY journey.inbox_copy (source, type, subject, props, message_id) FROM stdin;
+s	x	{"anonymous_id":"0"}	{}	q151
+s	x	{"anonymous_id":"0"}	{}	q152
+\.
+SELECT journey.track('s', 'x', '{"anonymous_id":"0"}', '{}', NULL, 'q' || i) FROM generate_series(153, 300) i;
+SELECT is((SELECT array_agg(substr(i.message_id, 2)::int ORDER BY i.seq)
+           FROM (SELECT seq, message_id FROM journey.inbox_0 UNION ALL SELECT seq, message_id FROM journey.inbox_copy) i),
+          (SELECT array_agg(i) FROM generate_series(1, 300) i), 'track and COPY are numbered in the order in which they came');
+SELECT is(pg_temp.lap(), 300::bigint, 'and are consumed');
 
 -- a fence stands from commit to consumption
 SELECT is(pg_temp.fences(), 'none', 'no fence at first');
