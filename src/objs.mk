@@ -22,7 +22,7 @@ ORCHESTRATE_OBJS = src/orchestrate/orchestrate.o src/orchestrate/run.o \
 	src/orchestrate/entry.o src/orchestrate/advance.o src/orchestrate/decide.o \
 	src/orchestrate/gates.o src/orchestrate/payload.o src/orchestrate/stage.o \
 	src/orchestrate/write.o src/orchestrate/preview.o
-DELIVER_OBJS = src/deliver/settings.o src/deliver/work.o src/deliver/gate.o \
+DELIVER_OBJS = src/deliver/settings.o src/deliver/work.o src/deliver/gate.o src/deliver/people.o \
 	src/deliver/limits.o src/deliver/settle.o src/deliver/claim.o src/deliver/permit.o \
 	src/deliver/sender.o src/deliver/enqueue.o src/deliver/call.o \
 	src/deliver/outcome.o src/deliver/lease.o

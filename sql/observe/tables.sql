@@ -214,6 +214,7 @@ CREATE TABLE journey.suppression (    -- consumed fences, opt-outs and manual su
     PRIMARY KEY (bucket, profile_id, seq, type)
 );
 CREATE INDEX suppression_lap ON journey.suppression (bucket, profile_id, lap);
+CREATE INDEX suppression_manual ON journey.suppression (bucket, profile_id) WHERE type = 'manual';
 CREATE TABLE journey.cart (
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,

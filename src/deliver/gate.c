@@ -11,61 +11,12 @@
  * A certain veto is final and beats doubt; doubt (stale_data, held, a pause,
  * quiet hours) plans the action again.
  */
-#include "deliver/work.h"
+#include "deliver/people.h"
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
-/*
- * Consent and address are said of the channel, of the namespace of its
- * addresses, or of all (*), and so are scope and purpose; the strictest wins.
- * The decision reads them alike: has_consent() and has_contact() of
- * orchestrate/gates.c.
- */
-#define SAID_OF_CHANNEL(row) \
-	row ".scope IN (u.scope, '*') AND " row ".channel IN (u.channel, u.namespace, '*')"
-
-JNY_PLAN(read_facts, "smallint[], uuid[], uuid[], text[], text[], text[], text[], timestamptz",
-		 "SELECT u.i, p.test, p.restricted, p.zone, e.exited_at IS NOT NULL, e.exit_reason, c.state"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		 " pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7))"
-		 "  WITH ORDINALITY AS u(bucket, profile_id, enrollment_id, scope, channel, purpose, namespace, i)"
-		 " LEFT JOIN journey.profile p ON p.bucket = u.bucket AND p.profile_id = u.profile_id"
-		 " LEFT JOIN journey.enrollment e ON e.bucket = u.bucket AND e.profile_id = u.profile_id"
-		 "  AND e.enrollment_id = u.enrollment_id"
-		 " LEFT JOIN LATERAL (SELECT COALESCE("
-		 "   pg_catalog.max(c.state) FILTER (WHERE c.state NOT IN ('granted', 'unknown', 'pending')),"
-		 "   pg_catalog.max(c.state) FILTER (WHERE c.state = 'granted' AND (c.expires_at IS NULL OR c.expires_at > $8)),"
-		 "   pg_catalog.max(CASE c.state WHEN 'granted' THEN 'expired' ELSE c.state END)) AS state"
-		 "  FROM journey.consent c WHERE c.bucket = u.bucket AND c.profile_id = u.profile_id"
-		 "   AND " SAID_OF_CHANNEL("c") " AND c.purpose IN (u.purpose, '*')) AS c ON true");
-/* an address that has failed under one of these names is not used under another */
-JNY_PLAN(read_contacts, "smallint[], uuid[], text[], text[], text[]",
-		 "SELECT r.i, r.address, r.address_hash, CASE WHEN r.spoilt THEN 'hard' ELSE r.state END,"
-		 "  EXISTS (SELECT FROM journey.contact_point x WHERE x.address_hash = r.address_hash"
-		 "          AND x.profile_id <> r.profile_id)"
-		 " FROM (SELECT u.i, cp.*, cp.channel <> u.channel AS borrowed,"
-		 "   pg_catalog.bool_or(cp.state IN ('hard', 'complained')) OVER (PARTITION BY u.i, cp.address_hash) AS spoilt"
-		 "  FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		 "  pg_catalog.unnest($4), pg_catalog.unnest($5))"
-		 "   WITH ORDINALITY AS u(bucket, profile_id, scope, channel, namespace, i)"
-		 "  JOIN journey.contact_point cp ON cp.bucket = u.bucket AND cp.profile_id = u.profile_id"
-		 "   AND " SAID_OF_CHANNEL("cp") ") AS r"
-		 " ORDER BY r.i, r.spoilt OR r.state = 'replaced', r.borrowed, r.channel = '*', r.scope = '*', r.since DESC,"
-		 "  r.address_hash");
-JNY_PLAN(read_suppressions, "smallint[], uuid[], bigint[], uuid[], timestamptz",
-		 "SELECT u.i, s.type, s.ref, s.scope, s.channel, s.purpose, s.reason, s.seq, u.enrollment_id = ANY (s.matched)"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4))"
-		 "  WITH ORDINALITY AS u(bucket, profile_id, lap, enrollment_id, i)"
-		 " JOIN journey.suppression s ON s.bucket = u.bucket AND s.profile_id = u.profile_id"
-		 " WHERE (s.lap > u.lap OR s.type = 'manual')"
-		 "  AND s.released_at IS NULL AND (s.until IS NULL OR s.until > $5)"
-		 " ORDER BY u.i, s.seq");
-JNY_PLAN(read_keys, "smallint[], uuid[]",
-		 "SELECT u.i, k.key_hash FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) WITH ORDINALITY AS u(bucket, profile_id, i)"
-		 " JOIN journey.identity k ON k.profile_bucket = u.bucket AND k.profile_id = u.profile_id"
-		 " ORDER BY u.i");
 /* whose message, and on which channel; ids that are none match nothing */
 #define COMPLAINED(table, condition) \
 	"SELECT k.n, o.profile_id, o.scope, o.channel" \
@@ -279,10 +230,14 @@ judge_complaints(JnyGate *gate, List *works)
 }
 
 static void
-judge_fences_of(JnyGate *gate, JnyWork *w, int64 *keys, int nkeys)
+judge_fences_of(JnyGate *gate, JnyWork *w)
 {
+	int64	   *keys = w->keys;
+	int			nkeys = w->nkeys;
 	ListCell   *lc;
 
+	if (nkeys == 0)
+		return;
 	if (!jny_fences_close(gate->fences, &keys, &nkeys))
 	{
 		jny_postpone(gate, w, "stale_data", 0);
@@ -297,46 +252,11 @@ judge_fences_of(JnyGate *gate, JnyWork *w, int64 *keys, int nkeys)
 }
 
 static void
-judge_fences(JnyGate *gate, List *works)
+judge_fences(JnyGate *gate, const JnyPeople *people)
 {
-	JnyCols    *cols = jny_cols("smallint, uuid");
-	ListCell   *lc;
-	uint64		row = 0;
-	uint64		nrows;
-	SPITupleTable *table;
-	int			i = 0;
-
-	if (gate->fences->n == 0)
-		return;
-	foreach(lc, works)
-	{
-		JnyWork    *w = lfirst(lc);
-
-		jny_cols_set(cols, 0, Int16GetDatum(w->bucket));
-		jny_cols_set(cols, 1, UUIDPGetDatum(&w->profile_id));
-		jny_cols_next(cols);
-	}
-	nrows = jny_run(&read_keys, jny_cols_datums(cols, 0), NULL);
-	table = SPI_tuptable;
-	foreach(lc, works)
-	{
-		JnyWork    *w = lfirst(lc);
-		int64	   *keys = palloc(sizeof(int64) * 16);
-		int			max = 16;
-		int			nkeys = 0;
-
-		i++;
-		SPI_tuptable = table;
-		if (w->has_entry)
-			keys[nkeys++] = w->entry_hash;
-		for (; row < nrows && jny_get_int8(row, 1, 0) == i; row++)
-		{
-			if (nkeys == max)
-				keys = repalloc(keys, sizeof(int64) * (max *= 2));
-			keys[nkeys++] = jny_get_int8(row, 2, 0);
-		}
-		judge_fences_of(gate, w, keys, nkeys);
-	}
+	jny_people_fenced(people, gate->fences);
+	for (int i = 0; i < people->nworks; i++)
+		judge_fences_of(gate, people->work[i]);
 }
 
 /* Whether some event that nobody has read yet could end this action. */
@@ -348,116 +268,40 @@ suppressible(const JnyWork *w)
 
 /* ---- state --------------------------------------------------------------- */
 
-static JnyWork *
-work_of(List *works, uint64 row)
+/* Whether the worker found that the event matches this action's enrollment. */
+static bool
+is_matched(const JnySuppression *s, const JnyWork *w)
 {
-	return list_nth(works, (int) jny_get_int8(row, 1, 1) - 1);
+	const pg_uuid_t *ids = (const pg_uuid_t *) ((const char *) s->matched + ARR_OVERHEAD_NONULLS(ARR_NDIM(s->matched)));
+	int			n = ARR_HASNULL(s->matched) ? 0 : ArrayGetNItems(ARR_NDIM(s->matched), ARR_DIMS(s->matched));
+
+	for (int i = 0; i < n && w->has_enrollment; i++)
+		if (memcmp(&ids[i], &w->enrollment_id, sizeof(pg_uuid_t)) == 0)
+			return true;
+	return false;
 }
 
 static void
-judge_suppressions(JnyGate *gate, List *works)
+judge_suppressions(JnyGate *gate, const JnyPeople *people)
 {
-	JnyCols    *cols = jny_cols("smallint, uuid, bigint, uuid");
-	Datum	   *values;
 	ListCell   *lc;
 
-	foreach(lc, works)
+	foreach(lc, jny_people_suppressions(people, gate->node.now))
 	{
-		JnyWork    *w = lfirst(lc);
-
-		jny_cols_set(cols, 0, Int16GetDatum(w->bucket));
-		jny_cols_set(cols, 1, UUIDPGetDatum(&w->profile_id));
-		jny_cols_set(cols, 2, Int64GetDatum(w->decided_lap));
-		if (w->has_enrollment)
-			jny_cols_set(cols, 3, w->values[W_ENROLLMENT]);
-		jny_cols_next(cols);
-	}
-	values = jny_cols_datums(cols, 1);
-	values[4] = TimestampTzGetDatum(gate->node.now);
-	jny_run(&read_suppressions, values, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
+		JnySuppression *s = lfirst(lc);
 		Stop		stop = {
-			.type = jny_get_text(row, 2), .ref = jny_get_text(row, 3), .scope = jny_get_text(row, 4),
-			.channel = jny_get_text(row, 5), .purpose = jny_get_text(row, 6), .reason = jny_get_text(row, 7),
-			.seq = jny_get_int8(row, 8, 0), .stage = jny_get_int8(row, 9, 0) != 0 ? MATCHED : CONSUMED
+			.type = s->type, .ref = s->ref, .scope = s->scope, .channel = s->channel, .purpose = s->purpose,
+			.reason = s->reason, .seq = s->seq
 		};
 
-		try_stop(gate, work_of(works, row), &stop);
-	}
-}
+		for (int i = people->first[s->person]; i < people->first[s->person + 1]; i++)
+		{
+			JnyWork    *w = people->work[i];
 
-static void
-read_people(JnyGate *gate, List *works)
-{
-	JnyCols    *cols = jny_cols("smallint, uuid, uuid, text, text, text, text");
-	Datum	   *values;
-	ListCell   *lc;
-
-	foreach(lc, works)
-	{
-		JnyWork    *w = lfirst(lc);
-
-		jny_cols_set(cols, 0, w->values[W_BUCKET]);
-		jny_cols_set(cols, 1, w->values[W_PROFILE]);
-		if (w->has_enrollment)
-			jny_cols_set(cols, 2, w->values[W_ENROLLMENT]);
-		jny_cols_set(cols, 3, w->values[W_SCOPE]);
-		jny_cols_set(cols, 4, w->values[W_CHANNEL]);
-		jny_cols_set(cols, 5, w->values[W_PURPOSE]);
-		jny_cols_text(cols, 6, jny_house_channel(gate->house, w->channel)->address);
-		jny_cols_next(cols);
-	}
-	values = jny_cols_datums(cols, 1);
-	values[7] = TimestampTzGetDatum(gate->node.now);
-	jny_run(&read_facts, values, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		JnyWork    *w = work_of(works, row);
-
-		w->known = jny_get_int8(row, 2, -1) >= 0;
-		w->profile_test = jny_get_int8(row, 2, 0) != 0;
-		w->restricted = jny_get_int8(row, 3, 0) != 0;
-		w->zone = jny_get_text(row, 4);
-		w->ended = jny_get_int8(row, 5, 0) != 0;
-		w->exit_reason = jny_get_text(row, 6);
-		w->consent = jny_get_text(row, 7);
-	}
-}
-
-static void
-read_addresses(JnyGate *gate, List *works)
-{
-	JnyCols    *cols = jny_cols("smallint, uuid, text, text, text");
-	ListCell   *lc;
-	bool		needed = false;
-
-	foreach(lc, works)
-	{
-		JnyWork    *w = lfirst(lc);
-		const char *namespace = jny_house_channel(gate->house, w->channel)->address;
-
-		needed |= namespace != NULL;
-		jny_cols_set(cols, 0, w->values[W_BUCKET]);
-		jny_cols_set(cols, 1, w->values[W_PROFILE]);
-		jny_cols_set(cols, 2, w->values[W_SCOPE]);
-		jny_cols_set(cols, 3, w->values[W_CHANNEL]);
-		jny_cols_text(cols, 4, namespace);
-		jny_cols_next(cols);
-	}
-	if (!needed)
-		return;
-	jny_run(&read_contacts, jny_cols_datums(cols, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		JnyWork    *w = work_of(works, row);
-
-		if (w->address != NULL) /* the best comes first */
-			continue;
-		w->address = jny_get_text(row, 2);
-		w->address_hash = jny_get_int8(row, 3, 0);
-		w->address_state = jny_get_text(row, 4);
-		w->address_shared = jny_get_int8(row, 5, 0) != 0;
+			stop.stage = is_matched(s, w) ? MATCHED : CONSUMED;
+			if (s->lap > w->decided_lap)
+				try_stop(gate, w, &stop);
+		}
 	}
 }
 
@@ -572,6 +416,7 @@ judge_ended(JnyWork *w)
 void
 jny_gate_judge(JnyGate *gate, List *works)
 {
+	JnyPeople  *people;
 	ListCell   *lc;
 	bool		doubt;
 
@@ -586,13 +431,11 @@ jny_gate_judge(JnyGate *gate, List *works)
 	foreach(lc, works)
 		judge_time(gate, lfirst(lc));
 	judge_complaints(gate, works);
-	judge_fences(gate, works);
-	judge_suppressions(gate, works);
+	people = jny_people_of(works);
+	judge_fences(gate, people);
+	judge_suppressions(gate, people);
 	if (gate->permit)
-	{
-		read_people(gate, works);
-		read_addresses(gate, works);
-	}
+		jny_people_read(gate, people);
 	judge_stock(gate, works);
 	foreach(lc, works)
 	{

@@ -13,7 +13,7 @@
  *
  * Called by gate.c, claim.c and permit.c inside SPI_connect().
  */
-#include "deliver/work.h"
+#include "deliver/people.h"
 
 #include "executor/spi.h"
 #include "miscadmin.h"
@@ -37,27 +37,9 @@ typedef struct Attempt
 	pg_uuid_t	action_id;
 } Attempt;
 
-/*
- * What counts is a message, not how often it was tried: an action whose
- * outcome nobody knows goes out again under the same key. Its last permit is
- * in every window that one of its permits is in.
- */
-#define PER_ACTION \
-	" GROUP BY u.i, a.action_id, a.channel, a.journey, a.step, a.scope, a.purpose"
+JNY_LOOKUP(attempts_since, "attempt_log", "attempt_log_pkey", "bucket, profile_id, granted_at >=",
+		   "granted_at, channel, journey, step, scope, purpose, action_id, counted, address_hash", NULL);
 
-JNY_PLAN(read_attempts, "smallint[], uuid[], timestamptz[]",
-		 "SELECT u.i, pg_catalog.max(a.granted_at), a.channel, a.journey, a.step, a.scope, a.purpose = 'marketing', a.action_id"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) WITH ORDINALITY AS u(bucket, profile_id, since, i)"
-		 " JOIN journey.attempt_log a ON a.bucket = u.bucket AND a.profile_id = u.profile_id"
-		 "  AND a.granted_at >= u.since AND a.counted" PER_ACTION);
-JNY_PLAN(read_shared, "uuid[], bigint[], text[], timestamptz[]",
-		 "SELECT u.i, pg_catalog.max(a.granted_at), a.channel, a.journey, a.step, a.scope, a.purpose = 'marketing', a.action_id"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		 " pg_catalog.unnest($4)) WITH ORDINALITY AS u(profile_id, address_hash, channel, since, i)"
-		 " JOIN journey.contact_point x ON x.address_hash = u.address_hash AND x.profile_id <> u.profile_id"
-		 " JOIN journey.attempt_log a ON a.bucket = x.bucket AND a.profile_id = x.profile_id"
-		 "  AND a.granted_at >= u.since AND a.counted AND a.address_hash = u.address_hash AND a.channel = u.channel"
-		 PER_ACTION);
 JNY_PLAN(read_rate, "text, timestamptz, text",
 		 "SELECT s.tokens, s.filled_at, CASE WHEN s.day = ($2 AT TIME ZONE $3)::date THEN s.day_count ELSE 0 END"
 		 " FROM journey.channel_state s WHERE s.channel = $1");
@@ -129,7 +111,7 @@ month_start(TimestampTz now, int months, const char *zone)
  * orchestrate/gates.c counts the same windows when it decides.
  */
 static TimestampTz
-window_start(const JnyCap *cap, TimestampTz now, const char *zone, TimestampTz *next)
+find_window(const JnyCap *cap, TimestampTz now, const char *zone, TimestampTz *next)
 {
 	*next = 0;
 	if (!cap->calendar || (cap->per.month == 0 && cap->per.day == 0))
@@ -150,6 +132,40 @@ window_start(const JnyCap *cap, TimestampTz now, const char *zone, TimestampTz *
 	}
 	*next = jny_zone_midnight(now, 1, zone);
 	return jny_zone_midnight(now, 1 - cap->per.day, zone);
+}
+
+/* Of a cap in a zone: the same for all actions of a call, so it is found once. */
+typedef struct Window
+{
+	const JnyCap *cap;
+	const char *zone;
+	TimestampTz start;
+	TimestampTz next;
+} Window;
+
+static TimestampTz
+window_start(JnyGate *gate, const JnyCap *cap, const JnyWork *w, TimestampTz *next)
+{
+	const char *zone = zone_of(w, gate->house);
+	Window	   *known;
+	ListCell   *lc;
+
+	foreach(lc, gate->windows)
+	{
+		known = lfirst(lc);
+		if (known->cap == cap && strcmp(known->zone, zone) == 0)
+		{
+			*next = known->next;
+			return known->start;
+		}
+	}
+	known = palloc(sizeof(Window));
+	known->cap = cap;
+	known->zone = zone;
+	known->start = find_window(cap, gate->node.now, zone, &known->next);
+	gate->windows = lappend(gate->windows, known);
+	*next = known->next;
+	return known->start;
 }
 
 /* ---- caps ------------------------------------------------------------------ */
@@ -224,64 +240,81 @@ jny_limits_lock(JnyGate *gate, List *works)
 			(void) lock(LOCK_PERSON, keys[i], true);
 }
 
-static Attempt *
-read_attempt(uint64 row)
+/*
+ * What counts is a message, not how often it was tried: an action whose
+ * outcome nobody knows goes out again under the same key. Its last permit,
+ * which comes last, is in every window that one of its permits is in.
+ */
+static List *
+add_attempt(List *attempts, const JnyRow *row)
 {
-	Attempt    *a = palloc(sizeof(Attempt));
-	bool		isnull;
+	pg_uuid_t  *action = jny_row_uuid(row, 6);
+	Attempt    *a;
+	ListCell   *lc;
 
-	a->at = DatumGetTimestampTz(jny_get(row, 2, &isnull));
-	a->channel = jny_get_text(row, 3);
-	a->journey = jny_get_text(row, 4);
-	a->step = jny_get_text(row, 5);
-	a->scope = jny_get_text(row, 6);
-	a->marketing = jny_get_int8(row, 7, 0) != 0;
-	a->action_id = *jny_get_uuid(row, 8);
-	return a;
+	foreach(lc, attempts)
+	{
+		a = lfirst(lc);
+		if (memcmp(&a->action_id, action, sizeof(pg_uuid_t)) == 0)
+		{
+			a->at = jny_row_time(row, 0);
+			return attempts;
+		}
+	}
+	a = palloc(sizeof(Attempt));
+	a->at = jny_row_time(row, 0);
+	a->channel = jny_row_text(row, 1);
+	a->journey = jny_row_text(row, 2);
+	a->step = jny_row_text(row, 3);
+	a->scope = jny_row_text(row, 4);
+	a->marketing = strcmp(jny_row_text(row, 5), "marketing") == 0;
+	a->action_id = *action;
+	return lappend(attempts, a);
 }
 
 /* The earliest instant that any cap of this action looks at. */
 static TimestampTz
-earliest(JnyGate *gate, JnyWork *w, const char *zone)
+earliest(JnyGate *gate, const JnyWork *w)
 {
 	TimestampTz since = gate->node.now;
 	TimestampTz next;
 
 	for (int i = 0; i < w->ncaps; i++)
-		since = Min(since, window_start(&w->caps[i], gate->node.now, zone, &next));
+		since = Min(since, window_start(gate, &w->caps[i], w, &next));
 	if (w->marketing)
 		for (int i = 0; i < gate->house->ncaps; i++)
-			since = Min(since, window_start(&gate->house->caps[i], gate->node.now, zone, &next));
+			since = Min(since, window_start(gate, &gate->house->caps[i], w, &next));
 	return since;
 }
 
 static void
 load_attempts(JnyGate *gate, List *works)
 {
-	JnyCols    *cols = jny_cols("smallint, uuid, timestamptz");
-	List	   *asked = NIL;
-	ListCell   *lc;
+	JnyPeople  *people = jny_people_of(works);
+	JnyCols    *cols = jny_cols_of(&attempts_since);
+	JnyWork   **asked = palloc(sizeof(JnyWork *) * people->nworks);
+	int			n = 0;
+	JnyRows    *rows;
 
-	foreach(lc, works)
+	for (int i = 0; i < people->nworks; i++)
 	{
-		JnyWork    *w = lfirst(lc);
+		JnyWork    *w = people->work[i];
 
 		if (w->reason != NULL || !is_capped(gate, w))
 			continue;
-		asked = lappend(asked, w);
 		jny_cols_set(cols, 0, w->values[W_BUCKET]);
 		jny_cols_set(cols, 1, w->values[W_PROFILE]);
-		jny_cols_set(cols, 2, TimestampTzGetDatum(earliest(gate, w, zone_of(w, gate->house))));
+		jny_cols_set(cols, 2, TimestampTzGetDatum(earliest(gate, w)));
 		jny_cols_next(cols);
+		asked[n++] = w;
 	}
-	if (asked == NIL)
-		return;
-	jny_run(&read_attempts, jny_cols_datums(cols, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	rows = jny_lookup(&attempts_since, cols);
+	for (int i = 0; i < rows->n; i++)
 	{
-		JnyWork    *w = list_nth(asked, (int) jny_get_int8(row, 1, 1) - 1);
+		JnyWork    *w = asked[rows->row[i].key];
 
-		w->attempts = lappend(w->attempts, read_attempt(row));
+		if (jny_row_int(rows, i, 7, 0) != 0)
+			w->attempts = add_attempt(w->attempts, &rows->row[i]);
 	}
 }
 
@@ -296,7 +329,7 @@ counts(const JnyCap *cap, const JnyWork *w, const Attempt *a)
 }
 
 static void
-judge_cap(JnyGate *gate, JnyWork *w, const JnyCap *cap, List *attempts, const char *zone)
+judge_cap(JnyGate *gate, JnyWork *w, const JnyCap *cap)
 {
 	TimestampTz next;
 	TimestampTz start;
@@ -306,8 +339,8 @@ judge_cap(JnyGate *gate, JnyWork *w, const JnyCap *cap, List *attempts, const ch
 
 	if (strcmp(cap->channel, "*") != 0 && strcmp(cap->channel, w->channel) != 0)
 		return;
-	start = window_start(cap, gate->node.now, zone, &next);
-	foreach(lc, attempts)
+	start = window_start(gate, cap, w, &next);
+	foreach(lc, w->attempts)
 	{
 		Attempt    *a = lfirst(lc);
 
@@ -329,10 +362,12 @@ judge_cap(JnyGate *gate, JnyWork *w, const JnyCap *cap, List *attempts, const ch
  * too, and the same step of the same journey goes there once a day.
  */
 static List *
-shared_attempts(JnyGate *gate, JnyWork *w, const char *zone)
+shared_attempts(JnyGate *gate, JnyWork *w)
 {
-	JnyCols    *cols = jny_cols("uuid, bigint, text, timestamptz");
-	TimestampTz day_ago = gate->node.now - USECS_PER_DAY;
+	JnyRows    *others;
+	JnyRows    *rows;
+	JnyCols    *cols = jny_cols_of(&attempts_since);
+	TimestampTz since = Min(gate->node.now - USECS_PER_DAY, earliest(gate, w));
 	List	   *out = NIL;
 
 	if (!lock(LOCK_ADDRESS, (uint64) w->address_hash ^ jny_hash64(w->channel, strlen(w->channel), 0), false))
@@ -340,14 +375,23 @@ shared_attempts(JnyGate *gate, JnyWork *w, const char *zone)
 		jny_postpone(gate, w, "changed", 0);
 		return NIL;
 	}
-	jny_cols_set(cols, 0, w->values[W_PROFILE]);
-	jny_cols_set(cols, 1, Int64GetDatum(w->address_hash));
-	jny_cols_set(cols, 2, w->values[W_CHANNEL]);
-	jny_cols_set(cols, 3, TimestampTzGetDatum(Min(day_ago, earliest(gate, w, zone))));
-	jny_cols_next(cols);
-	jny_run(&read_shared, jny_cols_datums(cols, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		out = lappend(out, read_attempt(row));
+	others = jny_people_sharing(w->address_hash);
+	for (int i = 0; i < others->n; i++)
+	{
+		pg_uuid_t  *profile = jny_row_uuid(&others->row[i], 1);
+
+		if (memcmp(profile, &w->profile_id, sizeof(pg_uuid_t)) == 0)
+			continue;
+		jny_cols_set(cols, 0, others->row[i].values[0]);
+		jny_cols_set(cols, 1, UUIDPGetDatum(profile));
+		jny_cols_set(cols, 2, TimestampTzGetDatum(since));
+		jny_cols_next(cols);
+	}
+	rows = jny_lookup(&attempts_since, cols);
+	for (int i = 0; i < rows->n; i++)
+		if (jny_row_int(rows, i, 7, 0) != 0 && jny_row_int(rows, i, 8, ~w->address_hash) == w->address_hash &&
+			strcmp(jny_row_text(&rows->row[i], 1), w->channel) == 0)
+			out = add_attempt(out, &rows->row[i]);
 	return out;
 }
 
@@ -416,26 +460,24 @@ jny_limits_caps(JnyGate *gate, List *works)
 		JnyWork    *w = lfirst(lc);
 		bool		capped = is_capped(gate, w);
 		bool		shared = w->address_shared && w->marketing;
-		const char *zone;
 
 		if (w->reason != NULL || (!capped && !shared))
 			continue;
-		zone = zone_of(w, gate->house);
 		if (capped)
 			w->attempts = list_concat(w->attempts, granted_here(gate, works, w, false));
 		if (shared)
 		{
-			List	   *others = list_concat(shared_attempts(gate, w, zone),
+			List	   *others = list_concat(shared_attempts(gate, w),
 											 granted_here(gate, works, w, true));
 
 			judge_shared(gate, w, others);
 			w->attempts = list_concat(w->attempts, others);
 		}
 		for (int i = 0; i < w->ncaps; i++)
-			judge_cap(gate, w, &w->caps[i], w->attempts, zone);
+			judge_cap(gate, w, &w->caps[i]);
 		if (w->marketing)
 			for (int i = 0; i < gate->house->ncaps; i++)
-				judge_cap(gate, w, &gate->house->caps[i], w->attempts, zone);
+				judge_cap(gate, w, &gate->house->caps[i]);
 	}
 }
 

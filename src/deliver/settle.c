@@ -146,7 +146,7 @@ why(const JnyGate *gate, const JnyWork *w)
 		if (gate->permit)
 			jny_put(&state, "in_flight_at_order", &v);
 	}
-	if (strcmp(w->reason, "opted_out") == 0 && w->stop_type == NULL)
+	if (strcmp(w->reason, "opted_out") == 0 && w->stop_type == NULL && w->marketing)
 		jny_put_text(&state, "consent", w->consent ? w->consent : "none");
 	if (strcmp(w->reason, "bad_address") == 0)
 		jny_put_text(&state, "address", w->address_state ? w->address_state : "none");

@@ -134,7 +134,10 @@ typedef struct JnyWork
 	bool		test;
 	Datum	   *values;			/* the columns of JNY_WORK_COLUMNS */
 	bool	   *nulls;
-	/* what was found out (gate.c) */
+	/* what was found out (people.c) */
+	int			nkeys;			/* of its person, as far as they stand in a fence */
+	int			max_keys;
+	int64	   *keys;
 	bool		known;			/* the profile exists */
 	bool		profile_test;
 	bool		restricted;
@@ -145,7 +148,7 @@ typedef struct JnyWork
 	const char *address;
 	int64		address_hash;
 	const char *address_state;
-	bool		address_shared;
+	bool		address_shared;	/* asked of marketing only */
 	List	   *attempts;		/* limits.c */
 	/* the verdict: reason NULL = go */
 	const char *reason;
@@ -195,6 +198,7 @@ typedef struct JnyGate
 	JnyHouse   *house;
 	JnyFences  *fences;			/* what the permit may not contradict */
 	bool		permit;			/* begin_send; else claim, which judges less */
+	List	   *windows;		/* of caps, as far as limits.c has asked for them */
 	bool		locked;			/* people are locked: whoever comes later is not waited for */
 } JnyGate;
 

@@ -1,0 +1,512 @@
+/*
+ * people.c
+ *		What is known about the people of a call's actions.
+ *
+ * Called by gate.c after the rows and people are locked, inside
+ * SPI_connect(). Reads only; see people.h.
+ */
+#include "deliver/people.h"
+
+#include "utils/builtins.h"
+
+JNY_LOOKUP(keys_of_person, "identity", "identity_profile", "profile_bucket, profile_id", "key_hash", NULL);
+JNY_LOOKUP(people_of_key, "identity", "identity_pkey", "bucket, key_hash", "profile_bucket, profile_id", NULL);
+#define SUPPRESSION "type, ref, scope, channel, purpose, reason, seq, lap, matched, until, released_at"
+JNY_LOOKUP(later_suppressions, "suppression", "suppression_lap", "bucket, profile_id, lap >", SUPPRESSION, NULL);
+JNY_LOOKUP(manual_suppressions, "suppression", "suppression_manual", "bucket, profile_id", SUPPRESSION, "t.type = 'manual'");
+JNY_LOOKUP(profiles, "profile", "profile_pkey", "bucket, profile_id", "test, restricted, zone", NULL);
+JNY_LOOKUP(enrollments, "enrollment", "enrollment_pkey", "bucket, profile_id, enrollment_id",
+		   "exited_at, exit_reason", NULL);
+JNY_LOOKUP(consents, "consent", "consent_pkey", "bucket, profile_id", "scope, channel, purpose, state, expires_at", NULL);
+JNY_LOOKUP(addresses, "contact_point", "contact_point_pkey", "bucket, profile_id",
+		   "scope, channel, state, since, address_hash, address", NULL);
+JNY_LOOKUP(sharing, "contact_point", "contact_point_address", "address_hash", "bucket, profile_id", NULL);
+
+/* ---- in the order of the tables --------------------------------------------- */
+
+static int
+compare_person(const JnyWork *x, const JnyWork *y)
+{
+	if (x->bucket != y->bucket)
+		return x->bucket < y->bucket ? -1 : 1;
+	return memcmp(&x->profile_id, &y->profile_id, sizeof(pg_uuid_t));
+}
+
+static int
+by_person(const void *a, const void *b)
+{
+	return compare_person(*(JnyWork *const *) a, *(JnyWork *const *) b);
+}
+
+JnyPeople *
+jny_people_of(List *works)
+{
+	JnyPeople  *people = palloc0(sizeof(JnyPeople));
+	ListCell   *lc;
+
+	people->work = palloc(sizeof(JnyWork *) * Max(1, list_length(works)));
+	people->first = palloc(sizeof(int) * (list_length(works) + 1));
+	foreach(lc, works)
+		people->work[people->nworks++] = lfirst(lc);
+	qsort(people->work, people->nworks, sizeof(JnyWork *), by_person);
+	for (int i = 0; i < people->nworks; i++)
+		if (i == 0 || compare_person(people->work[i - 1], people->work[i]) != 0)
+			people->first[people->n++] = i;
+	people->first[people->n] = people->nworks;
+	return people;
+}
+
+/* Each person's actions, one after the other: w is one, i its place. */
+#define FOR_WORKS_OF(people, person, w) \
+	for (int i_ = (people)->first[person]; i_ < (people)->first[(person) + 1] && ((w) = (people)->work[i_], true); i_++)
+
+/* Bucket and id of each person; of all, or of those with an action that is asked about. */
+static JnyRows *
+find(JnyAccess *access, const JnyPeople *people, bool (*asked) (const JnyGate *, const JnyWork *), const JnyGate *gate)
+{
+	JnyCols    *cols = jny_cols_of(access);
+	int		   *person = palloc(sizeof(int) * Max(1, people->n));
+	int			n = 0;
+	JnyRows    *rows;
+
+	for (int p = 0; p < people->n; p++)
+	{
+		JnyWork    *w;
+		bool		wanted = asked == NULL;
+
+		FOR_WORKS_OF(people, p, w)
+			wanted = wanted || asked(gate, w);
+		if (!wanted)
+			continue;
+		w = people->work[people->first[p]];
+		jny_cols_set(cols, 0, Int16GetDatum(w->bucket));
+		jny_cols_set(cols, 1, UUIDPGetDatum(&w->profile_id));
+		jny_cols_next(cols);
+		person[n++] = p;
+	}
+	rows = jny_lookup(access, cols);
+	for (int i = 0; i < rows->n; i++)
+		rows->row[i].key = person[rows->row[i].key];
+	return rows;
+}
+
+/* ---- keys ------------------------------------------------------------------- */
+
+static void
+add_key(JnyWork *w, int64 key)
+{
+	if (w->nkeys == w->max_keys)
+	{
+		w->max_keys = Max(4, w->max_keys * 2);
+		w->keys = w->keys == NULL ? palloc(sizeof(int64) * w->max_keys)
+			: repalloc(w->keys, sizeof(int64) * w->max_keys);
+	}
+	w->keys[w->nkeys++] = key;
+}
+
+static int
+by_value(const void *a, const void *b)
+{
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Every key of a fence, once. */
+static int64 *
+keys_of_fences(const JnyFences *fences, int *n)
+{
+	int64	   *keys;
+	int			kept = 0;
+
+	*n = 0;
+	for (int i = 0; i < fences->n; i++)
+		*n += fences->fence[i].nkeys;
+	keys = palloc(sizeof(int64) * Max(1, *n));
+	*n = 0;
+	for (int i = 0; i < fences->n; i++)
+		for (int k = 0; k < fences->fence[i].nkeys; k++)
+			keys[(*n)++] = fences->fence[i].keys[k];
+	qsort(keys, *n, sizeof(int64), by_value);
+	for (int i = 0; i < *n; i++)
+		if (i == 0 || keys[i] != keys[i - 1])
+			keys[kept++] = keys[i];
+	*n = kept;
+	return keys;
+}
+
+/* From the fences to the people: whose are these keys? */
+static void
+find_people(const JnyPeople *people, const int64 *keys, int n)
+{
+	JnyCols    *cols = jny_cols_of(&people_of_key);
+	JnyRows    *rows;
+
+	for (int i = 0; i < n; i++)
+	{
+		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(keys[i])));
+		jny_cols_set(cols, 1, Int64GetDatum(keys[i]));
+		jny_cols_next(cols);
+	}
+	rows = jny_lookup(&people_of_key, cols);
+	for (int i = 0; i < rows->n; i++)
+	{
+		JnyWork		wanted = {.bucket = (int16) jny_row_int(rows, i, 0, 0), .profile_id = *jny_row_uuid(&rows->row[i], 1)};
+		JnyWork    *key = &wanted;
+		JnyWork   **found = bsearch(&key, people->work, people->nworks, sizeof(JnyWork *), by_person);
+
+		if (found == NULL)
+			continue;
+		while (found > people->work && compare_person(found[-1], key) == 0)
+			found--;
+		for (; found < people->work + people->nworks && compare_person(*found, key) == 0; found++)
+			add_key(*found, keys[rows->row[i].key]);
+	}
+}
+
+/* From the people to the fences. */
+static void
+find_keys(const JnyPeople *people, const int64 *keys, int n)
+{
+	JnyRows    *rows = find(&keys_of_person, people, NULL, NULL);
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		int64		key = jny_row_int(rows, i, 0, 0);
+		JnyWork    *w;
+
+		if (bsearch(&key, keys, n, sizeof(int64), by_value) == NULL)
+			continue;
+		FOR_WORKS_OF(people, rows->row[i].key, w)
+			add_key(w, key);
+	}
+}
+
+/* Whichever are fewer are looked up. */
+void
+jny_people_fenced(const JnyPeople *people, const JnyFences *fences)
+{
+	int			n;
+	int64	   *keys = keys_of_fences(fences, &n);
+
+	if (n == 0)
+		return;
+	if (n <= people->n)
+		find_people(people, keys, n);
+	else
+		find_keys(people, keys, n);
+	for (int i = 0; i < people->nworks; i++)
+	{
+		JnyWork    *w = people->work[i];
+
+		if (w->has_entry && bsearch(&w->entry_hash, keys, n, sizeof(int64), by_value) != NULL)
+			add_key(w, w->entry_hash);
+	}
+}
+
+/* ---- state ------------------------------------------------------------------ */
+
+/* Those of laps that one of the person's decisions had not seen; the place of the person is the key. */
+static JnyRows *
+find_later(const JnyPeople *people)
+{
+	JnyCols    *cols = jny_cols_of(&later_suppressions);
+
+	for (int p = 0; p < people->n; p++)
+	{
+		JnyWork    *w;
+		int64		lap = PG_INT64_MAX;
+
+		FOR_WORKS_OF(people, p, w)
+			lap = Min(lap, w->decided_lap);
+		w = people->work[people->first[p]];
+		jny_cols_set(cols, 0, Int16GetDatum(w->bucket));
+		jny_cols_set(cols, 1, UUIDPGetDatum(&w->profile_id));
+		jny_cols_set(cols, 2, Int64GetDatum(lap));
+		jny_cols_next(cols);
+	}
+	return jny_lookup(&later_suppressions, cols);
+}
+
+List *
+jny_people_suppressions(const JnyPeople *people, TimestampTz now)
+{
+	JnyRows    *found[] = {find_later(people), find(&manual_suppressions, people, NULL, NULL)};
+	List	   *hold = NIL;
+
+	for (int f = 0; f < 2; f++)
+		for (int i = 0; i < found[f]->n; i++)
+		{
+			JnyRow	   *row = &found[f]->row[i];
+			char	   *type = jny_row_text(row, 0);
+			bool		manual = strcmp(type, "manual") == 0;
+			JnySuppression *s;
+
+			if (manual != (f == 1) || !row->nulls[10] || (!row->nulls[9] && jny_row_time(row, 9) <= now))
+				continue;
+			s = palloc(sizeof(JnySuppression));
+			*s = (JnySuppression) {
+				.person = row->key, .type = type, .ref = jny_row_text(row, 1), .scope = jny_row_text(row, 2),
+				.channel = jny_row_text(row, 3), .purpose = jny_row_text(row, 4), .reason = jny_row_text(row, 5),
+				.seq = jny_row_int(found[f], i, 6, 0), .lap = manual ? PG_INT64_MAX : jny_row_int(found[f], i, 7, 0),
+				.matched = DatumGetArrayTypeP(row->values[8])
+			};
+			hold = lappend(hold, s);
+		}
+	return hold;
+}
+
+static void
+read_profiles(const JnyPeople *people)
+{
+	JnyRows    *rows = find(&profiles, people, NULL, NULL);
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		char	   *zone = jny_row_text(&rows->row[i], 2);
+		JnyWork    *w;
+
+		FOR_WORKS_OF(people, rows->row[i].key, w)
+		{
+			w->known = true;
+			w->profile_test = jny_row_int(rows, i, 0, 0) != 0;
+			w->restricted = jny_row_int(rows, i, 1, 0) != 0;
+			w->zone = zone;
+		}
+	}
+}
+
+static void
+read_enrollments(const JnyPeople *people)
+{
+	JnyCols    *cols = jny_cols_of(&enrollments);
+	JnyWork   **asked = palloc(sizeof(JnyWork *) * Max(1, people->nworks));
+	int			n = 0;
+	JnyRows    *rows;
+
+	for (int i = 0; i < people->nworks; i++)
+	{
+		JnyWork    *w = people->work[i];
+
+		if (!w->has_enrollment)
+			continue;
+		jny_cols_set(cols, 0, Int16GetDatum(w->bucket));
+		jny_cols_set(cols, 1, UUIDPGetDatum(&w->profile_id));
+		jny_cols_set(cols, 2, UUIDPGetDatum(&w->enrollment_id));
+		jny_cols_next(cols);
+		asked[n++] = w;
+	}
+	rows = jny_lookup(&enrollments, cols);
+	for (int i = 0; i < rows->n; i++)
+	{
+		JnyWork    *w = asked[rows->row[i].key];
+
+		w->ended = !rows->row[i].nulls[0];
+		w->exit_reason = jny_row_text(&rows->row[i], 1);
+	}
+}
+
+/*
+ * Consent and address are said of the channel, of the namespace of its
+ * addresses, or of all (*), and so are scope and purpose; the strictest wins.
+ * The decision reads them alike: has_consent() and has_contact() of
+ * orchestrate/gates.c.
+ */
+static bool
+said_of(const JnyGate *gate, const JnyWork *w, const char *scope, const char *channel)
+{
+	const char *namespace = jny_house_channel(gate->house, w->channel)->address;
+
+	return (strcmp(scope, w->scope) == 0 || strcmp(scope, "*") == 0) &&
+		(strcmp(channel, w->channel) == 0 || strcmp(channel, "*") == 0 ||
+		 (namespace != NULL && strcmp(channel, namespace) == 0));
+}
+
+static bool
+is_marketing(const JnyGate *gate, const JnyWork *w)
+{
+	return w->marketing;
+}
+
+/* A no goes before a yes, a yes before what is neither. */
+static int
+strictness(const char *state)
+{
+	if (strcmp(state, "granted") == 0)
+		return 1;
+	return strcmp(state, "unknown") == 0 || strcmp(state, "pending") == 0 || strcmp(state, "expired") == 0 ? 0 : 2;
+}
+
+static void
+read_consents(const JnyGate *gate, const JnyPeople *people)
+{
+	JnyRows    *rows = find(&consents, people, is_marketing, gate);
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		const JnyRow *row = &rows->row[i];
+		char	   *scope = jny_row_text(row, 0);
+		char	   *channel = jny_row_text(row, 1);
+		char	   *purpose = jny_row_text(row, 2);
+		char	   *state = jny_row_text(row, 3);
+		JnyWork    *w;
+
+		if (strcmp(state, "granted") == 0 && !row->nulls[4] && jny_row_time(row, 4) <= gate->node.now)
+			state = "expired";
+		FOR_WORKS_OF(people, row->key, w)
+		{
+			int			more;
+
+			if (!said_of(gate, w, scope, channel) || (strcmp(purpose, w->purpose) != 0 && strcmp(purpose, "*") != 0))
+				continue;
+			more = w->consent == NULL ? 1 : strictness(state) - strictness(w->consent);
+			if (more > 0 || (more == 0 && strcmp(state, w->consent) > 0))
+				w->consent = state;
+		}
+	}
+}
+
+/* ---- addresses -------------------------------------------------------------- */
+
+typedef struct Contact
+{
+	const JnyRow *row;
+	char	   *scope;
+	char	   *channel;
+	char	   *state;
+	TimestampTz since;
+	int64		hash;
+	bool		last;			/* it has failed, or another took its place */
+} Contact;
+
+static bool
+needs_address(const JnyGate *gate, const JnyWork *w)
+{
+	return jny_house_channel(gate->house, w->channel)->address != NULL;
+}
+
+static bool
+is_spoilt(const char *state)
+{
+	return strcmp(state, "hard") == 0 || strcmp(state, "complained") == 0;
+}
+
+/* One's own before a borrowed one, what is said of this channel before what is said of all, the newest first. */
+static bool
+is_better(const JnyWork *w, const Contact *a, const Contact *b)
+{
+	bool		sides[][2] = {
+		{a->last, b->last},
+		{strcmp(a->channel, w->channel) != 0, strcmp(b->channel, w->channel) != 0},
+		{strcmp(a->channel, "*") == 0, strcmp(b->channel, "*") == 0},
+		{strcmp(a->scope, "*") == 0, strcmp(b->scope, "*") == 0},
+		{a->since < b->since, b->since < a->since}
+	};
+
+	for (size_t i = 0; i < lengthof(sides); i++)
+		if (sides[i][0] != sides[i][1])
+			return sides[i][1];
+	return a->hash < b->hash;
+}
+
+/* An address that has failed under one of these names is not used under another. */
+static void
+choose_address(const JnyGate *gate, JnyWork *w, const Contact *contacts, int n)
+{
+	Contact		best = {0};
+
+	for (int i = 0; i < n; i++)
+	{
+		Contact		c = contacts[i];
+
+		if (!said_of(gate, w, c.scope, c.channel))
+			continue;
+		for (int k = 0; k < n; k++)
+			if (contacts[k].hash == c.hash && is_spoilt(contacts[k].state) &&
+				said_of(gate, w, contacts[k].scope, contacts[k].channel))
+				c.state = "hard";
+		c.last = is_spoilt(c.state) || strcmp(c.state, "replaced") == 0;
+		if (best.row == NULL || is_better(w, &c, &best))
+			best = c;
+	}
+	if (best.row == NULL)
+		return;
+	w->address = jny_row_text(best.row, 5);
+	w->address_hash = best.hash;
+	w->address_state = best.state;
+}
+
+static void
+read_addresses(const JnyGate *gate, const JnyPeople *people)
+{
+	JnyRows    *rows = find(&addresses, people, needs_address, gate);
+	Contact    *contacts = palloc(sizeof(Contact) * Max(1, rows->n));
+	int			n;
+
+	for (int i = 0; i < rows->n; i += n)
+	{
+		JnyWork    *w;
+
+		for (n = 0; i + n < rows->n && rows->row[i + n].key == rows->row[i].key; n++)
+		{
+			const JnyRow *row = &rows->row[i + n];
+
+			contacts[n] = (Contact) {
+				.row = row, .scope = jny_row_text(row, 0), .channel = jny_row_text(row, 1),
+				.state = jny_row_text(row, 2), .since = jny_row_time(row, 3), .hash = jny_row_int(rows, i + n, 4, 0)
+			};
+		}
+		FOR_WORKS_OF(people, rows->row[i].key, w)
+			if (needs_address(gate, w))
+				choose_address(gate, w, contacts, n);
+	}
+}
+
+JnyRows *
+jny_people_sharing(int64 address_hash)
+{
+	JnyCols    *cols = jny_cols_of(&sharing);
+
+	jny_cols_set(cols, 0, Int64GetDatum(address_hash));
+	jny_cols_next(cols);
+	return jny_lookup(&sharing, cols);
+}
+
+/* Only what marketing may send to an address depends on who else has it. */
+static void
+read_shared(const JnyPeople *people)
+{
+	JnyCols    *cols = jny_cols_of(&sharing);
+	JnyWork   **asked = palloc(sizeof(JnyWork *) * Max(1, people->nworks));
+	int			n = 0;
+	JnyRows    *rows;
+
+	for (int i = 0; i < people->nworks; i++)
+	{
+		JnyWork    *w = people->work[i];
+
+		if (!w->marketing || w->address == NULL)
+			continue;
+		jny_cols_set(cols, 0, Int64GetDatum(w->address_hash));
+		jny_cols_next(cols);
+		asked[n++] = w;
+	}
+	rows = jny_lookup(&sharing, cols);
+	for (int i = 0; i < rows->n; i++)
+	{
+		JnyWork    *w = asked[rows->row[i].key];
+
+		w->address_shared |= memcmp(jny_row_uuid(&rows->row[i], 1), &w->profile_id, sizeof(pg_uuid_t)) != 0;
+	}
+}
+
+void
+jny_people_read(const JnyGate *gate, const JnyPeople *people)
+{
+	read_profiles(people);
+	read_enrollments(people);
+	read_consents(gate, people);
+	read_addresses(gate, people);
+	read_shared(people);
+}
