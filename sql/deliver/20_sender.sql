@@ -26,7 +26,7 @@ CREATE FUNCTION journey.begin_send(action_ids uuid[], tokens bigint[])
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_begin_send_array';
 COMMENT ON FUNCTION journey.begin_send(uuid[], bigint[]) IS
-    'Permits for many actions, each judged by itself, in the order of the input; at most 1000 at once.';
+    'Permits for many actions, each judged by itself, in the order of the input; at most 1000 at once. With literals write ::uuid[], as there is a form for one action too.';
 
 CREATE FUNCTION journey.claim_and_begin(channel text, n integer DEFAULT 100, lease interval DEFAULT NULL,
                                         sender text DEFAULT current_user)

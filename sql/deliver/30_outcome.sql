@@ -4,7 +4,7 @@ CREATE FUNCTION journey.ack(action_id uuid, token bigint, provider_ref text DEFA
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_ack';
 COMMENT ON FUNCTION journey.ack(uuid, bigint, text, numeric) IS
-    'The action was sent. False: not yours any more; never an error, and harmless to repeat.';
+    'The action was sent. False: not yours any more; never an error, and harmless to repeat. With literals write ack(''...''::uuid, 42), as there is a form for arrays too.';
 
 CREATE FUNCTION journey.ack(action_ids uuid[], tokens bigint[], provider_refs text[] DEFAULT NULL,
                             costs numeric[] DEFAULT NULL)
@@ -13,7 +13,7 @@ CREATE FUNCTION journey.ack(action_ids uuid[], tokens bigint[], provider_refs te
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_ack_array';
 COMMENT ON FUNCTION journey.ack(uuid[], bigint[], text[], numeric[]) IS
-    'ack() for many actions; one answer each, in the order of the input.';
+    'ack() for many actions; one answer each, in the order of the input. With literals write ack(''{...}''::uuid[], ''{42}'').';
 
 CREATE FUNCTION journey.fail(action_id uuid, token bigint, error text, retryable boolean DEFAULT NULL,
                              code text DEFAULT NULL, retry_after interval DEFAULT NULL)

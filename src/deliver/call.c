@@ -90,6 +90,65 @@ jny_call_companion(FunctionCallInfo fcinfo, int arg, JnyCall *call, bool *isnull
 	return PointerGetDatum(a);
 }
 
+/* ---- an action that is named twice --------------------------------------------- */
+
+JNY_PLAN(proven, "uuid[], bigint[]",
+		 "SELECT o.action_id, o.token FROM journey.outbox o WHERE " JNY_PROVEN);
+
+static bool
+is_place(const JnyCall *call, int i, const pg_uuid_t *id, int64 token)
+{
+	return !call->nulls[i] && DatumGetInt64(call->tokens[i]) == token &&
+		memcmp(DatumGetUUIDP(call->ids[i]), id, sizeof(pg_uuid_t)) == 0;
+}
+
+static int
+by_id(const void *a, const void *b)
+{
+	return memcmp(DatumGetUUIDP(*(const Datum *) a), DatumGetUUIDP(*(const Datum *) b), sizeof(pg_uuid_t));
+}
+
+static bool
+names_one_twice(const JnyCall *call)
+{
+	Datum	   *ids = palloc(sizeof(Datum) * Max(1, call->n));
+	int			n = 0;
+
+	for (int i = 0; i < call->n; i++)
+		if (!call->nulls[i])
+			ids[n++] = call->ids[i];
+	qsort(ids, n, sizeof(Datum), by_id);
+	for (int i = 1; i < n; i++)
+		if (by_id(&ids[i - 1], &ids[i]) == 0)
+			return true;
+	return false;
+}
+
+void
+jny_call_once(JnyCall *call)
+{
+	int			lower = 1;
+
+	if (!names_one_twice(call))
+		return;
+	call->idle = palloc(sizeof(bool) * call->n);
+	memset(call->idle, true, sizeof(bool) * call->n);
+	jny_run(&proven, (Datum[]) {call->id_array, call->token_array}, NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		pg_uuid_t  *id = jny_get_uuid(row, 1);
+		int64		token = jny_get_int8(row, 2, 0);
+		int			i = 0;
+
+		while (i < call->n && !is_place(call, i, id, token))
+			i++;
+		if (i < call->n)
+			call->idle[i] = false;
+	}
+	call->id_array = PointerGetDatum(construct_md_array(call->ids, call->idle, 1, &call->n, &lower,
+														UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+}
+
 /* ---- taking the rows that a token proves --------------------------------------- */
 
 JNY_PLAN(lock_rows, "uuid[], bigint[], text[]",
@@ -100,8 +159,7 @@ static int
 place_of(const JnyCall *call, const JnyWork *w)
 {
 	for (int i = 0; i < call->n; i++)
-		if (!call->nulls[i] && DatumGetInt64(call->tokens[i]) == w->token &&
-			memcmp(DatumGetUUIDP(call->ids[i]), &w->action_id, sizeof(pg_uuid_t)) == 0)
+		if (is_place(call, i, &w->action_id, w->token))
 			return i;
 	return -1;
 }
@@ -132,17 +190,25 @@ jny_call_lock(JnyCall *call, const char *const *statuses, int n)
 	return mine;
 }
 
-/* One boolean per action: whether it was done. */
+/* One boolean per place: whether what it says was done. */
 Datum
 jny_call_answers(const JnyCall *call, List *done)
 {
 	Datum	   *values = palloc(sizeof(Datum) * Max(1, call->n));
+	bool		twice = names_one_twice(call);
 	ListCell   *lc;
 
 	for (int i = 0; i < call->n; i++)
 		values[i] = BoolGetDatum(false);
 	foreach(lc, done)
-		values[((JnyWork *) lfirst(lc))->input] = BoolGetDatum(true);
+	{
+		int			place = ((JnyWork *) lfirst(lc))->input;
+
+		values[place] = BoolGetDatum(true);
+		for (int i = place + 1; twice && i < call->n; i++)
+			if (is_place(call, i, DatumGetUUIDP(call->ids[place]), DatumGetInt64(call->tokens[place])))
+				values[i] = BoolGetDatum(true);
+	}
 	return PointerGetDatum(construct_array(values, call->n, BOOLOID, 1, true, TYPALIGN_CHAR));
 }
 

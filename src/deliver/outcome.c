@@ -64,7 +64,7 @@ read_sent(const JnyCall *call)
 			w->scope = jny_get_text(row, 6);
 		}
 		for (w->input = 0; w->input < call->n; w->input++)
-			if (!call->nulls[w->input] &&
+			if (!call->nulls[w->input] && !(call->idle != NULL && call->idle[w->input]) &&
 				memcmp(DatumGetUUIDP(call->ids[w->input]), &w->action_id, sizeof(pg_uuid_t)) == 0)
 				break;
 		works = lappend(works, w);
@@ -75,10 +75,16 @@ read_sent(const JnyCall *call)
 static List *
 ack(JnyCall *call, Datum refs, bool norefs, Datum costs, bool nocosts)
 {
-	Datum		values[] = {call->id_array, call->token_array, refs, costs, TimestampTzGetDatum(call->node.now)};
+	Datum		values[5];
 	bool		nulls[] = {false, false, norefs, nocosts, false};
 	List	   *sent;
 
+	jny_call_once(call);
+	values[0] = call->id_array;
+	values[1] = call->token_array;
+	values[2] = refs;
+	values[3] = costs;
+	values[4] = TimestampTzGetDatum(call->node.now);
 	jny_run(&move_sent, values, nulls);
 	sent = read_sent(call);
 	jny_outcome_append(sent, "action_sent");

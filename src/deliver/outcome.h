@@ -13,6 +13,7 @@ typedef struct JnyCall
 	Datum	   *ids;
 	Datum	   *tokens;
 	bool	   *nulls;			/* of either */
+	bool	   *idle;			/* places that jny_call_once() has left out; NULL = none */
 	Datum		id_array;
 	Datum		token_array;
 	JnyNode		node;
@@ -27,6 +28,8 @@ extern void jny_call_arrays(FunctionCallInfo fcinfo, JnyCall *call);
 extern Datum jny_call_companion(FunctionCallInfo fcinfo, int arg, JnyCall *call, bool *isnull);
 /* Rows in one of these states whose token the caller knows, locked. List of JnyWork *. */
 extern List *jny_call_lock(JnyCall *call, const char *const *statuses, int n);
+/* Takes out of id_array, where an action is named twice, each place but the first whose token proves it. */
+extern void jny_call_once(JnyCall *call);
 /* boolean[]: whether it was done, in the order of the input. */
 extern Datum jny_call_answers(const JnyCall *call, List *done);
 

@@ -233,7 +233,7 @@ run(void)
 		count_lap(&batch);
 		if (batch.enqueued > 0)
 			jny_work_broadcast();
-		if (!busy && TimestampDifferenceExceeds(maintained, GetCurrentTimestamp(), MAINTAIN_MS))
+		if (TimestampDifferenceExceeds(maintained, GetCurrentTimestamp(), MAINTAIN_MS))
 		{
 			maintained = GetCurrentTimestamp();
 			if (!as_owner(maintain_work, NULL, "journey: maintenance"))

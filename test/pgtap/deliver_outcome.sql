@@ -1,7 +1,7 @@
 -- What becomes of an action after its permit: failures, leases that end, dead letters
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(55);
+SELECT plan(66);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -106,6 +106,30 @@ SELECT is((SELECT array_agg(granted) FROM journey.begin_send(ARRAY[:'x1', :'x2']
           ARRAY[true, true], 'with its own it is granted');
 SELECT is(journey.ack(ARRAY[:'x1', :'x2']::uuid[], ARRAY[:t2, :t1]::bigint[]), ARRAY[false, false], 'no ack with the token of another action');
 SELECT is(journey.ack(ARRAY[:'x2', :'x1']::uuid[], ARRAY[:t2, :t1]::bigint[]), ARRAY[true, true], 'its own is taken, in any order');
+
+-- an action that is named twice gets an answer for each place, by the token of that place
+SELECT pg_temp.mail('Y1') AS y1, pg_temp.mail('Y2') AS y2 \gset
+DELETE FROM held;
+INSERT INTO held SELECT action_id, token FROM journey.claim('m1', 100);
+SELECT token AS t1 FROM held WHERE action_id = :'y1' \gset
+SELECT token AS t2 FROM held WHERE action_id = :'y2' \gset
+\set twice 'ARRAY[:''y1'', :''y1'', :''y2'', :''y1'', null]::uuid[], ARRAY[1, :t1, :t2, :t1, 5]::bigint[]'
+SELECT is((SELECT array_agg(granted) FROM journey.begin_send(:twice)), ARRAY[false, true, true, true, false], 'a permit');
+SELECT is((SELECT array_agg(attempt ORDER BY attempt) FROM journey.outbox WHERE action_id IN (:'y1', :'y2')), ARRAY[1, 1], 'is one permit');
+SELECT is((SELECT count(*) FROM journey.attempt_log WHERE action_id IN (:'y1', :'y2')), 2::bigint, 'and one row in the log');
+SELECT is(journey.extend(:twice, '1 hour'), ARRAY[false, true, true, true, false], 'extend');
+SELECT is(journey.ack(:twice, ARRAY['wrong', 'y1', 'y2', 'again', 'none'], ARRAY[9, 1, 2, 8, 7]), ARRAY[false, true, true, true, false], 'ack');
+SELECT is((SELECT array_agg(provider_ref ORDER BY provider_ref) FROM journey.outbox_history WHERE action_id IN (:'y1', :'y2')), ARRAY['y1', 'y2'], 'the reference is that of the first place that proves it');
+SELECT is((SELECT sum(cost) FROM journey.outbox_history WHERE action_id IN (:'y1', :'y2')), 3::numeric, 'and so is the cost');
+SELECT is(journey.ack(:twice), ARRAY[false, false, false, false, false], 'said before');
+SELECT pg_temp.mail('Y3') AS y1 \gset
+SELECT token AS t1 FROM journey.claim('m1', 100) \gset
+\set twice 'ARRAY[:''y1'', :''y1'', :''y1'']::uuid[], ARRAY[1, :t1, :t1]::bigint[]'
+SELECT is((SELECT array_agg(granted) FROM journey.begin_send(:twice)), ARRAY[false, true, true], 'another permit');
+SELECT is(journey.fail(:twice, 'no', code => 'provider_down'), ARRAY[false, true, true], 'fail');
+SELECT pg_temp.at('12:59') \gset
+SELECT token AS t1 FROM journey.claim('m1', 100) \gset
+SELECT is(journey.release(:twice), ARRAY[false, true, true], 'release');
 
 -- leases ---------------------------------------------------------------------
 SELECT pg_temp.at('13:00') \gset

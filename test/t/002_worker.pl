@@ -96,11 +96,18 @@ $node->safe_psql('shop', $install);
 ok($node->poll_query_until('postgres', $worker_of->('shop')), 'a new CREATE EXTENSION brings it back');
 
 # -- a worker with a long backlog does not outlive its postmaster -------------
-$node->append_conf('postgresql.conf', 'journey.batch_events = 5');
+$node->append_conf('postgresql.conf', "journey.batch_events = 5\njourney.worker = off");
 $node->reload;
-$node->safe_psql('shop', q{INSERT INTO journey.inbox_copy (source, type, message_id, subject, props)
+$node->poll_query_until('shop', $no_worker_of->('shop'));
+$node->safe_psql('shop', q{INSERT INTO journey.event_key VALUES (0, gen_random_uuid(), now() - interval '1 year');
+INSERT INTO journey.inbox_copy (source, type, message_id, subject, props)
  SELECT 'bulk', 'product_viewed', 'b' || n, '{"anonymous_id": "a"}', '{}' FROM generate_series(1, 100000) n});
+$node->append_conf('postgresql.conf', 'journey.worker = on');
+$node->reload;
 ok($node->poll_query_until('shop', "SELECT count(*) > 100 FROM journey.event WHERE source = 'bulk'"), 'a long window is being walked');
+ok($node->poll_query_until('shop', q{SELECT NOT EXISTS (SELECT FROM journey.event_key WHERE received_at < now() - interval '6 months')}),
+	'it is maintained meanwhile');
+is($node->safe_psql('shop', "SELECT count(*) < 100000 FROM journey.event WHERE source = 'bulk'"), 't', 'not after it');
 $pid = $node->safe_psql('postgres',
 	"SELECT pid FROM pg_stat_activity WHERE backend_type = 'journey worker' AND datname = 'shop'");
 $node->kill9;
