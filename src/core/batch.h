@@ -98,7 +98,7 @@ typedef struct JnyBatch
 	int64		timers_left;	/* due now but not in this lap */
 } JnyBatch;
 
-/* profile.c: loads the profiles (and their state) that the batch lacks, in one statement. */
+/* profile.c: loads the profiles (and their state) that the batch lacks. */
 extern void jny_profiles_load(JnyBatch *batch, List *profile_ids);	/* of pg_uuid_t * */
 extern JnyProfile *jny_profile_get(JnyBatch *batch, const pg_uuid_t *id);	/* NULL when not loaded */
 

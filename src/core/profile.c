@@ -2,89 +2,80 @@
  * profile.c
  *		Loading people into a batch.
  *
- * One statement for all that are missing. Results live in the batch's
- * context. No locks: one consumer per node changes profiles.
+ * All that are missing at once, by key. Results live in the batch's context.
+ * No locks: one consumer per node changes profiles.
  */
 #include "core/batch.h"
 
-#include "executor/spi.h"
-#include "utils/builtins.h"
+#include "utils/memutils.h"
 
-JNY_PLAN(load_profiles, "smallint[], uuid[]",
-		 "SELECT p.bucket, p.profile_id, p.confidence, p.class = 'session', p.test, p.restricted,"
-		 "       p.traits, p.zone, p.locale, s.stage, s.features, s.last_event_at,"
-		 "       s.last_order_at, s.orders, s.events"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, profile_id)"
-		 " JOIN journey.profile p ON p.bucket = k.bucket AND p.profile_id = k.profile_id"
-		 " LEFT JOIN journey.profile_state s ON s.bucket = k.bucket AND s.profile_id = k.profile_id");
+#include "core/table.h"
 
-static TimestampTz
-get_time(uint64 row, int col)
-{
-	bool		isnull;
-	Datum		d = jny_get(row, col, &isnull);
-
-	return isnull ? 0 : DatumGetTimestampTz(d);
-}
+JNY_LOOKUP(find_profiles, "profile", "profile_pkey", "bucket, profile_id",
+		   "bucket, profile_id, class, confidence, test, restricted, traits, zone, locale", NULL);
+JNY_LOOKUP(find_states, "profile_state", "profile_state_pkey", "bucket, profile_id",
+		   "profile_id, stage, features, last_event_at, last_order_at, orders, events", NULL);
 
 static void *
-get_copy(JnyBatch *batch, uint64 row, int col)
+unpacked(const JnyRow *row, int col)
 {
-	bool		isnull;
-	Datum		d = jny_get(row, col, &isnull);
-	struct varlena *value;
-	void	   *copy;
-
-	if (isnull)
-		return NULL;
-	value = PG_DETOAST_DATUM(d);
-	copy = MemoryContextAlloc(batch->cxt, VARSIZE(value));
-	memcpy(copy, value, VARSIZE(value));
-	return copy;
-}
-
-static char *
-get_string(JnyBatch *batch, uint64 row, int col)
-{
-	char	   *s = jny_get_text(row, col);
-
-	return s ? MemoryContextStrdup(batch->cxt, s) : NULL;
+	return row->nulls[col] ? NULL : PG_DETOAST_DATUM(row->values[col]);
 }
 
 static void
-fill_profile(JnyBatch *batch, uint64 row)
+fill_profile(JnyBatch *batch, const JnyRows *rows, int i)
 {
+	const JnyRow *row = &rows->row[i];
 	bool		found;
-	JnyProfile *p = hash_search(batch->profiles, jny_get_uuid(row, 2), HASH_ENTER, &found);
-	pg_uuid_t	id = p->id;
-	bool		isnull;
+	JnyProfile *p = hash_search(batch->profiles, jny_row_uuid(row, 1), HASH_ENTER, &found);
 
 	if (found)
 		return;
-	memset(p, 0, sizeof(*p));
-	p->id = id;
-	p->bucket = (int16) jny_get_int8(row, 1, 0);
-	p->confidence = DatumGetFloat8(jny_get(row, 3, &isnull));
-	p->is_session = jny_get_int8(row, 4, 0) != 0;
-	p->test = jny_get_int8(row, 5, 0) != 0;
-	p->restricted = jny_get_int8(row, 6, 0) != 0;
-	p->traits = get_copy(batch, row, 7);
-	p->zone = get_string(batch, row, 8);
-	p->locale = get_string(batch, row, 9);
-	p->stage = get_string(batch, row, 10);
-	if (p->stage == NULL)
-		p->stage = "awareness";
-	p->features = get_copy(batch, row, 11);
-	p->last_event_at = get_time(row, 12);
-	p->last_order_at = get_time(row, 13);
-	p->orders = (int) jny_get_int8(row, 14, 0);
-	p->events = jny_get_int8(row, 15, 0);
+	memset((char *) p + sizeof(pg_uuid_t), 0, sizeof(JnyProfile) - sizeof(pg_uuid_t));
+	p->bucket = (int16) jny_row_int(rows, i, 0, 0);
+	p->is_session = strcmp(jny_row_text(row, 2), "session") == 0;
+	p->confidence = DatumGetFloat8(row->values[3]);
+	p->test = jny_row_int(rows, i, 4, 0) != 0;
+	p->restricted = jny_row_int(rows, i, 5, 0) != 0;
+	p->traits = unpacked(row, 6);
+	p->zone = jny_row_text(row, 7);
+	p->locale = jny_row_text(row, 8);
+	p->stage = "awareness";
+}
+
+static void
+fill_state(JnyBatch *batch, const JnyRows *rows, int i)
+{
+	const JnyRow *row = &rows->row[i];
+	JnyProfile *p = jny_profile_get(batch, jny_row_uuid(row, 0));
+
+	if (p == NULL)
+		return;					/* of somebody who has been erased between the two looks */
+	p->stage = jny_row_text(row, 1);
+	p->features = unpacked(row, 2);
+	p->last_event_at = jny_row_time(row, 3);
+	p->last_order_at = jny_row_time(row, 4);
+	p->orders = (int) jny_row_int(rows, i, 5, 0);
+	p->events = jny_row_int(rows, i, 6, 0);
+}
+
+static void
+load(JnyBatch *batch, JnyCols *keys)
+{
+	JnyRows    *profiles = jny_lookup(&find_profiles, keys);
+	JnyRows    *states = jny_lookup(&find_states, keys);
+
+	for (int i = 0; i < profiles->n; i++)
+		fill_profile(batch, profiles, i);
+	for (int i = 0; i < states->n; i++)
+		fill_state(batch, states, i);
 }
 
 void
 jny_profiles_load(JnyBatch *batch, List *profile_ids)
 {
-	JnyCols    *cols = jny_cols("smallint, uuid");
+	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
+	JnyCols    *keys = NULL;
 	ListCell   *lc;
 
 	foreach(lc, profile_ids)
@@ -93,15 +84,15 @@ jny_profiles_load(JnyBatch *batch, List *profile_ids)
 
 		if (jny_profile_get(batch, id) != NULL)
 			continue;
-		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_id(id)));
-		jny_cols_set(cols, 1, UUIDPGetDatum(id));
-		jny_cols_next(cols);
+		if (keys == NULL)
+			keys = jny_cols_of(&find_profiles);
+		jny_cols_set(keys, 0, Int16GetDatum(jny_bucket_of_id(id)));
+		jny_cols_set(keys, 1, UUIDPGetDatum(id));
+		jny_cols_next(keys);
 	}
-	if (jny_cols_count(cols) == 0)
-		return;
-	jny_run(&load_profiles, jny_cols_datums(cols, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		fill_profile(batch, row);
+	if (keys != NULL)
+		load(batch, keys);
+	MemoryContextSwitchTo(old);
 }
 
 JnyProfile *

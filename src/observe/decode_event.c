@@ -28,8 +28,6 @@ type_numbers(JnyTake *take, JnyFact *fact)
 	JnyObject	o;
 	bool		changed = false;
 
-	if (hash_search(take->types, fact->type, HASH_FIND, NULL) == NULL)
-		return;					/* not in the vocabulary: its props are its own */
 	for (size_t i = 0; i < lengthof(number_props); i++)
 	{
 		JsonbValue	v;
@@ -38,6 +36,8 @@ type_numbers(JnyTake *take, JnyFact *fact)
 		if (jny_json_field(fact->props, number_props[i], &v) == NULL ||
 			v.type == jbvNumeric || v.type == jbvNull)
 			continue;
+		if (!jny_type_is_known(take, fact->type))
+			return;				/* not in the vocabulary: its props are its own */
 		if (v.type != jbvString ||
 			!jny_value_number(pnstrdup(v.val.string.val, v.val.string.len), &n))
 		{

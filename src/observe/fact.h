@@ -12,14 +12,17 @@
  *	write	   every table once
  * Included by observe/ only. Everything lives in the batch's context.
  *
- * Statements say unnest($1, $2 ...) without a schema: the parser knows that
- * form of several arrays by its bare name alone and takes pg_catalog's.
+ * Rows of our tables are read and written by key (core/table.h); what is left
+ * of statements is rare. They say unnest($1, $2 ...) without a schema: the
+ * parser knows that form of several arrays by its bare name alone and takes
+ * pg_catalog's.
  */
 #ifndef JNY_FACT_H
 #define JNY_FACT_H
 
 #include "core/batch.h"
 #include "core/inbox.h"
+#include "core/table.h"
 #include "core/value.h"
 #include "observe/window.h"
 
@@ -59,16 +62,6 @@ typedef enum JnyField
 #define JNY_FACT_KEYS 12			/* of one subject; more are left out */
 
 #define JNY_NAME_KEY 128			/* longest name of a type or source in a lap's hash tables */
-
-/* A namespace of subject keys, as registered. */
-typedef struct JnySpace
-{
-	const char *name;
-	enum {JNY_CLASS_PERSON, JNY_CLASS_SESSION, JNY_CLASS_OBJECT, JNY_CLASS_OTHER} class;
-	int			rank;
-	bool		crosses_scopes;
-	double		confidence;
-} JnySpace;
 
 /* One key of the batch; every fact that carries it points to the same one. */
 typedef struct JnyKey
@@ -175,7 +168,7 @@ typedef struct JnyTake
 	HTAB	   *keys;			/* JnyKey by id */
 	int			nspaces;
 	JnySpace   *spaces;
-	HTAB	   *types;			/* event types of the vocabulary */
+	HTAB	   *types;			/* event types that were asked for: in the vocabulary? */
 	HTAB	   *maps;			/* JnyMap by attachment (decode.h) */
 	/* each of the following belongs to the file of its name */
 	struct JnyTally *tally;
@@ -217,15 +210,30 @@ extern void jny_object_bool(JnyObject *o, const char *key, bool value);
 extern void jny_object_json(JnyObject *o, const char *key, Jsonb *value);	/* NULL = left out */
 extern Jsonb *jny_object_end(JnyObject *o);
 
-/* take.c: what a lap and the setting aside of a row have in common */
+/* workspace.c: the lap's tables in memory, and rows on their way out */
 extern void jny_take_begin(JnyTake *take, JnyBatch *batch);
+extern HTAB *jny_table(const JnyTake *take, const char *name, Size key, Size entry);
+extern HTAB *jny_table_of_names(const JnyTake *take, const char *name, Size entry);	/* JNY_NAME_KEY, first */
+
+/* Rows for one table, begun with the first. */
+typedef struct JnyOut
+{
+	JnyAccess  *access;
+	JnyCols    *cols;
+} JnyOut;
+
+extern JnyCols *jny_out(JnyOut *out);	/* to set the next row in */
+extern void jny_out_write(JnyOut *out);
+
+/* take.c */
 extern void jny_take_note_broken(const struct JnyWindow *window);
 
 /* decode.c: rows to facts, in the order in which they are to be applied */
 extern void jny_decode(JnyTake *take);
 
-/* registry.c: namespaces and vocabulary as they are registered; one statement */
+/* registry.c: namespaces and vocabulary as they are registered */
 extern void jny_registry_load(JnyTake *take);
+extern bool jny_type_is_known(JnyTake *take, const char *type);
 
 /* identity.c */
 extern void jny_dedupe(JnyTake *take);
@@ -260,7 +268,6 @@ extern void jny_message_apply(JnyTake *take, JnyFact *fact);
 extern void jny_message_write(JnyTake *take);
 
 /* tally.c: what is counted, reported and set aside */
-extern void jny_tally_begin(JnyTake *take);
 extern void jny_tally_fact(JnyTake *take, JnyFact *fact);
 extern void jny_tally_type(JnyTake *take, const char *type);
 extern void jny_tally_incident(JnyTake *take, const char *kind, const char *name,

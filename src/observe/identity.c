@@ -2,8 +2,7 @@
  * identity.c
  *		Messages seen before are dropped; facts get their person.
  *
- * Called by take.c once per lap: one statement for dedupe, one to find keys,
- * one to load people, one to write new keys. Linking is deterministic: a key
+ * Called by take.c once per lap. Linking is deterministic: a key
  * that is new joins the person of the keys it came with; keys of two people
  * are not merged in this release, but both are named on the event, so that a
  * purchase ends the actions of both. Carts and orders are keys too: the
@@ -11,45 +10,24 @@
  */
 #include "observe/fact.h"
 
-#include "executor/spi.h"
 #include "utils/builtins.h"
 
-JNY_PLAN(insert_event_key, "smallint[], uuid[], timestamptz",
-		 "INSERT INTO journey.event_key (bucket, hash, received_at)"
-		 " SELECT k.bucket, k.hash, $3 FROM unnest($1, $2) AS k(bucket, hash)"
-		 " ON CONFLICT (bucket, hash) DO NOTHING RETURNING hash");
-JNY_PLAN(find_keys, "smallint[], bigint[], text[], text[]",
-		 "SELECT i.key_hash, i.namespace, i.profile_id"
-		 " FROM unnest($1, $2, $3, $4) AS k(bucket, key_hash, namespace, value)"
-		 " JOIN journey.identity i ON i.bucket = k.bucket AND i.key_hash = k.key_hash"
-		 "  AND i.namespace = k.namespace AND i.value = k.value");
-JNY_PLAN(insert_keys, "smallint[], bigint[], text[], text[], smallint[], uuid[], float8[], text[], text[], timestamptz",
-		 "INSERT INTO journey.identity (bucket, key_hash, namespace, value, profile_bucket, profile_id,"
-		 "  confidence, method, source, since)"
-		 " SELECT k.*, $10 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS k");
-JNY_PLAN(upsert_keys, "smallint[], bigint[], text[], text[], smallint[], uuid[], float8[], text[], text[], timestamptz",
-		 "INSERT INTO journey.identity (bucket, key_hash, namespace, value, profile_bucket, profile_id,"
-		 "  confidence, method, source, since)"
-		 " SELECT k.*, $10 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS k"
-		 " ON CONFLICT (bucket, key_hash, namespace, value) DO UPDATE"
-		 " SET profile_bucket = excluded.profile_bucket, profile_id = excluded.profile_id, source = excluded.source");
+JNY_LOOKUP(find_messages, "event_key", "event_key_pkey", "bucket, hash", "", NULL);
+JNY_INSERT(insert_messages, "event_key", "bucket, hash, received_at");
+JNY_LOOKUP(find_keys, "identity", "identity_pkey", "bucket, key_hash, namespace, value", "profile_id", NULL);
+#define KEY_COLUMNS \
+	"bucket, key_hash, namespace, value, profile_bucket, profile_id, confidence, method, source, since"
+JNY_INSERT(insert_keys, "identity", KEY_COLUMNS);
+JNY_UPSERT(move_keys, "identity", "identity_pkey", "bucket, key_hash, namespace, value",
+		   KEY_COLUMNS, "profile_bucket, profile_id, source");
 
 /* ---- dedupe ----------------------------------------------------------- */
 
 typedef struct Message
 {
 	pg_uuid_t	hash;
-	JnyFact    *fact;
-	bool		fresh;
+	JnyFact    *fact;			/* the first of this lap */
 } Message;
-
-static HTAB *
-uuid_table(JnyTake *take, const char *name, size_t entry)
-{
-	HASHCTL		ctl = {.keysize = sizeof(pg_uuid_t), .entrysize = entry, .hcxt = take->batch->cxt};
-
-	return hash_create(name, 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-}
 
 static void
 drop_duplicate(JnyTake *take, JnyFact *fact)
@@ -58,90 +36,113 @@ drop_duplicate(JnyTake *take, JnyFact *fact)
 	take->batch->duplicates++;
 }
 
-void
-jny_dedupe(JnyTake *take)
+static void
+put_message(JnyCols *cols, const Message *m)
 {
-	HTAB	   *messages = uuid_table(take, "journey messages", sizeof(Message));
-	JnyCols    *cols = jny_cols("smallint, uuid");
-	HASH_SEQ_STATUS scan;
-	Message    *m;
-	Datum	   *args;
+	jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_id(&m->hash)));
+	jny_cols_set(cols, 1, UUIDPGetDatum(&m->hash));
+}
+
+/* Drops what this lap has twice; the rest is returned. */
+static List *
+distinct_messages(JnyTake *take)
+{
+	HTAB	   *table = NULL;
+	List	   *messages = NIL;
 
 	for (int i = 0; i < take->nfacts; i++)
 	{
 		JnyFact    *fact = take->facts[i];
+		Message    *m;
 		pg_uuid_t	hash;
 		bool		found;
 
 		if (fact->message_id == NULL || fact->drop)
 			continue;
+		if (table == NULL)
+			table = jny_table(take, "journey messages", sizeof(pg_uuid_t), sizeof(Message));
 		jny_uuid_of(&hash, fact->source, fact->message_id, NULL);
-		m = hash_search(messages, &hash, HASH_ENTER, &found);
+		m = hash_search(table, &hash, HASH_ENTER, &found);
 		if (found)
 		{
 			drop_duplicate(take, fact);
 			continue;
 		}
 		m->fact = fact;
-		m->fresh = false;
-		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_id(&hash)));
-		jny_cols_set(cols, 1, jny_uuid_datum(&hash));
-		jny_cols_next(cols);
+		messages = lappend(messages, m);
 	}
-	if (jny_cols_count(cols) == 0)
+	return messages;
+}
+
+/* There is one consumer: what is not found now, nobody else inserts. */
+void
+jny_dedupe(JnyTake *take)
+{
+	List	   *messages = distinct_messages(take);
+	JnyOut		fresh = {.access = &insert_messages};
+	JnyCols    *keys;
+	JnyRows    *known;
+	ListCell   *lc;
+
+	if (messages == NIL)
 		return;
-	args = jny_cols_datums(cols, 1);
-	args[2] = TimestampTzGetDatum(take->batch->node.now);
-	jny_run(&insert_event_key, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	keys = jny_cols_of(&find_messages);
+	foreach(lc, messages)
 	{
-		m = hash_search(messages, jny_get_uuid(row, 1), HASH_FIND, NULL);
-		m->fresh = true;
+		put_message(keys, lfirst(lc));
+		jny_cols_next(keys);
 	}
-	hash_seq_init(&scan, messages);
-	while ((m = hash_seq_search(&scan)) != NULL)
-		if (!m->fresh)
-			drop_duplicate(take, m->fact);
+	known = jny_lookup(&find_messages, keys);
+	for (int i = 0; i < known->n; i++)
+		drop_duplicate(take, ((Message *) list_nth(messages, known->row[i].key))->fact);
+	foreach(lc, messages)
+	{
+		const Message *m = lfirst(lc);
+
+		if (m->fact->drop)
+			continue;
+		put_message(jny_out(&fresh), m);
+		jny_cols_set(fresh.cols, 2, TimestampTzGetDatum(take->batch->node.now));
+		jny_cols_next(fresh.cols);
+	}
+	jny_out_write(&fresh);
 }
 
 /* ---- finding ---------------------------------------------------------- */
 
 static void
+put_key(JnyCols *cols, const JnyKey *key)
+{
+	jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(key->id.hash)));
+	jny_cols_set(cols, 1, Int64GetDatum(key->id.hash));
+	jny_cols_text(cols, 2, key->id.space->name);
+	jny_cols_text(cols, 3, key->value);
+}
+
+static void
 find_known(JnyTake *take)
 {
-	JnyCols    *cols = jny_cols("smallint, bigint, text, text");
+	JnyOut		keys = {.access = &find_keys};
+	List	   *asked = NIL;
+	JnyRows    *found;
 	HASH_SEQ_STATUS scan;
 	JnyKey	   *key;
 
 	hash_seq_init(&scan, take->keys);
 	while ((key = hash_seq_search(&scan)) != NULL)
 	{
-		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(key->id.hash)));
-		jny_cols_set(cols, 1, Int64GetDatum(key->id.hash));
-		jny_cols_text(cols, 2, key->id.space->name);
-		jny_cols_text(cols, 3, key->value);
-		jny_cols_next(cols);
+		put_key(jny_out(&keys), key);
+		jny_cols_next(keys.cols);
+		asked = lappend(asked, key);
 	}
-	if (jny_cols_count(cols) == 0)
+	if (asked == NIL)
 		return;
-	jny_run(&find_keys, jny_cols_datums(cols, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	found = jny_lookup(&find_keys, keys.cols);
+	for (int i = 0; i < found->n; i++)
 	{
-		const char *namespace = jny_get_text(row, 2);
-		struct
-		{
-			int64		hash;
-			const JnySpace *space;
-		}			id = {.hash = jny_get_int8(row, 1, 0)};
-
-		for (int i = 0; i < take->nspaces; i++)
-			if (strcmp(take->spaces[i].name, namespace) == 0)
-				id.space = &take->spaces[i];
-		key = hash_search(take->keys, &id, HASH_FIND, NULL);
-		if (key == NULL)
-			continue;
+		key = list_nth(asked, found->row[i].key);
 		key->known = key->stored = key->found = true;
-		key->owner = *jny_get_uuid(row, 3);
+		key->owner = *jny_row_uuid(&found->row[i], 0);
 	}
 }
 
@@ -149,7 +150,7 @@ static void
 load_people(JnyTake *take)
 {
 	List	   *ids = NIL;
-	HTAB	   *seen = uuid_table(take, "journey people to load", sizeof(pg_uuid_t));
+	HTAB	   *seen = jny_table(take, "journey people to load", sizeof(pg_uuid_t), sizeof(pg_uuid_t));
 	HASH_SEQ_STATUS scan;
 	JnyKey	   *key;
 	bool		found;
@@ -344,55 +345,38 @@ jny_identify(JnyTake *take)
 			identify(take, take->facts[i]);
 }
 
-static JnyCols *
-key_cols(void)
-{
-	return jny_cols("smallint, bigint, text, text, smallint, uuid, float8, text, text");
-}
+/* ---- writing ---------------------------------------------------------- */
 
 static void
-put_key(JnyCols *cols, const JnyKey *key)
+write_key(JnyOut *out, const JnyKey *key, TimestampTz now)
 {
+	JnyCols    *cols = jny_out(out);
 	pg_uuid_t	made;
 
 	jny_uuid_of(&made, "profile", key->id.space->name, key->value, NULL);
-	jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(key->id.hash)));
-	jny_cols_set(cols, 1, Int64GetDatum(key->id.hash));
-	jny_cols_text(cols, 2, key->id.space->name);
-	jny_cols_text(cols, 3, key->value);
+	put_key(cols, key);
 	jny_cols_set(cols, 4, Int16GetDatum(key->profile->bucket));
 	jny_cols_set(cols, 5, UUIDPGetDatum(&key->owner));
 	jny_cols_set(cols, 6, Float8GetDatum(key->id.space->confidence));
 	jny_cols_text(cols, 7, memcmp(&made, &key->owner, sizeof(made)) == 0 ? "created" : "deterministic");
 	jny_cols_text(cols, 8, key->source);
+	jny_cols_set(cols, 9, TimestampTzGetDatum(now));
 	jny_cols_next(cols);
 }
 
-static void
-write_keys(JnyTake *take, JnyPlan *plan, JnyCols *cols)
-{
-	Datum	   *args;
-
-	if (jny_cols_count(cols) == 0)
-		return;
-	args = jny_cols_datums(cols, 1);
-	args[9] = TimestampTzGetDatum(take->batch->node.now);
-	jny_run(plan, args, NULL);
-}
-
-/* New keys are most of a busy lap's writing: there is one consumer, so they need no conflict clause. */
+/* New keys are most of a busy lap's writing: there is one consumer, so they need not be looked for again. */
 void
 jny_identity_write(JnyTake *take)
 {
-	JnyCols    *fresh = key_cols();
-	JnyCols    *changed = key_cols();
+	JnyOut		fresh = {.access = &insert_keys};
+	JnyOut		moved = {.access = &move_keys};
 	HASH_SEQ_STATUS scan;
 	JnyKey	   *key;
 
 	hash_seq_init(&scan, take->keys);
 	while ((key = hash_seq_search(&scan)) != NULL)
 		if (key->known && !key->stored)
-			put_key(key->found ? changed : fresh, key);
-	write_keys(take, &insert_keys, fresh);
-	write_keys(take, &upsert_keys, changed);
+			write_key(key->found ? &moved : &fresh, key, take->batch->node.now);
+	jny_out_write(&fresh);
+	jny_out_write(&moved);
 }

@@ -3,12 +3,10 @@
  *		Who people are: new profiles, their class, traits, zone and locale.
  *
  * Called by take.c and identity.c. Traits come from customer rows and from
- * identified events; what came last stands. Two statements per lap: people
- * that are new, people that changed.
+ * identified events; what came last stands.
  */
 #include "observe/fact.h"
 
-#include "executor/spi.h"
 #include "utils/builtins.h"
 
 typedef struct JnyPeople
@@ -22,36 +20,22 @@ typedef struct PersonChange
 	JnyProfile *profile;
 } PersonChange;
 
-JNY_PLAN(insert_profiles, "smallint[], uuid[], text[], float8[], jsonb[], text[], text[], timestamptz",
-		 "INSERT INTO journey.profile (bucket, profile_id, class, confidence, traits, zone, locale, created_at, changed_at)"
-		 " SELECT p.*, $8, $8 FROM unnest($1, $2, $3, $4, $5, $6, $7) AS p"
-		 " ON CONFLICT (bucket, profile_id) DO NOTHING");
-JNY_PLAN(update_profiles, "smallint[], uuid[], text[], float8[], jsonb[], text[], text[], timestamptz",
-		 "UPDATE journey.profile p SET class = n.class, confidence = n.confidence, traits = n.traits,"
-		 "  zone = n.zone, locale = n.locale, changed_at = $8"
-		 " FROM unnest($1, $2, $3, $4, $5, $6, $7)"
-		 "  AS n(bucket, profile_id, class, confidence, traits, zone, locale)"
-		 " WHERE p.bucket = n.bucket AND p.profile_id = n.profile_id");
-
-static JnyPeople *
-people_of(JnyTake *take)
-{
-	HASHCTL		ctl = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(PersonChange), .hcxt = take->batch->cxt};
-
-	if (take->people == NULL)
-	{
-		take->people = palloc0(sizeof(JnyPeople));
-		take->people->changed = hash_create("journey changed people", 256, &ctl,
-											HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	}
-	return take->people;
-}
+#define PERSON_COLUMNS "class, confidence, traits, zone, locale, changed_at"
+JNY_UPSERT(make_profiles, "profile", "profile_pkey", "bucket, profile_id",
+		   "bucket, profile_id, " PERSON_COLUMNS ", created_at", "");
+JNY_UPDATE(change_profiles, "profile", "profile_pkey", "bucket, profile_id", PERSON_COLUMNS);
 
 void
 jny_person_changed(JnyTake *take, JnyProfile *profile)
 {
-	PersonChange *change = hash_search(people_of(take)->changed, &profile->id, HASH_ENTER, NULL);
+	PersonChange *change;
 
+	if (take->people == NULL)
+	{
+		take->people = palloc(sizeof(JnyPeople));
+		take->people->changed = jny_table(take, "journey changed people", sizeof(pg_uuid_t), sizeof(PersonChange));
+	}
+	change = hash_search(take->people->changed, &profile->id, HASH_ENTER, NULL);
 	change->profile = profile;
 }
 
@@ -167,47 +151,42 @@ jny_person_apply(JnyTake *take, JnyFact *fact)
 }
 
 static JnyCols *
-profile_cols(void)
+put_profile(JnyOut *out, const JnyProfile *p, TimestampTz now)
 {
-	return jny_cols("smallint, uuid, text, float8, jsonb, text, text");
-}
+	JnyCols    *cols = jny_out(out);
 
-static void
-add_profile(JnyCols *cols, JnyProfile *p)
-{
 	jny_cols_set(cols, 0, Int16GetDatum(p->bucket));
-	jny_cols_set(cols, 1, jny_uuid_datum(&p->id));
+	jny_cols_set(cols, 1, UUIDPGetDatum(&p->id));
 	jny_cols_text(cols, 2, p->is_session ? "session" : "person");
 	jny_cols_set(cols, 3, Float8GetDatum(p->confidence));
 	jny_cols_set(cols, 4, JsonbPGetDatum(p->traits));
 	jny_cols_text(cols, 5, p->zone);
 	jny_cols_text(cols, 6, p->locale);
-	jny_cols_next(cols);
-}
-
-static void
-write_profiles(JnyTake *take, JnyPlan *plan, JnyCols *cols)
-{
-	Datum	   *args;
-
-	if (jny_cols_count(cols) == 0)
-		return;
-	args = jny_cols_datums(cols, 1);
-	args[7] = TimestampTzGetDatum(take->batch->node.now);
-	jny_run(plan, args, NULL);
+	jny_cols_set(cols, 7, TimestampTzGetDatum(now));
+	return cols;
 }
 
 void
 jny_person_write(JnyTake *take)
 {
-	JnyCols    *made = profile_cols();
-	JnyCols    *changed = profile_cols();
+	TimestampTz now = take->batch->node.now;
+	JnyOut		made = {.access = &make_profiles};
+	JnyOut		changed = {.access = &change_profiles};
 	HASH_SEQ_STATUS scan;
 	PersonChange *change;
 
-	hash_seq_init(&scan, people_of(take)->changed);
+	if (take->people == NULL)
+		return;
+	hash_seq_init(&scan, take->people->changed);
 	while ((change = hash_seq_search(&scan)) != NULL)
-		add_profile(change->profile->is_new ? made : changed, change->profile);
-	write_profiles(take, &insert_profiles, made);
-	write_profiles(take, &update_profiles, changed);
+	{
+		const JnyProfile *p = change->profile;
+		JnyCols    *cols = put_profile(p->is_new ? &made : &changed, p, now);
+
+		if (p->is_new)
+			jny_cols_set(cols, 8, TimestampTzGetDatum(now));	/* created_at */
+		jny_cols_next(cols);
+	}
+	jny_out_write(&made);
+	jny_out_write(&changed);
 }

@@ -1,50 +1,60 @@
 /*
  * registry.c
- *		Namespaces and the vocabulary, as they are registered now.
+ *		Namespaces and the vocabulary, as they are registered when the lap
+ *		begins.
  *
- * Called once per lap by take.c: one statement over two small tables, so
- * that a change of a registry holds from the next lap on without any
- * invalidation. Lives in the batch's context.
+ * Called by take.c and decode_event.c. Namespaces are kept by core/keys.c
+ * until they change; the lap works on a copy, since a change may arrive while
+ * it runs. Event types are looked up one by one, once per lap: few events
+ * make it necessary. Lives in the batch's context.
  */
 #include "observe/fact.h"
 
-#include "executor/spi.h"
+#include "core/table.h"
 
-JNY_PLAN(load_registry, "",
-		 "SELECT 'n', n.namespace, n.class, n.rank, n.crosses_scopes, n.confidence FROM journey.namespace n"
-		 " UNION ALL SELECT 't', t.type, NULL, NULL, NULL, NULL FROM journey.event_type t WHERE t.known");
+JNY_LOOKUP(find_type, "event_type", "event_type_pkey", "type", "known", NULL);
 
-static void
-add_space(JnyTake *take, uint64 row)
+typedef struct KnownType
 {
-	JnySpace   *space = &take->spaces[take->nspaces++];
-	const char *class = jny_get_text(row, 3);
-	bool		isnull;
-
-	space->name = MemoryContextStrdup(take->batch->cxt, jny_get_text(row, 2));
-	space->class = strcmp(class, "person") == 0 ? JNY_CLASS_PERSON
-		: strcmp(class, "session") == 0 ? JNY_CLASS_SESSION
-		: strcmp(class, "object") == 0 ? JNY_CLASS_OBJECT : JNY_CLASS_OTHER;
-	space->rank = (int) jny_get_int8(row, 4, 0);
-	space->crosses_scopes = jny_get_int8(row, 5, 1) != 0;
-	space->confidence = DatumGetFloat8(jny_get(row, 6, &isnull));
-}
+	char		name[JNY_NAME_KEY];
+	bool		known;
+} KnownType;
 
 void
 jny_registry_load(JnyTake *take)
 {
-	HASHCTL		ctl = {.keysize = JNY_NAME_KEY, .entrysize = JNY_NAME_KEY, .hcxt = take->batch->cxt};
+	const JnySpace *spaces = jny_spaces(&take->nspaces);
 
-	take->types = hash_create("journey types", 128, &ctl, HASH_ELEM | HASH_STRINGS | HASH_CONTEXT);
-	jny_run(&load_registry, NULL, NULL);
-	take->spaces = palloc0(sizeof(JnySpace) * Max(SPI_processed, 1));
-	for (uint64 row = 0; row < SPI_processed; row++)
+	take->spaces = palloc(sizeof(JnySpace) * Max(take->nspaces, 1));
+	for (int i = 0; i < take->nspaces; i++)
 	{
-		const char *what = jny_get_text(row, 1);
-
-		if (what[0] == 'n')
-			add_space(take, row);
-		else
-			(void) hash_search(take->types, jny_get_text(row, 2), HASH_ENTER, NULL);
+		take->spaces[i] = spaces[i];
+		take->spaces[i].name = pstrdup(spaces[i].name);
 	}
+}
+
+static bool
+look_up(const char *type)
+{
+	JnyCols    *keys = jny_cols_of(&find_type);
+	JnyRows    *found;
+
+	jny_cols_text(keys, 0, type);
+	jny_cols_next(keys);
+	found = jny_lookup(&find_type, keys);
+	return found->n > 0 && jny_row_int(found, 0, 0, 0) != 0;
+}
+
+bool
+jny_type_is_known(JnyTake *take, const char *type)
+{
+	KnownType  *t;
+	bool		found;
+
+	if (take->types == NULL)
+		take->types = jny_table_of_names(take, "journey types", sizeof(KnownType));
+	t = hash_search(take->types, type, HASH_ENTER, &found);
+	if (!found)
+		t->known = look_up(type);
+	return t->known;
 }

@@ -5,33 +5,23 @@
  *
  * Called by worker/lap.c inside one READ COMMITTED transaction, as
  * journey_owner and within SPI. Locks the cursor row (window.c) and rows of
- * its own data tables. The number of statements does not depend on the
- * number of events. Memory: the batch's context and the SPI context of the
- * lap. Errors abort the lap; the worker then finds the row and calls
- * jny_observe_skip (skip.c).
+ * its own data tables. Reads and writes are by key (core/table.h), each table
+ * once for all events. Memory: the batch's context. Errors abort the lap; the
+ * worker then finds the row and calls jny_observe_skip (skip.c).
  */
 #include "observe/observe.h"
 
-#include "executor/spi.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
 #include "observe/fact.h"
 
-JNY_PLAN(insert_events,
-		 "smallint[], uuid[], uuid[], bigint[], text[], timestamptz[], text[], text[], text[], jsonb[], boolean[], boolean[], timestamptz, boolean, bigint",
-		 "INSERT INTO journey.event (bucket, profile_id, event_id, seq, type, occurred_at, source, scope, message_id,"
-		 "  props, backfill, late, received_at, test, lap)"
-		 " SELECT n.*, $13, $14, $15"
-		 " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS n");
-JNY_PLAN(upsert_states,
-		 "smallint[], uuid[], text[], bytea[], timestamptz[], timestamptz[], integer[], bigint[]",
-		 "INSERT INTO journey.profile_state AS s (bucket, profile_id, stage, features, last_event_at, last_order_at,"
-		 "  orders, events)"
-		 " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n"
-		 " ON CONFLICT (bucket, profile_id) DO UPDATE SET stage = excluded.stage, features = excluded.features,"
-		 "  last_event_at = excluded.last_event_at, last_order_at = excluded.last_order_at,"
-		 "  orders = excluded.orders, events = excluded.events");
+JNY_INSERT(insert_events, "event",
+		   "bucket, profile_id, event_id, seq, type, occurred_at, source, scope, message_id, props, backfill, late,"
+		   " received_at, test, lap");
+#define STATE_COLUMNS "stage, features, last_event_at, last_order_at, orders, events"
+JNY_UPSERT(upsert_states, "profile_state", "profile_state_pkey", "bucket, profile_id",
+		   "bucket, profile_id, " STATE_COLUMNS, STATE_COLUMNS);
 
 /* ---- events ----------------------------------------------------------- */
 
@@ -123,39 +113,35 @@ keep_fence(JnyTake *take, JnyFact *fact)
 }
 
 static void
-write_events(JnyTake *take)
+put_event(JnyCols *cols, const JnyEvent *e, const JnyBatch *batch)
 {
-	JnyBatch   *batch = take->batch;
-	JnyCols    *cols = jny_cols("smallint, uuid, uuid, bigint, text, timestamptz, text, text, text, jsonb, boolean, boolean");
-	Datum	   *args;
+	jny_cols_set(cols, 0, Int16GetDatum(e->profile->bucket));
+	jny_cols_set(cols, 1, UUIDPGetDatum(&e->profile->id));
+	jny_cols_set(cols, 2, UUIDPGetDatum(&e->event_id));
+	jny_cols_set(cols, 3, Int64GetDatum(e->seq));
+	jny_cols_text(cols, 4, e->type);
+	jny_cols_set(cols, 5, TimestampTzGetDatum(e->occurred_at));
+	jny_cols_text(cols, 6, e->source);
+	jny_cols_text(cols, 7, e->scope);
+	jny_cols_text(cols, 8, e->message_id);
+	jny_cols_set(cols, 9, JsonbPGetDatum(e->props));
+	jny_cols_set(cols, 10, BoolGetDatum(e->backfill));
+	jny_cols_set(cols, 11, BoolGetDatum(e->late));
+	jny_cols_set(cols, 12, TimestampTzGetDatum(batch->node.now));
+	jny_cols_set(cols, 13, BoolGetDatum(batch->node.test));
+	jny_cols_set(cols, 14, Int64GetDatum(batch->lap));
+	jny_cols_next(cols);
+}
+
+static void
+write_events(const JnyBatch *batch)
+{
+	JnyOut		out = {.access = &insert_events};
 
 	for (int i = 0; i < batch->nevents; i++)
-	{
-		JnyEvent   *e = &batch->events[i];
-
-		if (e->is_action || e->fence_only)
-			continue;
-		jny_cols_set(cols, 0, Int16GetDatum(e->profile->bucket));
-		jny_cols_set(cols, 1, UUIDPGetDatum(&e->profile->id));
-		jny_cols_set(cols, 2, UUIDPGetDatum(&e->event_id));
-		jny_cols_set(cols, 3, Int64GetDatum(e->seq));
-		jny_cols_text(cols, 4, e->type);
-		jny_cols_set(cols, 5, TimestampTzGetDatum(e->occurred_at));
-		jny_cols_text(cols, 6, e->source);
-		jny_cols_text(cols, 7, e->scope);
-		jny_cols_text(cols, 8, e->message_id);
-		jny_cols_set(cols, 9, JsonbPGetDatum(e->props));
-		jny_cols_set(cols, 10, BoolGetDatum(e->backfill));
-		jny_cols_set(cols, 11, BoolGetDatum(e->late));
-		jny_cols_next(cols);
-	}
-	if (jny_cols_count(cols) == 0)
-		return;
-	args = jny_cols_datums(cols, 3);
-	args[12] = TimestampTzGetDatum(batch->node.now);
-	args[13] = BoolGetDatum(batch->node.test);
-	args[14] = Int64GetDatum(batch->lap);
-	jny_run(&insert_events, args, NULL);
+		if (!batch->events[i].is_action && !batch->events[i].fence_only)
+			put_event(jny_out(&out), &batch->events[i], batch);
+	jny_out_write(&out);
 }
 
 /* ---- one fact --------------------------------------------------------- */
@@ -255,17 +241,6 @@ apply(JnyTake *take, JnyFact *fact)
 
 /* ---- the lap ---------------------------------------------------------- */
 
-void
-jny_take_begin(JnyTake *take, JnyBatch *batch)
-{
-	HASHCTL		ctl = {.keysize = sizeof(((JnyKey *) 0)->id), .entrysize = sizeof(JnyKey), .hcxt = batch->cxt};
-
-	memset(take, 0, sizeof(JnyTake));
-	take->batch = batch;
-	take->keys = hash_create("journey keys", 1024, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	jny_tally_begin(take);
-}
-
 static void
 write_state(JnyTake *take)
 {
@@ -277,7 +252,7 @@ write_state(JnyTake *take)
 	jny_cart_write(take);
 	jny_order_write(take);
 	jny_message_write(take);
-	write_events(take);
+	write_events(take->batch);
 	jny_tally_write(take);
 }
 
@@ -333,30 +308,32 @@ put_time(JnyCols *cols, int col, TimestampTz at)
 }
 
 static void
+put_state(JnyCols *cols, const JnyProfile *p)
+{
+	jny_cols_set(cols, 0, Int16GetDatum(p->bucket));
+	jny_cols_set(cols, 1, UUIDPGetDatum(&p->id));
+	jny_cols_text(cols, 2, p->stage);
+	if (p->features != NULL)
+		jny_cols_set(cols, 3, PointerGetDatum(p->features));
+	put_time(cols, 4, p->last_event_at);
+	put_time(cols, 5, p->last_order_at);
+	jny_cols_set(cols, 6, Int32GetDatum(p->orders));
+	jny_cols_set(cols, 7, Int64GetDatum(p->events));
+	jny_cols_next(cols);
+}
+
+static void
 write_states(JnyBatch *batch)
 {
-	JnyCols    *cols = jny_cols("smallint, uuid, text, bytea, timestamptz, timestamptz, integer, bigint");
+	JnyOut		out = {.access = &upsert_states};
 	HASH_SEQ_STATUS scan;
 	JnyProfile *p;
 
 	hash_seq_init(&scan, batch->profiles);
 	while ((p = hash_seq_search(&scan)) != NULL)
-	{
-		if (!p->dirty)
-			continue;
-		jny_cols_set(cols, 0, Int16GetDatum(p->bucket));
-		jny_cols_set(cols, 1, UUIDPGetDatum(&p->id));
-		jny_cols_text(cols, 2, p->stage);
-		if (p->features != NULL)
-			jny_cols_set(cols, 3, PointerGetDatum(p->features));
-		put_time(cols, 4, p->last_event_at);
-		put_time(cols, 5, p->last_order_at);
-		jny_cols_set(cols, 6, Int32GetDatum(p->orders));
-		jny_cols_set(cols, 7, Int64GetDatum(p->events));
-		jny_cols_next(cols);
-	}
-	if (jny_cols_count(cols) > 0)
-		jny_run(&upsert_states, jny_cols_datums(cols, 0), NULL);
+		if (p->dirty)
+			put_state(jny_out(&out), p);
+	jny_out_write(&out);
 }
 
 void

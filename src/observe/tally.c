@@ -3,9 +3,9 @@
  *		What a lap counts, reports and sets aside: sources and their freshness,
  *		event types, second writers of a signal, incidents, quarantine.
  *
- * Called by every file of observe; five statements per lap at most, all at
- * its end. Counted in memory first, so that a burst of one kind of trouble is
- * one row touched.
+ * Called by every file of observe; written at the end of the lap. Counted in
+ * memory first, so that a burst of one kind of trouble is one row touched.
+ * Incidents have other writers beside the lap, hence their statement.
  */
 #include "observe/fact.h"
 
@@ -50,59 +50,40 @@ typedef struct JnyTally
 {
 	HTAB	   *sources;
 	HTAB	   *types;
-	HTAB	   *incidents;
-	JnyCols    *quarantine;
+	HTAB	   *incidents;		/* NULL = none */
+	JnyOut		quarantine;
 } JnyTally;
 
 static const char *const signals[SIGNALS] = {"identity", "orders", "inventory", "consent", "eligibility"};
 
-JNY_PLAN(count_sources, "text[], bigint[], timestamptz[], timestamptz[]",
-		 "INSERT INTO journey.source AS s (source, events, last_event_at, last_received_at)"
-		 " SELECT n.* FROM unnest($1, $2, $3, $4) AS n"
-		 " ON CONFLICT (source) DO UPDATE SET events = s.events + excluded.events,"
-		 "  last_event_at = GREATEST(s.last_event_at, excluded.last_event_at),"
-		 "  last_received_at = GREATEST(s.last_received_at, excluded.last_received_at)");
-JNY_PLAN(count_types, "text[], bigint[], timestamptz",
-		 "INSERT INTO journey.event_type AS t (type, known, meaning, seen, first_at, last_at)"
-		 " SELECT n.type, false, 'seen, but not in the vocabulary', n.seen, $3, $3"
-		 " FROM unnest($1, $2) AS n(type, seen)"
-		 " ON CONFLICT (type) DO UPDATE SET seen = t.seen + excluded.seen,"
-		 "  first_at = COALESCE(t.first_at, excluded.first_at), last_at = excluded.last_at");
-JNY_PLAN(note_writers, "text[], text[], bigint[], timestamptz",
-		 "UPDATE journey.source_of_truth t SET second_writer = n.source, second_at = $4,"
-		 "  second_count = t.second_count + n.count"
-		 " FROM (SELECT w.signal, pg_catalog.min(w.source) AS source, pg_catalog.sum(w.count)::bigint AS count"
-		 "   FROM unnest($1, $2, $3) AS w(signal, source, count)"
-		 "   JOIN journey.source_of_truth d ON d.signal = w.signal AND d.source <> w.source GROUP BY w.signal) AS n"
-		 " WHERE t.signal = n.signal RETURNING t.signal, n.source");
+JNY_UPSERT(count_sources, "source", "source_pkey", "source",
+		   "source, events, last_event_at, last_received_at", "events +, last_event_at >, last_received_at >");
+JNY_LOOKUP(find_types, "event_type", "event_type_pkey", "type", "first_at", NULL);
+JNY_UPSERT(count_types, "event_type", "event_type_pkey", "type",
+		   "type, known, meaning, seen, first_at, last_at", "seen +, first_at, last_at");
+JNY_LOOKUP(find_truths, "source_of_truth", "source_of_truth_pkey", "signal", "source", NULL);
+JNY_UPSERT(note_writers, "source_of_truth", "source_of_truth_pkey", "signal",
+		   "signal, second_writer, second_at, second_count", "second_writer, second_at, second_count +");
 JNY_PLAN(note_incidents, "text[], text[], text[], bigint[], text[], text[], timestamptz",
 		 "INSERT INTO journey.incident AS i (kind, name, severity, count, first_at, last_at, message, hint, detail)"
 		 " SELECT n.kind, n.name, n.severity, n.count, $7, $7, n.message, n.hint, '{}'"
 		 " FROM unnest($1, $2, $3, $4, $5, $6) AS n(kind, name, severity, count, message, hint)"
 		 " ON CONFLICT (kind, name) DO UPDATE SET count = i.count + excluded.count, last_at = excluded.last_at,"
 		 "  severity = excluded.severity, message = excluded.message, hint = excluded.hint, resolved_at = NULL");
-JNY_PLAN(insert_quarantine, "uuid[], timestamptz[], text[], text[], text[], text[], jsonb[], text[]",
-		 "INSERT INTO journey.quarantine (quarantine_id, received_at, origin, source, sqlstate, reason, original, original_text)"
-		 " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n");
+JNY_INSERT(insert_quarantine, "quarantine",
+		   "quarantine_id, received_at, origin, source, sqlstate, reason, original, original_text");
 
-static HTAB *
-table(JnyTake *take, const char *name, size_t key, size_t entry, int flags)
+static JnyTally *
+tally_of(JnyTake *take)
 {
-	HASHCTL		ctl = {.keysize = key, .entrysize = entry, .hcxt = take->batch->cxt};
-
-	return hash_create(name, 64, &ctl, HASH_ELEM | HASH_CONTEXT | flags);
-}
-
-void
-jny_tally_begin(JnyTake *take)
-{
-	JnyTally   *t = palloc0(sizeof(JnyTally));
-
-	t->sources = table(take, "journey source counts", JNY_NAME_KEY, sizeof(SourceCount), HASH_STRINGS);
-	t->types = table(take, "journey type counts", JNY_NAME_KEY, sizeof(TypeCount), HASH_STRINGS);
-	t->incidents = table(take, "journey incidents", sizeof(IncidentKey), sizeof(Incident), HASH_BLOBS);
-	t->quarantine = jny_cols("uuid, timestamptz, text, text, text, text, jsonb, text");
-	take->tally = t;
+	if (take->tally == NULL)
+	{
+		take->tally = palloc0(sizeof(JnyTally));
+		take->tally->sources = jny_table_of_names(take, "journey source counts", sizeof(SourceCount));
+		take->tally->types = jny_table_of_names(take, "journey type counts", sizeof(TypeCount));
+		take->tally->quarantine.access = &insert_quarantine;
+	}
+	return take->tally;
 }
 
 /* Which of the five signals the fact writes; -1 = none. */
@@ -147,7 +128,7 @@ jny_tally_fact(JnyTake *take, JnyFact *fact)
 
 	if (fact->kind == JNY_KIND_ACTION || fact->kind == JNY_KIND_OTHER)
 		return;
-	s = hash_search(take->tally->sources, fact->source, HASH_ENTER, &found);
+	s = hash_search(tally_of(take)->sources, fact->source, HASH_ENTER, &found);
 	if (!found)
 		memset((char *) s + JNY_NAME_KEY, 0, sizeof(SourceCount) - JNY_NAME_KEY);
 	s->events++;
@@ -161,7 +142,7 @@ void
 jny_tally_type(JnyTake *take, const char *type)
 {
 	bool		found;
-	TypeCount  *t = hash_search(take->tally->types, type, HASH_ENTER, &found);
+	TypeCount  *t = hash_search(tally_of(take)->types, type, HASH_ENTER, &found);
 
 	t->seen = found ? t->seen + 1 : 1;
 }
@@ -170,15 +151,18 @@ void
 jny_tally_incident(JnyTake *take, const char *kind, const char *name, const char *severity,
 				   const char *message, const char *hint)
 {
+	JnyTally   *t = tally_of(take);
 	IncidentKey key;
 	Incident   *i;
 	bool		found;
 
+	if (t->incidents == NULL)
+		t->incidents = jny_table(take, "journey incidents", sizeof(IncidentKey), sizeof(Incident));
 	memset(&key, 0, sizeof(key));
 	strlcpy(key.kind, kind, sizeof(key.kind));
 	/* a name may be cut, but not within a character */
 	memcpy(key.name, name, pg_mbcliplen(name, strlen(name), sizeof(key.name) - 1));
-	i = hash_search(take->tally->incidents, &key, HASH_ENTER, &found);
+	i = hash_search(t->incidents, &key, HASH_ENTER, &found);
 	i->count = found ? i->count + 1 : 1;
 	i->severity = severity;
 	i->message = message;
@@ -217,7 +201,7 @@ original_of(const JnyInboxRaw *row)
 void
 jny_tally_quarantine(JnyTake *take, const JnyInboxRaw *row, const char *sqlstate, const char *reason)
 {
-	JnyCols    *q = take->tally->quarantine;
+	JnyCols    *q = jny_out(&tally_of(take)->quarantine);
 	pg_uuid_t	id;
 
 	jny_uuid_v7(&id);
@@ -239,73 +223,139 @@ jny_tally_quarantine(JnyTake *take, const JnyInboxRaw *row, const char *sqlstate
 static void
 write_sources(JnyTake *take)
 {
-	JnyCols    *cols = jny_cols("text, bigint, timestamptz, timestamptz");
-	JnyCols    *writers = jny_cols("text, text, bigint");
+	JnyOut		out = {.access = &count_sources};
 	HASH_SEQ_STATUS scan;
 	SourceCount *s;
-	Datum	   *args;
 
 	hash_seq_init(&scan, take->tally->sources);
 	while ((s = hash_seq_search(&scan)) != NULL)
 	{
+		JnyCols    *cols = jny_out(&out);
+
 		jny_cols_text(cols, 0, s->name);
 		jny_cols_set(cols, 1, Int64GetDatum(s->events));
 		jny_cols_set(cols, 2, TimestampTzGetDatum(s->last_event_at));
 		jny_cols_set(cols, 3, TimestampTzGetDatum(s->last_received_at));
 		jny_cols_next(cols);
-		for (int i = 0; i < SIGNALS; i++)
-		{
-			if (s->signal[i] == 0)
-				continue;
-			jny_cols_text(writers, 0, signals[i]);
-			jny_cols_text(writers, 1, s->name);
-			jny_cols_set(writers, 2, Int64GetDatum(s->signal[i]));
-			jny_cols_next(writers);
-		}
 	}
-	if (jny_cols_count(cols) > 0)
-		jny_run(&count_sources, jny_cols_datums(cols, 0), NULL);
-	if (jny_cols_count(writers) == 0)
+	jny_out_write(&out);
+}
+
+/* Who else than its declared source wrote the signal in this lap. */
+static void
+note_second_writer(JnyTake *take, JnyOut *out, int signal, const char *truth)
+{
+	const char *second = NULL;
+	int64		count = 0;
+	HASH_SEQ_STATUS scan;
+	SourceCount *s;
+
+	hash_seq_init(&scan, take->tally->sources);
+	while ((s = hash_seq_search(&scan)) != NULL)
+	{
+		if (s->signal[signal] == 0 || strcmp(s->name, truth) == 0)
+			continue;
+		count += s->signal[signal];
+		if (second == NULL || strcmp(s->name, second) < 0)
+			second = s->name;
+	}
+	if (second == NULL)
 		return;
-	args = jny_cols_datums(writers, 1);
-	args[3] = TimestampTzGetDatum(take->batch->node.now);
-	jny_run(&note_writers, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		jny_tally_incident(take, "second_writer", psprintf("%s: %s", jny_get_text(row, 1), jny_get_text(row, 2)),
-						   "warning", "a source writes a signal whose source of truth is declared to be another",
-						   "Correct journey.declare_truth(), or stop the second source from writing the signal.");
+	jny_cols_text(jny_out(out), 0, signals[signal]);
+	jny_cols_text(out->cols, 1, second);
+	jny_cols_set(out->cols, 2, TimestampTzGetDatum(take->batch->node.now));
+	jny_cols_set(out->cols, 3, Int64GetDatum(count));
+	jny_cols_next(out->cols);
+	jny_tally_incident(take, "second_writer", psprintf("%s: %s", signals[signal], second), "warning",
+					   "a source writes a signal whose source of truth is declared to be another",
+					   "Correct journey.declare_truth(), or stop the second source from writing the signal.");
+}
+
+static void
+write_second_writers(JnyTake *take)
+{
+	JnyOut		keys = {.access = &find_truths};
+	JnyOut		out = {.access = &note_writers};
+	int			asked[SIGNALS];
+	int			n = 0;
+	JnyRows    *truths;
+	int64		written[SIGNALS] = {0};
+	HASH_SEQ_STATUS scan;
+	SourceCount *s;
+
+	hash_seq_init(&scan, take->tally->sources);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		for (int i = 0; i < SIGNALS; i++)
+			written[i] += s->signal[i];
+	for (int i = 0; i < SIGNALS; i++)
+	{
+		if (written[i] == 0)
+			continue;
+		jny_cols_text(jny_out(&keys), 0, signals[i]);
+		jny_cols_next(keys.cols);
+		asked[n++] = i;
+	}
+	if (n == 0)
+		return;
+	truths = jny_lookup(&find_truths, keys.cols);
+	for (int i = 0; i < truths->n; i++)
+		if (!truths->row[i].nulls[0])
+			note_second_writer(take, &out, asked[truths->row[i].key], jny_row_text(&truths->row[i], 0));
+	jny_out_write(&out);
 }
 
 static void
 write_types(JnyTake *take)
 {
-	JnyCols    *cols = jny_cols("text, bigint");
+	TimestampTz now = take->batch->node.now;
+	JnyOut		keys = {.access = &find_types};
+	JnyOut		out = {.access = &count_types};
+	List	   *types = NIL;
+	TimestampTz *first;
+	JnyRows    *known;
 	HASH_SEQ_STATUS scan;
 	TypeCount  *t;
-	Datum	   *args;
 
 	hash_seq_init(&scan, take->tally->types);
 	while ((t = hash_seq_search(&scan)) != NULL)
 	{
+		jny_cols_text(jny_out(&keys), 0, t->name);
+		jny_cols_next(keys.cols);
+		types = lappend(types, t);
+	}
+	if (types == NIL)
+		return;
+	first = palloc0(sizeof(TimestampTz) * list_length(types));
+	known = jny_lookup(&find_types, keys.cols);
+	for (int i = 0; i < known->n; i++)
+		first[known->row[i].key] = jny_row_time(&known->row[i], 0);
+	for (int i = 0; i < list_length(types); i++)
+	{
+		JnyCols    *cols = jny_out(&out);
+
+		t = list_nth(types, i);
 		jny_cols_text(cols, 0, t->name);
-		jny_cols_set(cols, 1, Int64GetDatum(t->seen));
+		jny_cols_set(cols, 1, BoolGetDatum(false));
+		jny_cols_text(cols, 2, "seen, but not in the vocabulary");
+		jny_cols_set(cols, 3, Int64GetDatum(t->seen));
+		jny_cols_set(cols, 4, TimestampTzGetDatum(first[i] != 0 ? first[i] : now));
+		jny_cols_set(cols, 5, TimestampTzGetDatum(now));
 		jny_cols_next(cols);
 	}
-	if (jny_cols_count(cols) == 0)
-		return;
-	args = jny_cols_datums(cols, 1);
-	args[2] = TimestampTzGetDatum(take->batch->node.now);
-	jny_run(&count_types, args, NULL);
+	jny_out_write(&out);
 }
 
 static void
 write_incidents(JnyTake *take)
 {
-	JnyCols    *cols = jny_cols("text, text, text, bigint, text, text");
+	JnyCols    *cols;
 	HASH_SEQ_STATUS scan;
 	Incident   *i;
 	Datum	   *args;
 
+	if (take->tally->incidents == NULL)
+		return;
+	cols = jny_cols("text, text, text, bigint, text, text");
 	hash_seq_init(&scan, take->tally->incidents);
 	while ((i = hash_seq_search(&scan)) != NULL)
 	{
@@ -317,8 +367,6 @@ write_incidents(JnyTake *take)
 		jny_cols_text(cols, 5, i->hint);
 		jny_cols_next(cols);
 	}
-	if (jny_cols_count(cols) == 0)
-		return;
 	args = jny_cols_datums(cols, 1);
 	args[6] = TimestampTzGetDatum(take->batch->node.now);
 	jny_run(&note_incidents, args, NULL);
@@ -327,9 +375,11 @@ write_incidents(JnyTake *take)
 void
 jny_tally_write(JnyTake *take)
 {
+	if (take->tally == NULL)
+		return;
 	write_sources(take);
+	write_second_writers(take);
 	write_types(take);
 	write_incidents(take);
-	if (jny_cols_count(take->tally->quarantine) > 0)
-		jny_run(&insert_quarantine, jny_cols_datums(take->tally->quarantine, 0), NULL);
+	jny_out_write(&take->tally->quarantine);
 }

@@ -1,6 +1,6 @@
 -- Who is who: a person by account number and by e-mail; guests; keys of two
 -- people are not merged but both are named; carts follow their person.
-SELECT plan(23);
+SELECT plan(25);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 -- mission: 28, 114
@@ -58,6 +58,20 @@ SELECT journey.track('shop', 'order_placed', '{"email": "guest@example.com"}', '
 SELECT journey.run_once();
 SELECT is(journey.profile_id('{"email": "guest@example.com"}'), journey.profile_id('{"anonymous_id": "e1"}'), 'a guest''s order joins the session by its cart');
 SELECT is((SELECT status FROM journey.cart WHERE cart_id = 'C10'), 'ordered', 'and closes the cart');
+
+-- namespaces and vocabulary hold as they are when the lap begins
+SELECT journey.track('pos', 'searched', '{"till_card": "t1", "anonymous_id": "f1"}', '{"query": "hats"}');
+SELECT journey.run_once();
+INSERT INTO journey.namespace (namespace, class, rank, confidence, meaning) VALUES ('till_card', 'person', 50, 1, '');
+INSERT INTO journey.event_type (type, known, meaning) VALUES ('hat_tried', true, '');
+SELECT journey.track('pos', 'searched', '{"till_card": "t1", "anonymous_id": "f1"}', '{"query": "hats"}');
+SELECT journey.track('pos', 'hat_tried', '{"till_card": "t1"}', '{"price": "12.50"}');
+SELECT journey.track('pos', 'hat_eaten', '{"till_card": "t1"}', '{"price": "12.50"}');
+SELECT journey.run_once();
+SELECT results_eq($$SELECT namespace FROM journey.identity WHERE profile_id = journey.profile_id('{"anonymous_id": "f1"}') ORDER BY 1$$,
+    ARRAY['anonymous_id', 'till_card'], 'a namespace counts from the lap after it was registered');
+SELECT results_eq($$SELECT type, props -> 'price' FROM journey.event WHERE type LIKE 'hat%' ORDER BY 1$$,
+    $$VALUES ('hat_eaten', '"12.50"'::jsonb), ('hat_tried', '12.50')$$, 'numbers are read where the vocabulary has the type');
 
 -- two scopes: the same cart id is another cart
 INSERT INTO journey.source (source, scope) VALUES ('brand_b', 'b');

@@ -1,0 +1,53 @@
+/*
+ * workspace.c
+ *		What the files of a lap share: tables in memory, and rows on their way
+ *		into tables on disk.
+ *
+ * Called by every file of observe. A lap with one event must not pay for one
+ * with thousands: tables are made as large as the lap, rows when there is the
+ * first. Lives in the batch's context.
+ */
+#include "observe/fact.h"
+
+void
+jny_take_begin(JnyTake *take, JnyBatch *batch)
+{
+	memset(take, 0, sizeof(JnyTake));
+	take->batch = batch;
+	take->keys = jny_table(take, "journey keys", sizeof(((JnyKey *) 0)->id), sizeof(JnyKey));
+}
+
+static HTAB *
+table(const JnyTake *take, const char *name, Size key, Size entry, int flags)
+{
+	HASHCTL		ctl = {.keysize = key, .entrysize = entry, .hcxt = take->batch->cxt};
+
+	return hash_create(name, Max(16, take->batch->window->nrows), &ctl, HASH_ELEM | HASH_CONTEXT | flags);
+}
+
+HTAB *
+jny_table(const JnyTake *take, const char *name, Size key, Size entry)
+{
+	return table(take, name, key, entry, HASH_BLOBS);
+}
+
+HTAB *
+jny_table_of_names(const JnyTake *take, const char *name, Size entry)
+{
+	return table(take, name, JNY_NAME_KEY, entry, HASH_STRINGS);
+}
+
+JnyCols *
+jny_out(JnyOut *out)
+{
+	if (out->cols == NULL)
+		out->cols = jny_cols_of(out->access);
+	return out->cols;
+}
+
+void
+jny_out_write(JnyOut *out)
+{
+	if (out->cols != NULL)
+		jny_write(out->access, out->cols);
+}
