@@ -86,6 +86,12 @@ typedef struct JnyRows
 } JnyRows;
 
 extern JnyRows *jny_lookup(JnyAccess *access, JnyCols *keys);
+/*
+ * Says whether a row is wanted, before it is copied; of rows that are to be
+ * locked it is asked again about the latest version. arg is the caller's.
+ */
+typedef bool (*JnyWanted) (const JnyRow *row, void *arg);
+extern JnyRows *jny_lookup_wanted(JnyAccess *access, JnyCols *keys, JnyWanted wanted, void *arg);
 
 extern char *jny_row_text(const JnyRow *row, int col);	/* of a text column; palloc'd; NULL for null */
 extern int64 jny_row_int(const JnyRows *rows, int i, int col, int64 missing);	/* int2, int4, int8, bool */
@@ -93,12 +99,6 @@ extern pg_uuid_t *jny_row_uuid(const JnyRow *row, int col);
 extern TimestampTz jny_row_time(const JnyRow *row, int col);	/* 0 for null */
 
 /* ---- locking ------------------------------------------------------------ */
-
-/*
- * Says whether a row is wanted; tried on the version that was found and, once
- * it is locked, on its latest. arg is the caller's.
- */
-typedef bool (*JnyWanted) (const JnyRow *row, void *arg);
 
 /* At most limit rows that are wanted, locked FOR UPDATE. skip: leaves out what others have locked, else waits. */
 extern JnyRows *jny_lookup_locked(JnyAccess *access, JnyCols *keys, bool skip, int limit, JnyWanted wanted, void *arg);

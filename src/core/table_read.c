@@ -255,6 +255,14 @@ jny_lookup(JnyAccess *access, JnyCols *keys)
 }
 
 JnyRows *
+jny_lookup_wanted(JnyAccess *access, JnyCols *keys, JnyWanted wanted, void *arg)
+{
+	Lookup		l = {.limit = PG_INT32_MAX, .wanted = wanted, .arg = arg};
+
+	return lookup(&l, access, keys);
+}
+
+JnyRows *
 jny_lookup_locked(JnyAccess *access, JnyCols *keys, bool skip, int limit, JnyWanted wanted, void *arg)
 {
 	Lookup		l = {.lock = true, .skip = skip, .limit = limit, .wanted = wanted, .arg = arg};
