@@ -18,7 +18,7 @@ INTERPRET_OBJS = src/interpret/vocabulary.o src/interpret/parse.o src/interpret/
 	src/interpret/subject.o src/interpret/subject_load.o src/interpret/rule_sql.o \
 	src/interpret/feature.o src/interpret/feature_update.o src/interpret/vector.o
 ORCHESTRATE_OBJS = src/orchestrate/orchestrate.o src/orchestrate/run.o \
-	src/orchestrate/load.o src/orchestrate/suppress.o src/orchestrate/event.o \
+	src/orchestrate/load.o src/orchestrate/load_gates.o src/orchestrate/suppress.o src/orchestrate/event.o \
 	src/orchestrate/entry.o src/orchestrate/advance.o src/orchestrate/decide.o \
 	src/orchestrate/gates.o src/orchestrate/payload.o src/orchestrate/stage.o \
 	src/orchestrate/write.o src/orchestrate/preview.o

@@ -15,6 +15,7 @@
 #define JNY_ENGINE_H
 
 #include "core/batch.h"
+#include "core/table.h"
 #include "deliver/deliver.h"
 #include "interpret/interpret.h"
 #include "orchestrate/document.h"
@@ -60,7 +61,6 @@ typedef struct JnyEnrollment
 	bool		dirty;
 	bool		timer_dirty;	/* wake_at differs from the stored timer */
 	bool		pending;		/* stands on a send that has to be decided */
-	bool		due;			/* its timer was popped in this phase */
 	bool		exposed;		/* exposure row written in this phase */
 	TimestampTz planned_at;		/* when the document wanted the step; 0 = stepped_at */
 	int			hops;			/* steps entered in this phase */
@@ -134,8 +134,8 @@ struct JnyPerson
 	List	   *enrollments;	/* of JnyEnrollment *: live, or their goal is still open */
 	List	   *past;			/* of JnyPast * */
 	TimestampTz last_order_at;	/* scope-wise answers are in orders */
-	List	   *orders;			/* of JnyLastOrder *, only when asked for */
-	bool		gates;			/* the lists below are loaded */
+	List	   *orders;			/* of JnyLastOrder *, only where a journey ends by an order */
+	uint32		gates;			/* which of the lists below are loaded: load_gates.c */
 	List	   *consents;
 	List	   *contacts;
 	List	   *suppressions;
@@ -250,6 +250,8 @@ typedef struct JnyDay
 
 extern JnyRun *jny_run_start(JnyBatch *batch, bool preview);
 extern JnyPerson *jny_run_person(JnyRun *run, JnyProfile *profile);
+extern JnyDay *jny_run_day(JnyRun *run, const char *journey);
+extern Datum jny_run_today(JnyRun *run);		/* date, of the house's zone */
 extern bool jny_same_scope(const JnyRun *run, const char *a, const char *b);
 extern void jny_run_incident(JnyRun *run, const char *kind, const char *name, const char *message);
 /* A NULL text is true. A rule that no longer compiles is unknown, and an incident. */
@@ -272,12 +274,17 @@ extern void jny_subject_of(JnyRun *run, JnyPerson *person, const JnyJourney *jou
 
 /* ---- load.c ------------------------------------------------------------- */
 
-extern void jny_load_live(JnyRun *run);			/* of every person in run->people */
+extern void jny_load_enrollments(JnyRun *run);	/* of every person in run->people: open ones, and the past */
 extern void jny_load_objects(JnyRun *run);		/* of carts and orders that fenced events name */
-extern void jny_load_past(JnyRun *run);
 extern void jny_load_orders(JnyRun *run);
 extern void jny_load_days(JnyRun *run);
-extern List *jny_load_due(JnyRun *run, int limit);	/* pops timers; of JnyEnrollment *, in their order */
+extern JnyRows *jny_due_timers(TimestampTz now, int limit); /* locked, in the order in which they are due */
+extern List *jny_load_due(JnyRun *run, const JnyRows *timers);	/* pops them; of JnyEnrollment *, in their order */
+/* Keys of people: bucket and profile_id. */
+extern JnyCols *jny_people_keys(JnyAccess *access, List *people);
+
+/* ---- load_gates.c ------------------------------------------------------- */
+
 extern void jny_load_gates(JnyRun *run);		/* of people with pending sends */
 extern void jny_load_stock(JnyRun *run, List *skus);
 extern const JnyStock *jny_stock_of(JnyRun *run, const char *sku);
@@ -298,6 +305,8 @@ extern bool jny_is_own_event(const JnyEnrollment *e, const JnyEvent *event);
 /* Once per phase, before the first event. */
 extern void jny_entry_prepare(JnyRun *run);
 extern void jny_entry_apply(JnyRun *run, const JnyEvent *event);
+/* An order ends it, whichever order it is. */
+extern bool jny_ends_by_order(const JnyJourney *j);
 
 /* ---- advance.c ---------------------------------------------------------- */
 

@@ -20,17 +20,6 @@ typedef struct ById
 	JnyDecision *decision;
 } ById;
 
-static JnyDay *
-day_of(JnyRun *run, const JnyJourney *j)
-{
-	bool		found;
-	JnyDay	   *day = hash_search(run->days, j->name, HASH_ENTER, &found);
-
-	if (!found)
-		day->before = day->entered = day->not_entered = 0;
-	return day;
-}
-
 static void
 refuse(JnyRun *run, JnyPerson *person, const JnyJourney *j, const char *key, const char *reason,
 	   const char *rule, const JnyEvent *event)
@@ -75,8 +64,8 @@ ordered_since(JnyRun *run, JnyPerson *person, const JnyEvent *event)
 	return false;
 }
 
-static bool
-ends_by_order(const JnyJourney *j)
+bool
+jny_ends_by_order(const JnyJourney *j)
 {
 	for (int i = 0; i < j->nsuppress; i++)
 		if (j->suppress[i].match == NULL && jny_on_type(&j->suppress[i], "order_placed"))
@@ -138,13 +127,13 @@ check_person(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEvent
 		return "not_effective";
 	if (p->restricted)
 		return "restricted";
-	if (ends_by_order(j) && p->last_order_at != 0 && ordered_since(run, person, event))
+	if (jny_ends_by_order(j) && p->last_order_at != 0 && ordered_since(run, person, event))
 		return "ordered";
 	if (p->confidence < j->min_confidence)
 		return strcmp(j->low_identity, "skip") == 0 ? "" : "low_confidence";
 	if (j->rollout < 1.0 && jny_assign(j->rollout_salt, &p->id) >= j->rollout)
 		return "rollout";
-	day = day_of(run, j);
+	day = jny_run_day(run, j->name);
 	if (j->max_per_day > 0 && day->before + day->entered >= j->max_per_day)
 		return "max_per_day";
 	return NULL;
@@ -252,7 +241,7 @@ enroll(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *entr
 	past->occurrence = occurrence;
 	past->ended_at = 0;
 	person->past = lcons(past, person->past);
-	day_of(run, j)->entered++;
+	jny_run_day(run, j->name)->entered++;
 	run->batch->entered++;
 	jny_touch(run, e);
 	jny_advance(run, e, 0, "entry", event->type, e->entered_at, 0, event);
@@ -298,7 +287,7 @@ try_entry(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *e
 	if (jny_run_judge(run, NULL, subject, event, j->owner, entry->on.when,
 					  psprintf("journey/%s entry", j->name)) != JNY_TRUE)
 	{
-		day_of(run, j)->not_entered++;
+		jny_run_day(run, j->name)->not_entered++;
 		return false;
 	}
 	if (entry->key != NULL)

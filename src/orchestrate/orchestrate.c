@@ -104,7 +104,7 @@ jny_orchestrate_events(JnyBatch *batch)
 		return;
 	run = jny_run_start(batch, false);
 	gather_people(run);
-	jny_load_live(run);
+	jny_load_enrollments(run);
 	jny_load_objects(run);
 	if (batch->node.mode == JNY_MODE_OFF)
 	{
@@ -114,7 +114,6 @@ jny_orchestrate_events(JnyBatch *batch)
 		jny_write_suppressions(run);
 		return;
 	}
-	jny_load_past(run);
 	jny_load_orders(run);
 	jny_load_days(run);
 	jny_entry_prepare(run);
@@ -137,14 +136,15 @@ jny_orchestrate_events(JnyBatch *batch)
 void
 jny_orchestrate_timers(JnyBatch *batch, int limit)
 {
+	JnyRows    *timers = jny_due_timers(batch->node.now, limit);
 	JnyRun	   *run;
 	List	   *due;
 	ListCell   *lc;
 
-	if (limit <= 0)
+	if (timers->n == 0)
 		return;
 	run = jny_run_start(batch, false);
-	due = jny_load_due(run, limit);
+	due = jny_load_due(run, timers);
 	if (due == NIL)
 		return;
 	load_states(run);

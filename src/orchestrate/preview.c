@@ -231,8 +231,7 @@ journey_preview(PG_FUNCTION_ARGS)
 	run->journeys = &journey;
 	run->njourneys = 1;
 	person = jny_run_person(run, event.profile);
-	jny_load_live(run);
-	jny_load_past(run);
+	jny_load_enrollments(run);
 	jny_load_orders(run);
 	jny_load_days(run);
 	jny_entry_prepare(run);

@@ -68,6 +68,23 @@ jny_run_person(JnyRun *run, JnyProfile *profile)
 	return person;
 }
 
+JnyDay *
+jny_run_day(JnyRun *run, const char *journey)
+{
+	bool		found;
+	JnyDay	   *day = hash_search(run->days, journey, HASH_ENTER, &found);
+
+	if (!found)
+		day->before = day->entered = day->not_entered = 0;
+	return day;
+}
+
+Datum
+jny_run_today(JnyRun *run)
+{
+	return DirectFunctionCall1(timestamp_date, TimestampGetDatum(jny_zone_local(run->now, run->policy->zone)));
+}
+
 /* Does what happened in one scope concern the other? */
 bool
 jny_same_scope(const JnyRun *run, const char *a, const char *b)

@@ -11,10 +11,8 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/date.h"
 #include "utils/xid8.h"
 
-#include "core/table.h"
 
 JNY_INSERT(insert_enrollments, "enrollment",
 		   "bucket, profile_id, enrollment_id, journey, version, scope, key, occurrence, status, step, visit, transitions,"
@@ -408,8 +406,7 @@ static void
 write_days(JnyRun *run)
 {
 	JnyCols    *c = jny_cols_of(&add_days);
-	Datum		today = DirectFunctionCall1(timestamp_date,
-											TimestampGetDatum(jny_zone_local(run->now, run->policy->zone)));
+	Datum		today = jny_run_today(run);
 	HASH_SEQ_STATUS scan;
 	JnyDay	   *day;
 
