@@ -248,14 +248,76 @@ typedef struct Analyzed
 {
 	Node	   *node;
 	JnyPolicyWalk walk;
+	Expr	   *planned;
 	const char *text;
 	bool		zoned;			/* the time zone matters */
 } Analyzed;
 
+/* Constants become parameters without a value and back again, by their place in the list. */
+static Node *
+hide_constants(Node *node, void *arg)
+{
+	List	  **constants = arg;
+	Param	   *param;
+
+	if (node == NULL || !IsA(node, Const))
+		return node ? expression_tree_mutator(node, hide_constants, arg) : NULL;
+	*constants = lappend(*constants, node);
+	param = makeNode(Param);
+	param->paramkind = PARAM_EXTERN;
+	param->paramid = list_length(*constants);
+	param->paramtype = exprType(node);
+	param->paramtypmod = exprTypmod(node);
+	param->paramcollid = exprCollation(node);
+	param->location = -1;
+	return (Node *) param;
+}
+
+static Node *
+show_constants(Node *node, void *arg)
+{
+	if (node != NULL && IsA(node, Param))
+		return list_nth(arg, ((Param *) node)->paramid - 1);
+	return node ? expression_tree_mutator(node, show_constants, arg) : NULL;
+}
+
+static void
+plan_clause(void *arg)
+{
+	Analyzed   *part = arg;
+
+	part->planned = expression_planner((Expr *) part->node);
+}
+
+/*
+ * Constant parts are computed once, here. One that cannot be computed, as 1/0,
+ * is left for the evaluation, where failing means unknown: it may stand in a
+ * branch that is never taken, and whoever explains the rule sees why.
+ */
+static Expr *
+planned_clause(Analyzed *part)
+{
+	List	   *constants = NIL;
+	ErrorData  *error;
+
+	if (!part->walk.may_fail)
+	{
+		plan_clause(part);
+		return part->planned;
+	}
+	error = jny_guard(plan_clause, part);
+	if (error == NULL)
+		return part->planned;
+	if (ERRCODE_TO_CATEGORY(error->sqlerrcode) != ERRCODE_DATA_EXCEPTION)
+		ReThrowError(error);
+	part->node = hide_constants(part->node, &constants);
+	return (Expr *) show_constants((Node *) expression_planner((Expr *) part->node), constants);
+}
+
 static void
 keep_clause(JnyExprClause *clause, Analyzed *part, int zone)
 {
-	Expr	   *planned = expression_planner((Expr *) part->node);
+	Expr	   *planned = planned_clause(part);
 	int			attno = -1;
 
 	clause->text = pstrdup(part->text);

@@ -410,7 +410,9 @@ judge(Run *run, JnyVerdict *verdicts, char **errors)
 		{
 			JnyVerdict	v;
 
-			set_error(expr, NULL);
+			/* told clause by clause, or the last one of all */
+			if (verdicts != NULL)
+				set_error(expr, NULL);
 			v = clause_verdict(run, &expr->clauses[i]);
 			verdict = all_of(verdict, v);
 			if (verdicts == NULL && v == JNY_FALSE)

@@ -4,7 +4,8 @@
  *
  * Called by every file of the room. No locks, no writes. Memory: run->cxt,
  * which is the lap's context. A rule that no longer compiles never raises: it
- * is unknown, and an incident of kind broken_rule names it.
+ * is unknown, and an incident of kind broken_rule names it. One that fails on
+ * some values is unknown for these; that is a rule_error.
  */
 #include "orchestrate/engine.h"
 
@@ -148,11 +149,20 @@ compile(JnyRun *run, Oid owner, const char *text, Oid wanted, const char *where)
 	return expr;
 }
 
+/* What could not be computed is unknown; that it could not, somebody should hear. */
+static void
+report_failure(JnyRun *run, const char *where, const char *error)
+{
+	if (error != NULL)
+		jny_run_incident(run, "rule_error", where, pstrdup(error));
+}
+
 JnyVerdict
 jny_run_judge(JnyRun *run, const JnyEnrollment *e, JnySubjectContext *subject,
 			  const JnyEvent *event, Oid owner, const char *text, const char *where)
 {
 	JnyExpr    *expr;
+	JnyVerdict	verdict;
 
 	if (text == NULL)
 		return JNY_TRUE;
@@ -165,11 +175,13 @@ jny_run_judge(JnyRun *run, const JnyEnrollment *e, JnySubjectContext *subject,
 		subject->entry = e->data;
 		subject->steps = e->steps;
 	}
-	return jny_expr_verdict(expr, jny_subject_resolve, subject);
+	verdict = jny_expr_verdict(expr, jny_subject_resolve, subject);
+	report_failure(run, where, jny_expr_error(expr));
+	return verdict;
 }
 
 static void
-keep_clauses(JnyDecision *d, List *clauses)
+keep_clauses(JnyRun *run, JnyDecision *d, List *clauses, const char *where)
 {
 	ListCell   *lc;
 
@@ -178,6 +190,7 @@ keep_clauses(JnyDecision *d, List *clauses)
 		JnyClause  *c = lfirst(lc);
 
 		jny_decision_clause(d, c->clause, c->verdict);
+		report_failure(run, where, c->error);
 		if (c->error != NULL)
 		{
 			/* inside the object that was just closed */
@@ -208,7 +221,7 @@ jny_run_explain(JnyRun *run, JnyDecision *decision, JnySubjectContext *subject,
 	}
 	jny_subject_at(run, subject, event);
 	verdict = jny_expr_explain(expr, jny_subject_resolve, subject, &clauses, &inputs);
-	keep_clauses(decision, clauses);
+	keep_clauses(run, decision, clauses, where);
 	if (inputs != NULL)
 		decision->inputs = lappend(decision->inputs, inputs);
 	return verdict;
@@ -227,6 +240,7 @@ jny_run_value(JnyRun *run, JnySubjectContext *subject, const JnyEvent *event, Oi
 		return false;
 	jny_subject_at(run, subject, event);
 	*value = jny_expr_value(expr, jny_subject_resolve, subject, isnull);
+	report_failure(run, where, jny_expr_error(expr));
 	if (type != NULL)
 		*type = jny_expr_type(expr);
 	return true;

@@ -1,6 +1,6 @@
 -- Rules: three values, the author's words, the owner's rights, and news that
 -- reach the cache.
-SELECT plan(47);
+SELECT plan(51);
 SELECT journey.set_clock('2026-03-02 10:00+00');
 SELECT journey.track('web', 'cart_item_added', '{"customer_id": "42"}', '{"sku": "J1", "cart_id": "C1", "quantity": 1, "price": 10}');
 SELECT journey.track('web', 'cart_item_added', '{"customer_id": "42"}', '{"sku": "S1", "cart_id": "C1", "quantity": 2, "price": 5}');
@@ -28,6 +28,12 @@ SELECT is(pg_temp.verdict('profile.city::int > 3 and cart.items < 0'), 'false', 
 SELECT is(pg_temp.verdict('1 / (cart.lines - 2) > 0'), 'unknown', 'a division by zero is unknown');
 SELECT results_eq($$SELECT verdict, "values" ->> '<error>' FROM journey.explain_rule('profile.city::int > 3', '{"customer_id": "42"}')$$,
                   $$VALUES ('unknown', 'invalid input syntax for type integer: "Berlin"')$$, 'and the reason is told');
+SELECT results_eq($$SELECT clause, verdict, "values" FROM journey.explain_rule('1/0 = 1 and cart.items > 0', '{"customer_id": "42"}')$$,
+                  $$VALUES ('1/0 = 1', 'unknown', '{"<error>": "division by zero"}'::jsonb), ('cart.items > 0', 'true', '{"cart.items": 3}')$$,
+                  'also of a clause that fails whoever it is judged for: the others are shown beside it');
+SELECT is(pg_temp.verdict('1/0 = 1 and cart.items < 0'), 'false', 'nor does that hide a clause that is false');
+SELECT is(pg_temp.verdict('case when cart.items > 0 then cart.items else cart.items / 0 + 1/0 end = 3'), 'true', 'a branch that is not taken does not fail');
+SELECT is((SELECT ok FROM journey.check_rule('1/0 = 1')), true, 'it is a rule, if never a true one');
 SELECT is_empty($$SELECT * FROM journey.explain_rule('true', '{"customer_id": "nobody"}')$$, 'no rows for an unknown person');
 
 -- the vocabulary, from the tables

@@ -1,6 +1,6 @@
 -- What does not go as planned: several devices, a database that is off, a rule that breaks, a document that is replaced.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(14);
+SELECT plan(16);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 SELECT journey.run_until_idle();
@@ -58,6 +58,17 @@ SELECT journey.run_until_idle();
 SELECT ok('broken finished unknown' IN (SELECT pg_temp.stands('old')), 'a broken condition is unknown, never false');
 SELECT is((SELECT name FROM journey.incident WHERE kind = 'broken_rule'), 'journey/broken step fork', 'and an incident names it');
 SELECT journey.retire('journey', 'broken');
+
+-- one that fails on some values: unknown, an incident, and explain_rule tells the same
+SELECT journey.apply(pg_temp.journey_doc('failing', '{"on": "wishlist_added"}',
+    '{"fork": {"branch": [{"when": "1/0 = 1 and event.type = event.type", "to": "yes"}], "else": "other", "on_unknown": "unknown"},
+      "yes": {"exit": "yes"}, "other": {"exit": "other"}, "unknown": {"exit": "unknown"}}', '{"defaults": {"not_after": "1 day"}}'));
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('new'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT ok('failing finished unknown' IN (SELECT pg_temp.stands('new')), 'a condition that fails is unknown');
+SELECT results_eq($$SELECT name, message FROM journey.incident WHERE kind = 'rule_error'$$,
+                  $$VALUES ('journey/failing step fork', 'division by zero')$$, 'and an incident says why');
+SELECT journey.retire('journey', 'failing');
 
 -- erased and restricted people leave
 SELECT pg_temp.person('gone');
