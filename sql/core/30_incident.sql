@@ -1,3 +1,19 @@
+CREATE FUNCTION journey._demand(given boolean, call text, hint text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF given IS NOT TRUE THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'null_value_not_allowed',
+            MESSAGE = format('%s() was given null', call),
+            HINT = _demand.hint;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._demand(boolean, text, text) IS
+    'Raises 22004 unless the arguments that a call cannot do without were given.';
+
 CREATE FUNCTION journey._incident(kind text, name text, severity text, message text, hint text, detail jsonb)
     RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

@@ -83,7 +83,7 @@ COMMENT ON FUNCTION journey.release(uuid[], bigint[]) IS
 
 CREATE FUNCTION journey.requeue(action_ids uuid[])
     RETURNS bigint
-    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_requeue';
 COMMENT ON FUNCTION journey.requeue(uuid[]) IS

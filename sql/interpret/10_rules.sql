@@ -18,19 +18,26 @@ COMMENT ON FUNCTION journey.explain_rule(text, jsonb, jsonb) IS
     'Judges a condition for a person, clause by clause: the author''s words, true, false or unknown, and the values read ("<error>" says why a clause could not be computed). context may give an event {"type", "props", …}, entry, steps, key, scope, cart_id, order_id and sku. No rows for an unknown person.';
 
 CREATE FUNCTION journey.define_name(name text, type text, meaning text) RETURNS void
-    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
     known text[] := ARRAY['text', 'numeric', 'bigint', 'double precision', 'boolean',
                           'timestamp with time zone', 'text[]', 'jsonb'];
-    spelled text := format_type(to_regtype(define_name.type), NULL);
+    spelled text;
 BEGIN
+    PERFORM journey._demand(define_name.name IS NOT NULL AND define_name.type IS NOT NULL AND define_name.meaning IS NOT NULL, 'define_name',
+                            'For example: journey.define_name(''profile.points'', ''numeric'', ''loyalty points'').');
     IF define_name.name !~ '^(event|profile|entry)\.[^.*:]+$' THEN
         RAISE EXCEPTION 'only names of event, profile and entry can be defined, not "%"', define_name.name
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'For example: journey.define_name(''profile.points'', ''numeric'', ''loyalty points'').';
     END IF;
+    BEGIN
+        spelled := format_type(to_regtype(define_name.type), NULL);
+    EXCEPTION WHEN syntax_error THEN
+        NULL;   -- nor is it the name of any type
+    END;
     IF spelled IS NULL OR spelled <> ALL (known) THEN
         RAISE EXCEPTION 'a name cannot have the type "%"', define_name.type
             USING ERRCODE = 'invalid_parameter_value',
@@ -47,10 +54,12 @@ COMMENT ON FUNCTION journey.define_name(text, text, text) IS
     'Gives a property (event.x), trait (profile.x) or entry value (entry.x) a type, so that rules read it without a cast. A value that does not fit reads as unknown.';
 
 CREATE FUNCTION journey.allow_function(function regprocedure) RETURNS text
-    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    PERFORM journey._demand(function IS NOT NULL, 'allow_function',
+                            'Give its signature, as in allow_function(''upper(text)'').');
     IF length(function::text) > 500 THEN
         RAISE EXCEPTION 'the signature of % is too long', function USING ERRCODE = 'name_too_long';
     END IF;
@@ -65,12 +74,14 @@ COMMENT ON FUNCTION journey.allow_function(regprocedure) IS
     'Lets rules call a function. It runs with the rights of the rule''s owner, who needs EXECUTE on it; it must not write and should be quick.';
 
 CREATE FUNCTION journey.disallow_function(function text) RETURNS boolean
-    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
     was_allowed boolean;
 BEGIN
+    PERFORM journey._demand(disallow_function.function IS NOT NULL, 'disallow_function',
+                            'Give its signature as it stands in journey.allowed_function.');
     DELETE FROM journey.allowed_function a WHERE a.signature = disallow_function.function;
     was_allowed := FOUND;
     PERFORM journey._invalidate('journey.allowed_function');

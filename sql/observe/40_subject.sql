@@ -49,13 +49,15 @@ COMMENT ON FUNCTION journey.stage(jsonb) IS
     'The main stage of a person, as of the last lap; null when nobody is known by the subject.';
 
 CREATE FUNCTION journey.mark_test(subject jsonb, is_test boolean DEFAULT true) RETURNS boolean
-    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     id uuid := journey.profile_id(subject);
 BEGIN
+    PERFORM journey._demand(mark_test.subject IS NOT NULL AND is_test IS NOT NULL, 'mark_test',
+                            'Name the person, as {"customer_id": "42"}, and say true or false.');
     UPDATE journey.profile p SET test = is_test, changed_at = journey.clock()
     WHERE p.bucket = journey.bucket(id) AND p.profile_id = id;
     RETURN FOUND;

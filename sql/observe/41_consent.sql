@@ -211,6 +211,8 @@ DECLARE
     id uuid := journey.profile_id(subject);
     moment timestamptz := journey.clock();
 BEGIN
+    PERFORM journey._demand(suppress.subject IS NOT NULL AND suppress.scope IS NOT NULL, 'suppress',
+                            'Name the person, as {"customer_id": "42"}, and the scope; * stands for all.');
     IF id IS NULL THEN
         RETURN false;
     END IF;
@@ -226,7 +228,7 @@ COMMENT ON FUNCTION journey.suppress(jsonb, text, text, timestamptz) IS
     'Stops all but transactional messages to a known person, in one scope or all (*), until a moment or for good: permits refuse from the commit on. False when nobody is known by the subject.';
 
 CREATE FUNCTION journey.unsuppress(subject jsonb, scope text DEFAULT '*') RETURNS integer
-    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 #variable_conflict use_column
@@ -234,6 +236,8 @@ DECLARE
     id uuid := journey.profile_id(subject);
     n integer;
 BEGIN
+    PERFORM journey._demand(unsuppress.subject IS NOT NULL AND unsuppress.scope IS NOT NULL, 'unsuppress',
+                            'Name the person, as {"customer_id": "42"}, and the scope; * stands for all.');
     UPDATE journey.suppression s
     SET released_at = journey.clock(), released_by = s.seq
     WHERE s.bucket = journey.bucket(id) AND s.profile_id = id AND s.type = 'manual'

@@ -322,6 +322,7 @@ AS $$
 DECLARE
     caller text := journey._caller();
 BEGIN
+    PERFORM journey._demand(apply.doc IS NOT NULL, 'apply', 'Give a document, or an array of documents.');
     RETURN QUERY
     SELECT a.kind, a.name, a.version, a.change
     FROM journey._apply(doc, journey._document_owner(caller), caller, journey._caller_is('journey_admin'), plan_hash) AS a;
@@ -429,13 +430,15 @@ COMMENT ON FUNCTION journey.export_all() IS
     'Every live document, in the order in which apply() takes them.';
 
 CREATE FUNCTION journey.retire(kind text, name text) RETURNS integer
-    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
     gone integer;
     users text;
 BEGIN
+    PERFORM journey._demand(retire.kind IS NOT NULL AND retire.name IS NOT NULL, 'retire',
+                            'Give the kind and the name of a document, as in retire(''journey'', ''cart'').');
     LOCK TABLE journey.document IN SHARE ROW EXCLUSIVE MODE;
     SELECT string_agg(format('%s "%s"', d.kind, d.name), ', ' ORDER BY d.kind, d.name) INTO users
     FROM journey.document AS d

@@ -291,6 +291,9 @@ AS $$
 DECLARE
     person uuid := journey.profile_id(why_not.subject);
 BEGIN
+    IF why_not.subject IS NULL OR why_not.journey IS NULL THEN
+        RETURN;
+    END IF;
     IF person IS NULL THEN
         RETURN QUERY SELECT NULL::timestamptz, 'nobody is known by this subject'::text,
                             'no event, customer row or order has named one of its keys'::text;

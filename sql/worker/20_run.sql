@@ -1,6 +1,6 @@
 CREATE FUNCTION journey.run_once(max_events integer DEFAULT 10000)
     RETURNS TABLE (name text, value bigint)
-    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
     SET timezone = 'UTC' SET datestyle = 'ISO, YMD' SET intervalstyle = 'postgres' -- as the worker
     AS 'MODULE_PATHNAME', 'journey_run_once';

@@ -58,7 +58,8 @@ jny_call_arrays(FunctionCallInfo fcinfo, JnyCall *call)
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("actions and tokens must not be null")));
+				 errmsg("actions and tokens must not be null"),
+				 errhint("Give the action ids and the tokens that claim() gave.")));
 	call->id_array = PG_GETARG_DATUM(0);
 	call->token_array = PG_GETARG_DATUM(1);
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR,
@@ -86,7 +87,8 @@ jny_call_companion(FunctionCallInfo fcinfo, int arg, JnyCall *call, bool *isnull
 	if (ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a)) != call->n)
 		ereport(ERROR,
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("argument %d must have one element per action", arg + 1)));
+				 errmsg("argument %d must have one element per action", arg + 1),
+				 errhint("Give one element per action, in the same order, or null for none.")));
 	return PointerGetDatum(a);
 }
 

@@ -305,6 +305,11 @@ journey_requeue(PG_FUNCTION_ARGS)
 	JnyCall		call = {0};
 	int64		n;
 
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("requeue() was given null"),
+				 errhint("Name actions of journey.dead_letter.")));
 	jny_call_open(&call, "requeue");
 	n = (int64) jny_run(&bring_back, (Datum[]) {PG_GETARG_DATUM(0), TimestampTzGetDatum(call.node.now)}, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)

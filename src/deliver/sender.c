@@ -61,7 +61,8 @@ channel_arg(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("which channel?")));
+				 errmsg("which channel?"),
+				 errhint("Give the name of a channel, as in claim('email').")));
 	return text_to_cstring(PG_GETARG_TEXT_PP(0));
 }
 

@@ -194,8 +194,7 @@ put_rows(ReturnSetInfo *rsinfo, List *path)
 Datum
 journey_preview(PG_FUNCTION_ARGS)
 {
-	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(0));
-	Jsonb	   *subject = PG_GETARG_JSONB_P(1);
+	char	   *name;
 	JnyBatch	batch = {0};
 	JnyEvent	event;
 	HASHCTL		ctl = {0};
@@ -205,6 +204,9 @@ journey_preview(PG_FUNCTION_ARGS)
 	JnyPerson  *person;
 
 	InitMaterializedSRF(fcinfo, 0);
+	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
+		return (Datum) 0;
+	name = text_to_cstring(PG_GETARG_TEXT_PP(0));
 	SPI_connect();
 	batch.cxt = CurrentMemoryContext;
 	ctl.keysize = sizeof(pg_uuid_t);
@@ -214,7 +216,7 @@ journey_preview(PG_FUNCTION_ARGS)
 	jny_node_read(&batch.node);
 	if (!PG_ARGISNULL(2))
 		batch.node.now = PG_GETARG_TIMESTAMPTZ(2);
-	if (jny_subject_find(subject, &id))
+	if (jny_subject_find(PG_GETARG_JSONB_P(1), &id))
 		jny_profiles_load(&batch, list_make1(&id));
 	if (jny_profile_get(&batch, &id) == NULL)
 	{

@@ -307,6 +307,11 @@ journey_run_once(PG_FUNCTION_ARGS)
 	JnyBatch	batch;
 	Counter		sum[16] = {0};
 
+	if (PG_ARGISNULL(0))
+		ereport(ERROR,
+				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
+				 errmsg("run_once() was given null"),
+				 errhint("Say how many events a lap may take in, or nothing for 10000.")));
 	(void) jny_lap_guarded(&batch, PG_GETARG_INT32(0));
 	add_counts(sum, &batch);
 	MemoryContextDelete(batch.cxt);
