@@ -22,6 +22,7 @@
 #include "access/xlog.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -297,8 +298,12 @@ require_own_channel(JnyClaim *c)
 	if (c->channel->senders == NIL || superuser_arg(GetSessionUserId()))
 		return;
 	foreach(lc, c->channel->senders)
-		if (strcmp(lfirst(lc), GetUserNameFromId(GetSessionUserId(), false)) == 0)
+	{
+		Oid			role = get_role_oid(lfirst(lc), true);
+
+		if (OidIsValid(role) && has_privs_of_role(GetSessionUserId(), role))
 			return;
+	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 			 errmsg("channel \"%s\" is not yours to claim", c->channel->name),

@@ -1,0 +1,61 @@
+-- What the document of a channel says about its senders: who may claim, and the
+-- headers of the one-click unsubscribe (RFC 8058).
+-- mission: 213
+\set QUIET on
+SET client_min_messages = warning;
+SELECT plan(21);
+SELECT journey.set_clock('2026-03-04 12:00+00') \gset
+\ir ../lib/deliver.sql
+SELECT lives_ok($$SELECT journey.apply('[
+  {"kind": "channel", "name": "news", "mode": "push", "address": "email", "list_unsubscribe_url": "https://shop.example/bye?t={token}&c=news"},
+  {"kind": "channel", "name": "plain", "mode": "push", "address": "email", "list_unsubscribe_url": "https://shop.example/bye"},
+  {"kind": "channel", "name": "own", "mode": "push", "senders": ["jny_test_mailer", "jny_test_group"]}]')$$, 'the documents are taken');
+SELECT is_empty($$SELECT * FROM journey.lint('{"kind": "channel", "name": "own", "mode": "push", "senders": ["jny_test_mailer"]}') WHERE code <> 'no_agreement' AND severity = 'error'$$, 'lint knows senders');
+SELECT isnt_empty($$SELECT * FROM journey.lint('{"kind": "channel", "name": "own", "mode": "push", "senders": []}') WHERE severity = 'error'$$, 'and wants one at least');
+SELECT isnt_empty($$SELECT * FROM journey.lint('{"kind": "channel", "name": "own", "mode": "push", "senders": "me"}') WHERE severity = 'error'$$, 'in a list');
+
+-- List-Unsubscribe ------------------------------------------------------------------
+CREATE FUNCTION pg_temp.headers(a uuid) RETURNS jsonb LANGUAGE sql AS $$
+    SELECT b.headers FROM journey.outbox o, journey.claim(o.channel) c, journey.begin_send(c.action_id, c.token) b
+    WHERE o.action_id = a AND c.action_id = a
+$$;
+SELECT pg_temp.headers(pg_temp.action('A', channel => 'news')) AS headers \gset
+SELECT matches(:'headers'::jsonb ->> 'List-Unsubscribe', '^<https://shop\.example/bye\?t=[A-Za-z0-9_-]{20,}&c=news>$', 'the link, with the token in its place');
+SELECT is(:'headers'::jsonb ->> 'List-Unsubscribe-Post', 'List-Unsubscribe=One-Click', 'one click');
+SELECT is((SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(:'headers') k), ARRAY['Idempotency-Key', 'List-Unsubscribe', 'List-Unsubscribe-Post', 'Message-ID'], 'and no other header than those of the key');
+SELECT ok(NOT pg_temp.headers(pg_temp.action('A', channel => 'news', purpose => 'transactional')) ? 'List-Unsubscribe', 'a confirmation carries none');
+SELECT ok(NOT pg_temp.headers(pg_temp.action('A', channel => 'news', purpose => 'service', suppress_on => '[]')) ? 'List-Unsubscribe-Post', 'nor does service');
+SELECT is(pg_temp.headers(pg_temp.action('A', channel => 'plain')) ->> 'List-Unsubscribe', '<https://shop.example/bye>', 'an address without a token is taken as it is');
+SELECT isnt(pg_temp.headers(pg_temp.action('B', channel => 'news')) ->> 'List-Unsubscribe', :'headers'::jsonb ->> 'List-Unsubscribe', 'each person has a token of their own');
+SELECT substring(:'headers'::jsonb ->> 'List-Unsubscribe' FROM 't=([^&]+)') AS token \gset
+SELECT isnt(journey.preferences(:'token'), NULL, 'the token opens the preferences');
+SELECT ok(journey.unsubscribe(:'token'), 'and is an opt-out');
+SELECT is(pg_temp.headers(pg_temp.action('A', channel => 'news')), NULL, 'after which there is no permit');
+SELECT isnt(pg_temp.headers(pg_temp.action('B', channel => 'news')), NULL, 'for this person');
+
+-- senders ---------------------------------------------------------------------------------
+CREATE ROLE jny_test_mailer IN ROLE journey_sender;
+CREATE ROLE jny_test_group;
+CREATE ROLE jny_test_member IN ROLE journey_sender, jny_test_group;
+CREATE ROLE jny_test_other IN ROLE journey_sender;
+SELECT count(pg_temp.action('C' || i, channel => 'own', purpose => 'service')) AS n FROM generate_series(1, 3) i \gset
+SET SESSION AUTHORIZATION jny_test_other;
+\set ON_ERROR_STOP off
+SELECT count(*) AS n FROM journey.claim('own', 1) \gset
+\set claim_state :LAST_ERROR_SQLSTATE
+SELECT count(*) AS n FROM journey.claim_and_begin('own', 1) \gset
+\set fused_state :LAST_ERROR_SQLSTATE
+\set ON_ERROR_STOP on
+SET SESSION AUTHORIZATION jny_test_mailer;
+SELECT count(*) AS listed FROM journey.claim('own', 1) \gset
+SET SESSION AUTHORIZATION jny_test_member;
+SELECT count(*) AS member FROM journey.claim('own', 1) \gset
+RESET SESSION AUTHORIZATION;
+SELECT is(:'claim_state'::text, '42501', 'a role that is not listed may not claim');
+SELECT is(:'fused_state'::text, '42501', 'in neither way');
+SELECT is(:'listed'::text, '1', 'one that is listed may');
+SELECT is(:'member'::text, '1', 'and so may a member of one');
+SELECT is((SELECT count(*) FROM journey.claim('own')), 1::bigint, 'a superuser may always');
+DROP ROLE jny_test_mailer, jny_test_member, jny_test_group, jny_test_other;
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
+SELECT * FROM finish();
