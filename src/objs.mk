@@ -1,6 +1,6 @@
 # The object files, room by room. Listed by hand: a file that nobody lists
 # is a file that nobody builds.
-CORE_OBJS = src/core/guc.o src/core/hash.o src/core/node.o src/core/pin.o src/core/plan.o src/core/cols.o src/core/table.o src/core/table_read.o src/core/table_write.o \
+CORE_OBJS = src/core/guc.o src/core/hash.o src/core/node.o src/core/pin.o src/core/plan.o src/core/cols.o src/core/snap.o src/core/table.o src/core/table_read.o src/core/table_write.o \
 	src/core/doc.o src/core/ids.o src/core/profile.o src/core/shmem.o src/core/zone.o src/core/inbox.o src/core/keys.o \
 	src/core/fenced.o src/core/fence.o src/core/value.o
 OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o \

@@ -55,10 +55,14 @@ COMMENT ON COLUMN journey.inbox_0.ref IS 'Object that it is about, as order:<id>
 COMMENT ON COLUMN journey.inbox_0.scope IS 'Scope of the source; null = default.';
 COMMENT ON COLUMN journey.inbox_0.hash_version IS 'Version of the hash behind keys.';
 
-CREATE TABLE journey.inbox_1 (LIKE journey.inbox_0 INCLUDING ALL) USING heap
+CREATE TABLE journey.inbox_1 (LIKE journey.inbox_0 INCLUDING ALL EXCLUDING INDEXES) USING heap
     WITH (autovacuum_enabled = on, vacuum_truncate = off, toast.vacuum_truncate = off);
-CREATE TABLE journey.inbox_2 (LIKE journey.inbox_0 INCLUDING ALL) USING heap
+CREATE INDEX inbox_1_xact ON journey.inbox_1 (xact) WITH (deduplicate_items = off) WHERE fence IS NULL;
+CREATE INDEX inbox_1_fence ON journey.inbox_1 (xact) WITH (deduplicate_items = off) WHERE fence IS NOT NULL;
+CREATE TABLE journey.inbox_2 (LIKE journey.inbox_0 INCLUDING ALL EXCLUDING INDEXES) USING heap
     WITH (autovacuum_enabled = on, vacuum_truncate = off, toast.vacuum_truncate = off);
+CREATE INDEX inbox_2_xact ON journey.inbox_2 (xact) WITH (deduplicate_items = off) WHERE fence IS NULL;
+CREATE INDEX inbox_2_fence ON journey.inbox_2 (xact) WITH (deduplicate_items = off) WHERE fence IS NOT NULL;
 COMMENT ON TABLE journey.inbox_1 IS 'A generation of the inbox, like inbox_0.';
 COMMENT ON TABLE journey.inbox_2 IS 'A generation of the inbox, like inbox_0.';
 

@@ -84,7 +84,7 @@ typedef struct JnyNode
 	const char *why_off;		/* static text when mode is off for a reason */
 } JnyNode;
 
-/* Reads the node's row with the active snapshot; one index-free row. */
+/* Reads the node's one row, as it is now. */
 extern void jny_node_read(JnyNode *node);
 extern TimestampTz jny_now(void);
 extern const char *jny_mode_name(JnyMode mode);

@@ -3,8 +3,8 @@
  *		The fences that stand in the inbox, as a permit sees them.
  *
  * Called by claim and begin_send, after their row locks, and by readers that
- * answer at once; inside SPI_connect() and as journey_owner. One statement
- * reads the cursor and all generations with one new snapshot, so it does not
+ * answer at once; as journey_owner. The cursor and all generations are read
+ * with one new snapshot, so it does not
  * matter which generation is current or being emptied. AccessShareLock only.
  * The result is palloc'd in the caller's context.
  *
@@ -17,101 +17,82 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/memutils.h"
+#include "utils/snapmgr.h"
 
-#ifdef JOURNEY_BUG_ORDER_BY_XID
-/* who began last is taken for who came last */
-#define CAPTURE_ORDER "i.xact::pg_catalog.text::pg_catalog.int8"
-#else
-#define CAPTURE_ORDER "i.seq"
-#endif
+#include "core/snap.h"
+#include "core/table.h"
 
-#define UNCONSUMED(generation, bounds) \
-	" SELECT " CAPTURE_ORDER " AS seq, i.fence, i.type, i.ref, i.scope, i.keys, i.props" \
-	" FROM journey.inbox_" generation " i" \
-	" WHERE i.fence IS NOT NULL AND " bounds \
-	"   AND NOT (i.seq <= c.walked_seq AND pg_catalog.pg_visible_in_snapshot(i.xact, c.walked))"
-#define BEGUN_SINCE "i.xact >= c.xmax"
-#define ENDED_SINCE "i.xact = ANY (c.ended)"
-#define BOTH_SIDES(generation) \
-	UNCONSUMED(generation, BEGUN_SINCE) " UNION ALL" UNCONSUMED(generation, ENDED_SINCE)
+#define FENCE_COLUMNS "seq, xact, fence, type, ref, scope, keys, props"
+#define STANDS "t.fence IS NOT NULL"
+#define PASSES "t.fence IS NULL"
 
-/*
- * The cursor, and what it makes of each side. Before adopt() there is no
- * snapshot: everything counts as unconsumed.
- */
-#define CURSOR \
-	"WITH c AS MATERIALIZED (" \
-	"  SELECT u.lap, u.applied_seq, u.moved_at, u.window_snapshot," \
-	"         COALESCE(pg_catalog.pg_snapshot_xmax(u.previous), xid8 '1') AS xmax," \
-	"         ARRAY(SELECT x.xid FROM pg_catalog.pg_snapshot_xip(u.previous) AS x(xid)" \
-	"               WHERE pg_catalog.pg_visible_in_snapshot(x.xid, pg_catalog.pg_current_snapshot())) AS ended," \
-	"         COALESCE(u.window_snapshot, pg_snapshot '1:1:') AS walked, u.window_seq AS walked_seq" \
-	"  FROM journey.cursor u WHERE u.one)"
+JNY_LOOKUP(read_cursor, "cursor", "cursor_pkey", "one",
+		   "lap, applied_seq, moved_at, previous, window_snapshot, window_seq", NULL);
+JNY_LOOKUP(read_attachments, "attachment", "attachment_live", "", "kind, broken", "t.detached_at IS NULL");
 
-/* The cursor's row comes always, with nulls for a fence when none stands. */
-JNY_PLAN(read_fences, "integer",
-		 CURSOR
-		 " SELECT c.lap, c.applied_seq, pg_catalog.pg_current_snapshot()::pg_catalog.text,"
-		 "        c.moved_at, c.window_snapshot IS NOT NULL,"
-		 "        f.seq, f.fence, f.type, f.ref, f.scope, f.keys,"
-		 "        CASE WHEN f.type IN ('unsubscribed', 'message_complained') OR f.type LIKE 'consent%' THEN f.props END,"
-		 "        EXISTS (SELECT FROM journey.attachment a WHERE a.broken IS NOT NULL AND a.detached_at IS NULL"
-		 "                AND a.kind NOT IN ('product', 'stock'))"
-		 " FROM c LEFT JOIN LATERAL (SELECT * FROM ("
-		 BOTH_SIDES("0") " UNION ALL" BOTH_SIDES("1") " UNION ALL" BOTH_SIDES("2")
-		 "  LIMIT $1) AS u) AS f ON true ORDER BY f.seq");
+/* Per generation: the transactions begun since the cursor's snapshot, and those that ran in it and have ended. */
+#define BEGUN_SINCE(n) {JNY_DO_LOOKUP, "inbox_" n, "inbox_" n "_fence", "xact >=", FENCE_COLUMNS, STANDS, NULL}
+#define ENDED_SINCE(n) {JNY_DO_LOOKUP, "inbox_" n, "inbox_" n "_fence", "xact", FENCE_COLUMNS, STANDS, NULL}
+static JnyAccess fences_begun[JNY_GENERATIONS] = {BEGUN_SINCE("0"), BEGUN_SINCE("1"), BEGUN_SINCE("2")};
+static JnyAccess fences_ended[JNY_GENERATIONS] = {ENDED_SINCE("0"), ENDED_SINCE("1"), ENDED_SINCE("2")};
 
-#define FIRST(table, bounds) \
-	" (SELECT i.received_at FROM journey." table " i WHERE " bounds " ORDER BY i.xact LIMIT 1)"
-#define FIRST_BOTH(table, which) FIRST(table, which BEGUN_SINCE) " UNION ALL" FIRST(table, which ENDED_SINCE)
-#define FIRST_OF(generation) \
-	FIRST_BOTH(generation, "i.fence IS NULL AND ") " UNION ALL" FIRST_BOTH(generation, "i.fence IS NOT NULL AND ")
+/* And all rows, fenced or not, of which the first tells how long the oldest has waited. */
+#define ROWS(name, index, key, where) {JNY_DO_LOOKUP, name, name index, key, "received_at", where, NULL}
+#define ALL_ROWS(key) \
+	ROWS("inbox_0", "_xact", key, PASSES), ROWS("inbox_0", "_fence", key, STANDS), \
+	ROWS("inbox_1", "_xact", key, PASSES), ROWS("inbox_1", "_fence", key, STANDS), \
+	ROWS("inbox_2", "_xact", key, PASSES), ROWS("inbox_2", "_fence", key, STANDS), \
+	ROWS("inbox_copy", "_xact", key, NULL)
+static JnyAccess rows_begun[] = {ALL_ROWS("xact >=")};
+static JnyAccess rows_ended[] = {ALL_ROWS("xact")};
 
-/* The longest waiting row of all, fenced or not: the first of each side by transaction. */
-JNY_PLAN(oldest_row, "",
-		 CURSOR
-		 " SELECT pg_catalog.min(o.received_at) FROM c, LATERAL ("
-		 FIRST_OF("inbox_0") " UNION ALL" FIRST_OF("inbox_1") " UNION ALL"
-		 FIRST_OF("inbox_2") " UNION ALL" FIRST_BOTH("inbox_copy", "") ") AS o(received_at)");
+/* The cursor, as one snapshot shows it, and what it makes of each side. */
+typedef struct Cursor
+{
+	int64		lap;
+	int64		applied_seq;
+	TimestampTz moved_at;
+	bool		window_open;
+	JnySnap		walked;			/* of the open window: consumed up to walked_seq */
+	int64		walked_seq;
+	uint64		xmax;
+	int			nended;
+	uint64	   *ended;
+} Cursor;
 
 enum
 {
-	F_LAP = 1, F_APPLIED, F_SNAPSHOT, F_MOVED_AT, F_WINDOW, F_SEQ, F_FENCE, F_TYPE, F_REF,
-	F_SCOPE, F_KEYS, F_PROPS, F_BROKEN
+	F_SEQ, F_XACT, F_FENCE, F_TYPE, F_REF, F_SCOPE, F_KEYS, F_PROPS
 };
 
 /* ---- reading ------------------------------------------------------------ */
 
 static void
-read_keys(JnyFence *fence, uint64 row)
+read_keys(JnyFence *fence, const JnyRow *row)
 {
-	bool		isnull;
-	Datum		d = jny_get(row, F_KEYS, &isnull);
 	ArrayType  *keys;
 
-	if (isnull)
+	if (row->nulls[F_KEYS])
 		return;
-	keys = DatumGetArrayTypeP(d);
+	keys = DatumGetArrayTypeP(row->values[F_KEYS]);
 	if (ARR_NDIM(keys) != 1 || ARR_HASNULL(keys))
 		return;
 	fence->nkeys = ARR_DIMS(keys)[0];
 	fence->keys = (int64 *) ((char *) keys + ARR_OVERHEAD_NONULLS(1));
 }
 
+/* Only opt-outs and complaints say more than their type. */
 static void
-read_props(JnyFence *fence, uint64 row)
+read_props(JnyFence *fence, const JnyRow *row)
 {
-	bool		isnull;
-	Datum		d = jny_get(row, F_PROPS, &isnull);
-	Jsonb	   *props = isnull ? NULL : DatumGetJsonbP(d);
+	Jsonb	   *props;
 
-	if (props == NULL)
+	if (row->nulls[F_PROPS] || fence->type == NULL || !jny_type_is_opt_out(fence->type))
 		return;
+	props = DatumGetJsonbP(row->values[F_PROPS]);
 	fence->channel = jny_json_text(props, "channel");
 	fence->purpose = jny_json_text(props, "purpose");
 	fence->action = jny_json_text(props, "action_id");
@@ -121,16 +102,19 @@ read_props(JnyFence *fence, uint64 row)
 }
 
 static void
-read_fence(JnyFence *fence, uint64 row)
+read_fence(JnyFence *fence, const JnyRow *row)
 {
-	bool		isnull;
-
 	memset(fence, 0, sizeof(*fence));
-	fence->seq = jny_get_int8(row, F_SEQ, 0);
-	fence->fence = DatumGetChar(jny_get(row, F_FENCE, &isnull));
-	fence->type = jny_get_text(row, F_TYPE);
-	fence->ref = jny_get_text(row, F_REF);
-	fence->scope = jny_get_text(row, F_SCOPE);
+#ifdef JOURNEY_BUG_ORDER_BY_XID
+	/* who began last is taken for who came last */
+	fence->seq = DatumGetInt64(row->values[F_XACT]);
+#else
+	fence->seq = DatumGetInt64(row->values[F_SEQ]);
+#endif
+	fence->fence = DatumGetChar(row->values[F_FENCE]);
+	fence->type = jny_row_text(row, F_TYPE);
+	fence->ref = jny_row_text(row, F_REF);
+	fence->scope = jny_row_text(row, F_SCOPE);
 	if (fence->scope == NULL)
 		fence->scope = JNY_DEFAULT_SCOPE;
 	read_props(fence, row);
@@ -228,34 +212,153 @@ apply_releases(JnyFences *all)
 	pfree(releases);
 }
 
+static JnyCols *
+one_key(JnyAccess *access, Datum value)
+{
+	JnyCols    *keys = jny_cols_of(access);
+
+	jny_cols_set(keys, 0, value);
+	jny_cols_next(keys);
+	return keys;
+}
+
+/* Before adopt() there is no snapshot: everything counts as unconsumed. */
+static void
+look_at_cursor(Cursor *c, Snapshot snapshot)
+{
+	JnyRows    *rows = jny_lookup_at(&read_cursor, one_key(&read_cursor, BoolGetDatum(true)), snapshot, 1);
+	const JnyRow *row = rows->row;
+	JnySnap		now = jny_snap_parse(jny_snap_active());
+
+	if (rows->n == 0)
+		elog(ERROR, "journey.cursor has no row");
+	memset(c, 0, sizeof(*c));
+	c->lap = jny_row_int(rows, 0, 0, 0);
+	c->applied_seq = jny_row_int(rows, 0, 1, 0);
+	c->moved_at = jny_row_time(row, 2);
+	c->xmax = 1;
+	if (!row->nulls[3])
+	{
+		JnySnap		previous = jny_snap_parse(jny_snap_text(row->values[3]));
+
+		c->xmax = previous.xmax;
+		c->nended = jny_snap_ended(&previous, &now, &c->ended);
+	}
+	c->window_open = !row->nulls[4];
+	if (c->window_open)
+	{
+		c->walked = jny_snap_parse(jny_snap_text(row->values[4]));
+		c->walked_seq = jny_row_int(rows, 0, 5, 0);
+	}
+}
+
+/* The rows of one side in all tables, at most limit of each table. */
+static void
+look_at_side(const Cursor *c, JnyAccess *begun, JnyAccess *ended, Snapshot snapshot, int limit, List **found)
+{
+	JnyCols    *keys = jny_cols_of(ended);
+
+	*found = lappend(*found, jny_lookup_at(begun, one_key(begun, UInt64GetDatum(c->xmax)), snapshot, limit));
+	for (int i = 0; i < c->nended; i++)
+	{
+		jny_cols_set(keys, 0, UInt64GetDatum(c->ended[i]));
+		jny_cols_next(keys);
+	}
+	*found = lappend(*found, jny_lookup_at(ended, keys, snapshot, limit));
+}
+
+static int
+by_seq(const void *a, const void *b)
+{
+	const JnyFence *x = a;
+	const JnyFence *y = b;
+
+	return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+static void
+look_at_fences(JnyFences *all, const Cursor *c, Snapshot snapshot)
+{
+	List	   *found = NIL;
+	ListCell   *lc;
+	int			max = 0;
+
+	for (int g = 0; g < JNY_GENERATIONS; g++)
+		look_at_side(c, &fences_begun[g], &fences_ended[g], snapshot, jny_max_fences + 1, &found);
+	foreach(lc, found)
+		max += ((JnyRows *) lfirst(lc))->n;
+	all->fence = palloc(sizeof(JnyFence) * (max + 1));
+	foreach(lc, found)
+	{
+		JnyRows    *rows = lfirst(lc);
+
+		for (int i = 0; i < rows->n; i++)
+		{
+			const JnyRow *row = &rows->row[i];
+
+			if (c->window_open && DatumGetInt64(row->values[F_SEQ]) <= c->walked_seq &&
+				jny_snap_sees(&c->walked, DatumGetUInt64(row->values[F_XACT])))
+				continue;
+			read_fence(&all->fence[all->n++], row);
+		}
+	}
+	qsort(all->fence, all->n, sizeof(JnyFence), by_seq);
+	all->overflow = all->n > jny_max_fences;
+}
+
+/* A wildcard goes with the cursor; what it warned of is noted at the attachment. */
+static bool
+has_broken(Snapshot snapshot)
+{
+	JnyCols    *all = jny_cols_of(&read_attachments);
+	JnyRows    *rows;
+
+	jny_cols_next(all);
+	rows = jny_lookup_at(&read_attachments, all, snapshot, PG_INT32_MAX);
+	for (int i = 0; i < rows->n; i++)
+	{
+		char	   *kind = jny_row_text(&rows->row[i], 0);
+
+		if (!rows->row[i].nulls[1] && strcmp(kind, "product") != 0 && strcmp(kind, "stock") != 0)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Everything that had committed when the last finished window was frozen has
  * been consumed, so a recent one settles it. Otherwise either the window is
  * long, or nothing has happened since: then the oldest row tells.
  */
 static bool
-is_lagging(TimestampTz moved_at, bool window_open)
+is_lagging(const Cursor *c, Snapshot snapshot)
 {
 	TimestampTz limit = GetCurrentTimestamp() - (TimestampTz) jny_max_permit_lag_ms * 1000;
-	bool		isnull;
-	Datum		oldest;
+	List	   *found = NIL;
+	ListCell   *lc;
 
-	if (moved_at >= limit)
+	if (c->moved_at >= limit)
 		return false;
-	if (window_open)
+	if (c->window_open)
 		return true;
-	jny_run_latest(&oldest_row, NULL, NULL);
-	oldest = jny_get(0, 1, &isnull);
-	return !isnull && DatumGetTimestampTz(oldest) < limit;
+	for (int t = 0; t < (int) lengthof(rows_begun); t++)
+		look_at_side(c, &rows_begun[t], &rows_ended[t], snapshot, 1, &found);
+	foreach(lc, found)
+	{
+		JnyRows    *rows = lfirst(lc);
+
+		if (rows->n > 0 && jny_row_time(&rows->row[0], 0) < limit)
+			return true;
+	}
+	return false;
 }
 
 JnyFences *
 jny_fences_read(void)
 {
 	JnyFences  *all = palloc0(sizeof(JnyFences));
-	Datum		limit = Int32GetDatum(jny_max_fences + 1);
-	TimestampTz moved_at;
-	bool		isnull;
+	Snapshot	snapshot;
+	Cursor		cursor;
 
 	if (IsolationIsSerializable())
 		ereport(ERROR,
@@ -263,25 +366,18 @@ jny_fences_read(void)
 				 errmsg("the inbox cannot be read at isolation level SERIALIZABLE"),
 				 errdetail("Reading it so would make transactions of the shop fail with serialization errors."),
 				 errhint("Call this in a transaction at READ COMMITTED.")));
-	if (jny_run_latest(&read_fences, &limit, NULL) == 0)
-		elog(ERROR, "journey.cursor has no row");
-	all->lap = jny_get_int8(0, F_LAP, 0);
-	all->applied_seq = jny_get_int8(0, F_APPLIED, 0);
-	all->snapshot = jny_get_text(0, F_SNAPSHOT);
-	moved_at = DatumGetTimestampTz(jny_get(0, F_MOVED_AT, &isnull));
-	/* what a wildcard left behind when it was consumed; in the same snapshot as the cursor */
-	all->broken = jny_get_int8(0, F_BROKEN, 0) != 0;
-	all->fence = palloc(sizeof(JnyFence) * SPI_processed);
-	(void) jny_get(0, F_SEQ, &isnull);
-	if (!isnull)
-	{
-		all->n = (int) SPI_processed;
-		all->overflow = all->n > jny_max_fences;
-		for (int i = 0; i < all->n; i++)
-			read_fence(&all->fence[i], i);
-	}
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	snapshot = GetActiveSnapshot();
+	look_at_cursor(&cursor, snapshot);
+	all->lap = cursor.lap;
+	all->applied_seq = cursor.applied_seq;
+	all->snapshot = jny_snap_active();
+	all->broken = has_broken(snapshot);
+	look_at_fences(all, &cursor, snapshot);
 	apply_releases(all);
-	all->lagging = is_lagging(moved_at, jny_get_int8(0, F_WINDOW, 0) != 0);
+	all->lagging = is_lagging(&cursor, snapshot);
+	PopActiveSnapshot();
 	return all;
 }
 
@@ -442,7 +538,6 @@ journey_fences(PG_FUNCTION_ARGS)
 	JnyFences  *fences;
 
 	InitMaterializedSRF(fcinfo, 0);
-	SPI_connect();
 	fences = jny_fences_read();
 	if (fences->overflow)
 		ereport(WARNING,
@@ -450,6 +545,5 @@ journey_fences(PG_FUNCTION_ARGS)
 				 errhint("Permits answer stale_data until the worker has caught up.")));
 	for (int i = 0; i < fences->n; i++)
 		put_fence(rsinfo, &fences->fence[i]);
-	SPI_finish();
 	return (Datum) 0;
 }

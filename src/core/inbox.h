@@ -158,16 +158,16 @@ typedef struct JnyFences
 	bool		lagging;		/* unconsumed rows older than journey.max_permit_lag */
 	int64		lap;			/* cursor's lap, same snapshot */
 	int64		applied_seq;
-	char	   *snapshot;		/* pg_snapshot text of the statement that read them */
+	char	   *snapshot;		/* pg_snapshot text of what read them */
 	/* private: entries by key, made on first use */
 	int			nby_key;
 	struct JnyFenceKey *by_key;
 } JnyFences;
 
 /*
- * Reads cursor and every unconsumed fenced row in one statement with a new
- * snapshot. Refuses SERIALIZABLE (25001): SIREAD locks on the inbox would
- * fail the shop's transactions. Inside SPI_connect(); lives until SPI_finish().
+ * Reads cursor and every unconsumed fenced row with one new snapshot. Refuses
+ * SERIALIZABLE (25001): SIREAD locks on the inbox would fail the shop's
+ * transactions. The result lives in the caller's context.
  */
 extern JnyFences *jny_fences_read(void);
 

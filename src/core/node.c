@@ -7,24 +7,25 @@
  * the server's configuration, is the second. A copy of the data carries at
  * most one of them and stays silent.
  *
- * Reads only, through SPI, with the caller's snapshot. No locks.
+ * Reads only. No locks.
  */
 #include "core/core.h"
 
 #include "access/xlog.h"
 #include "catalog/namespace.h"
-#include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
+
+#include "core/snap.h"
+#include "core/table.h"
 
 void		(*jny_wake_worker_hook) (void) = NULL;
 
-JNY_PLAN(read_node, "",
-		 "SELECT n.mode, n.incarnation, n.system_identifier, n.database_oid, n.site, n.test_clock,"
-		 " pg_catalog.to_regclass('journey.schema_version') IS NOT NULL,"
-		 " NOT pg_catalog.pg_visible_in_snapshot(n.adopted_xid, c.previous)"
-		 " FROM journey.node n, journey.cursor c");
+JNY_LOOKUP(read_node, "node", "node_pkey", "one",
+		   "mode, incarnation, system_identifier, database_oid, site, test_clock, adopted_xid", NULL);
+JNY_LOOKUP(read_cursor, "cursor", "cursor_pkey", "one", "previous", NULL);
 
 static JnyMode
 mode_of(const char *name)
@@ -66,32 +67,62 @@ try_keys(JnyNode *node, const char *sysid, const char *dboid, const char *site)
 		node->mode = JNY_MODE_OFF;
 }
 
+static JnyRows *
+the_row(JnyAccess *access)
+{
+	JnyCols    *one = jny_cols_of(access);
+
+	jny_cols_set(one, 0, BoolGetDatum(true));
+	jny_cols_next(one);
+	return jny_lookup(access, one);
+}
+
+/*
+ * Has the cursor not yet passed the adopt() that read the shop's tables? Once
+ * it has, it has for good.
+ */
+static bool
+is_draining(uint64 adopted_xid)
+{
+	static uint64 passed = 0;
+	JnyRows    *cursor;
+	JnySnap		previous;
+
+	if (adopted_xid == passed)
+		return false;
+	cursor = the_row(&read_cursor);
+	if (cursor->n == 0 || cursor->row[0].nulls[0])
+		return false;
+	previous = jny_snap_parse(jny_snap_text(cursor->row[0].values[0]));
+	if (!jny_snap_sees(&previous, adopted_xid))
+		return true;
+	passed = adopted_xid;
+	return false;
+}
+
 void
 jny_node_read(JnyNode *node)
 {
-	bool		isnull;
-	Datum		clock;
+	JnyRows    *rows = the_row(&read_node);
+	const JnyRow *row = rows->row;
 
 	memset(node, 0, sizeof(*node));
 	node->now = GetCurrentTimestamp();
-	SPI_connect();
-	if (jny_run(&read_node, NULL, NULL) != 1)
-		node->why_off = "not installed";
-	else
+	if (rows->n != 1)
 	{
-		node->mode = mode_of(jny_get_text(0, 1));
-		node->incarnation = (int) jny_get_int8(0, 2, 0);
-		node->installed = jny_get_int8(0, 7, 0) != 0;
-		node->draining = jny_get_int8(0, 8, 0) != 0;
-		clock = jny_get(0, 6, &isnull);
-		if (!isnull)
-		{
-			node->now = DatumGetTimestampTz(clock);
-			node->test = true;
-		}
-		try_keys(node, jny_get_text(0, 3), jny_get_text(0, 4), jny_get_text(0, 5));
+		node->why_off = "not installed";
+		return;
 	}
-	SPI_finish();
+	node->mode = mode_of(jny_row_text(row, 0));
+	node->incarnation = (int) jny_row_int(rows, 0, 1, 0);
+	node->installed = OidIsValid(get_relname_relid("schema_version", get_namespace_oid("journey", false)));
+	node->draining = !row->nulls[6] && is_draining(DatumGetUInt64(row->values[6]));
+	if (!row->nulls[5])
+	{
+		node->now = DatumGetTimestampTz(row->values[5]);
+		node->test = true;
+	}
+	try_keys(node, jny_row_text(row, 2), jny_row_text(row, 3), jny_row_text(row, 4));
 }
 
 TimestampTz

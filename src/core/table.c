@@ -254,8 +254,10 @@ is_simple(const JnyPath *p, Relation rel)
 {
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
 
-	if (rel->trigdesc != NULL || rel->rd_rules != NULL || rel->rd_rel->relrowsecurity ||
-		(constr != NULL && constr->has_generated_stored))
+	if (p->access->verb != JNY_DO_LOOKUP &&
+		(rel->trigdesc != NULL || (constr != NULL && constr->has_generated_stored)))
+		return false;
+	if (rel->rd_rules != NULL || rel->rd_rel->relrowsecurity)
 		return false;
 	if (p->partitioned)
 		return p->access->verb == JNY_DO_INSERT;
@@ -380,7 +382,7 @@ put_condition(StringInfo sql, const JnyPath *p)
 {
 	static const char *const ops[] = {"<", "<=", "=", ">=", ">"};
 
-	if (p->nkeys == 0)
+	if (p->access->key == NULL)
 		appendStringInfoString(sql, " WHERE t.ctid = $1");
 	for (int i = 0; i < p->nkeys; i++)
 		appendStringInfo(sql, " %s t.%s %s $%d", i ? "AND" : "WHERE", name_of(p, p->keys[i].att),
@@ -398,7 +400,7 @@ put_lookup(StringInfo sql, const JnyPath *p, JnySqlForm form)
 	appendStringInfo(sql, " FROM journey.%s t", quote_identifier(p->access->table));
 	put_condition(sql, p);
 	if (p->access->rest != NULL)
-		appendStringInfo(sql, " AND %s", p->access->rest);
+		appendStringInfo(sql, " %s %s", p->nkeys > 0 ? "AND" : "WHERE", p->access->rest);
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
 		appendStringInfo(sql, "%s t.%s%s", i ? "," : " ORDER BY", name_of(p, index->rd_index->indkey.values[i]),
 						 index->rd_indoption[i] & INDOPTION_DESC ? " DESC" : "");
@@ -441,7 +443,7 @@ put_insert(StringInfo sql, const JnyPath *p)
 static void
 put_change(StringInfo sql, const JnyPath *p)
 {
-	int			first = Max(1, p->nkeys) + 1;
+	int			first = (p->access->key == NULL ? 1 : p->nkeys) + 1;
 
 	if (p->access->verb == JNY_DO_DELETE)
 		appendStringInfo(sql, "DELETE FROM journey.%s t", quote_identifier(p->access->table));
@@ -477,7 +479,7 @@ jny_path_sql(JnyPath *path, JnySqlForm form)
 			break;
 	}
 	plan->nargs = 0;
-	if (path->nkeys == 0 && (path->access->verb == JNY_DO_UPDATE || path->access->verb == JNY_DO_DELETE))
+	if (path->access->key == NULL && (path->access->verb == JNY_DO_UPDATE || path->access->verb == JNY_DO_DELETE))
 		plan->argtypes[plan->nargs++] = TIDOID;
 	for (int i = 0; i < path->nin; i++)
 		plan->argtypes[plan->nargs++] = path->in[i].type;

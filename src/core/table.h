@@ -21,6 +21,7 @@
 #include "core/core.h"
 
 #include "storage/itemptr.h"
+#include "utils/snapshot.h"
 
 typedef enum JnyVerb
 {
@@ -43,7 +44,8 @@ typedef struct JnyAccess
 } JnyAccess;
 
 /*
- * Rows whose leading index columns equal (or compare to) the given ones, for
+ * An empty key means every row, in the order of the index (one empty row of
+ * keys asks for it). Otherwise, rows whose leading index columns equal (or compare to) the given ones, for
  * each row of keys, in the order of the index. where: the predicate of a
  * partial index as SQL on the columns of "t", or NULL.
  */
@@ -92,6 +94,8 @@ extern JnyRows *jny_lookup(JnyAccess *access, JnyCols *keys);
  */
 typedef bool (*JnyWanted) (const JnyRow *row, void *arg);
 extern JnyRows *jny_lookup_wanted(JnyAccess *access, JnyCols *keys, JnyWanted wanted, void *arg);
+/* The same as of one snapshot, registered or active, and at most limit rows; lookups of several tables then agree. */
+extern JnyRows *jny_lookup_at(JnyAccess *access, JnyCols *keys, Snapshot snapshot, int limit);
 
 extern char *jny_row_text(const JnyRow *row, int col);	/* of a text column; palloc'd; NULL for null */
 extern int64 jny_row_int(const JnyRows *rows, int i, int col, int64 missing);	/* int2, int4, int8, bool */

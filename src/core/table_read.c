@@ -2,8 +2,7 @@
  * table_read.c
  *		Finding rows of our tables by key, and locking them.
  *
- * Called by every room, inside SPI_connect() (the SQL form needs it). Takes
- * AccessShareLock, or RowShareLock when rows are locked, to the end of the
+ * Called by every room. Takes AccessShareLock, or RowShareLock when rows are locked, to the end of the
  * transaction as a statement would. A lookup takes a new snapshot, reads what
  * it sees and copies it into the caller's context.
  */
@@ -18,6 +17,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "executor/tuptable.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/rel.h"
@@ -30,6 +30,7 @@ typedef struct Lookup
 	bool		lock;
 	bool		skip;			/* what others have locked */
 	int			limit;
+	Snapshot	snapshot;		/* NULL = a new one */
 	JnyWanted	wanted;
 	void	   *arg;
 } Lookup;
@@ -140,15 +141,24 @@ static void
 lookup_direct(Lookup *l, Relation rel, JnyCols *keys)
 {
 	JnyPath    *path = l->path;
-	Relation	index = index_open(path->indexid, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	Relation	index;
+	TupleTableSlot *slot;
 	ScanKeyData key[INDEX_MAX_KEYS];
 	Snapshot	snapshot;
 	IndexScanDesc scan;
 
-	CommandCounterIncrement();
-	PushActiveSnapshot(GetTransactionSnapshot());
+	if (l->snapshot == NULL)
+		CommandCounterIncrement();
+	PushActiveSnapshot(l->snapshot != NULL ? l->snapshot : GetTransactionSnapshot());
 	snapshot = GetActiveSnapshot();
+	/* tables of what happens seldom, and of what is short-lived, often have no page */
+	if (RelationGetNumberOfBlocks(rel) == 0)
+	{
+		PopActiveSnapshot();
+		return;
+	}
+	index = index_open(path->indexid, AccessShareLock);
+	slot = table_slot_create(rel, NULL);
 	scan = jny_index_beginscan(rel, index, snapshot, path->nkeys);
 	for (int i = 0; i < keys->nrows; i++)
 	{
@@ -204,8 +214,11 @@ lookup_sql(Lookup *l, JnyCols *keys)
 	JnyPlan    *plan = jny_path_sql(l->path, !l->lock ? JNY_SQL_PLAIN : l->skip ? JNY_SQL_SKIP : JNY_SQL_WAIT);
 	MemoryContext cxt = CurrentMemoryContext;
 
+	SPI_connect();
 	if (plan->plan == NULL)
 		jny_plan_prepare(plan);
+	if (l->snapshot != NULL)
+		PushActiveSnapshot(l->snapshot);
 	for (int i = 0; i < keys->nrows; i++)
 	{
 		char		nullchars[JNY_MAX_COLS];
@@ -214,7 +227,8 @@ lookup_sql(Lookup *l, JnyCols *keys)
 
 		for (int k = 0; k < keys->ncols; k++)
 			nullchars[k] = keys->nulls[(size_t) i * keys->ncols + k] ? 'n' : ' ';
-		cursor = SPI_cursor_open(NULL, plan->plan, keys->values + (size_t) i * keys->ncols, nullchars, false);
+		cursor = SPI_cursor_open(NULL, plan->plan, keys->values + (size_t) i * keys->ncols, nullchars,
+								 l->snapshot != NULL);
 		MemoryContextSwitchTo(cxt);
 		more = fetch_rows(l, cursor, i);
 		SPI_cursor_close(cursor);
@@ -222,6 +236,10 @@ lookup_sql(Lookup *l, JnyCols *keys)
 		if (!more)
 			break;
 	}
+	if (l->snapshot != NULL)
+		PopActiveSnapshot();
+	SPI_finish();
+	MemoryContextSwitchTo(cxt);
 }
 
 /* ---- calls ---------------------------------------------------------------------- */
@@ -258,6 +276,14 @@ JnyRows *
 jny_lookup_wanted(JnyAccess *access, JnyCols *keys, JnyWanted wanted, void *arg)
 {
 	Lookup		l = {.limit = PG_INT32_MAX, .wanted = wanted, .arg = arg};
+
+	return lookup(&l, access, keys);
+}
+
+JnyRows *
+jny_lookup_at(JnyAccess *access, JnyCols *keys, Snapshot snapshot, int limit)
+{
+	Lookup		l = {.snapshot = snapshot, .limit = limit};
 
 	return lookup(&l, access, keys);
 }

@@ -2,8 +2,7 @@
  * table_write.c
  *		Rows into our tables, changed and out of them, without a statement.
  *
- * Called by every room, inside SPI_connect() (the SQL form needs it). Takes
- * RowExclusiveLock to the end of the transaction. A row that another
+ * Called by every room. Takes RowExclusiveLock to the end of the transaction. A row that another
  * transaction is changing is waited for and changed in its latest version, as
  * a statement at READ COMMITTED does; one that another inserts at the same
  * time raises 23505, and the lap or call is run again. At the end the command
@@ -374,8 +373,10 @@ static int
 write_sql(JnyPath *path, const ItemPointerData *tids, JnyCols *rows, int nrows)
 {
 	JnyPlan    *plan = jny_path_sql(path, JNY_SQL_PLAIN);
+	MemoryContext cxt = CurrentMemoryContext;
 	int			done = 0;
 
+	SPI_connect();
 	for (int i = 0; i < nrows; i++)
 	{
 		Datum		values[JNY_MAX_COLS + 1];
@@ -394,6 +395,8 @@ write_sql(JnyPath *path, const ItemPointerData *tids, JnyCols *rows, int nrows)
 		}
 		done += (int) jny_run(plan, values, nulls);
 	}
+	SPI_finish();
+	MemoryContextSwitchTo(cxt);
 	return done;
 }
 
