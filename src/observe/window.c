@@ -17,6 +17,7 @@
  */
 #include "observe/window.h"
 
+#include "access/htup_details.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
@@ -24,20 +25,22 @@
 #include "storage/itemptr.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/xid8.h"
+#include "utils/snapmgr.h"
+
+#include "core/snap.h"
+#include "core/table.h"
 
 /* Places kept at most: 32 bytes each. */
 #define MAX_PLACES 500000
 /* A lap that would end between rows of one transaction takes up to this many times as many. */
 #define MAX_STRETCH 4
+/* Rows that are worth finding without a statement, which can sort and skip better. */
+#define SHORT_WINDOW 1000
 
-JNY_PLAN(lock_cursor, "",
-		 "SELECT c.incarnation, c.previous::pg_catalog.text, c.window_snapshot::pg_catalog.text,"
-		 "       c.window_seq, c.applied_seq, c.lap, c.window_at"
-		 " FROM journey.cursor c WHERE c.one FOR UPDATE SKIP LOCKED");
-/* A statement of its own: a snapshot from before the lock could be older than the last window. */
-JNY_PLAN(now_snapshot, "",
-		 "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text, pg_catalog.clock_timestamp()");
+JNY_LOOKUP(lock_cursor, "cursor", "cursor_pkey", "one",
+		   "incarnation, previous, window_snapshot, window_seq, applied_seq, lap, window_at, moved_at", NULL);
+JNY_UPDATE(move_cursor, "cursor", "cursor_pkey", "one",
+		   "previous, moved_at, window_snapshot, window_at, window_seq, applied_seq, lap");
 
 /* Rows of one table that are in the window $2 and not in $1, behind seq $5. */
 #define SIDE(table, number, columns, bounds) \
@@ -70,12 +73,18 @@ JNY_PLAN(read_at, "tid[], tid[], tid[], tid[]",
 		 "SELECT * FROM (" AT("inbox_0", "0", "$1") " UNION ALL" AT("inbox_1", "1", "$2") " UNION ALL"
 		 AT("inbox_2", "2", "$3") " UNION ALL" AT("inbox_copy", "3", "$4") ") AS w ORDER BY w.seq");
 
-JNY_PLAN(step_cursor, "pg_snapshot, timestamptz, bigint, bigint, bigint",
-		 "UPDATE journey.cursor SET window_snapshot = $1, window_at = $2, window_seq = $3,"
-		 " applied_seq = $4, lap = $5");
-JNY_PLAN(close_window, "pg_snapshot, timestamptz, bigint, bigint",
-		 "UPDATE journey.cursor SET previous = $1, moved_at = $2, applied_seq = $3, lap = $4,"
-		 " window_snapshot = NULL, window_at = NULL, window_seq = 0");
+/* A window that is short, as most are: the transactions begun since the cursor's snapshot, and those that have ended. */
+#define RAW_COLUMNS \
+	"seq, xact, received_at, op, source, type, occurred_at, message_id, subject," \
+	" props, attachment, cols, fence, keys, ref, scope"
+#define SHORT(name, key) {JNY_DO_LOOKUP, name, name "_xact", key, RAW_COLUMNS, NULL, NULL}
+static JnyAccess begun_since[] = {
+	SHORT("inbox_0", "xact >="), SHORT("inbox_1", "xact >="), SHORT("inbox_2", "xact >="), SHORT("inbox_copy", "xact >=")
+};
+static JnyAccess ended_since[] = {
+	SHORT("inbox_0", "xact"), SHORT("inbox_1", "xact"), SHORT("inbox_2", "xact"), SHORT("inbox_copy", "xact")
+};
+
 JNY_PLAN(report_foreign, "text",
 		 "SELECT journey._incident('foreign_cursor', 'cursor', 'error',"
 		 " 'the inbox cursor belongs to another cluster or database: ' OPERATOR(pg_catalog.||) $1,"
@@ -83,7 +92,7 @@ JNY_PLAN(report_foreign, "text",
 
 enum
 {
-	C_SEQ = 1, C_XACT, C_RECEIVED_AT, C_OP, C_SOURCE, C_TYPE, C_OCCURRED_AT, C_MESSAGE_ID, C_SUBJECT,
+	C_SEQ, C_XACT, C_RECEIVED_AT, C_OP, C_SOURCE, C_TYPE, C_OCCURRED_AT, C_MESSAGE_ID, C_SUBJECT,
 	C_PROPS, C_ATTACHMENT, C_COLS, C_FENCE, C_KEYS, C_REF, C_SCOPE, C_PLACE
 };
 
@@ -107,41 +116,7 @@ static struct
 	Place	   *place;
 } places;
 
-/* ---- snapshots as text: xmin:xmax:xip,xip ------------------------------- */
-
-typedef struct ParsedSnapshot
-{
-	uint64		xmin;
-	uint64		xmax;
-	int			nxip;
-	uint64	   *xip;
-} ParsedSnapshot;
-
-static ParsedSnapshot
-parse_snapshot(const char *text)
-{
-	ParsedSnapshot s;
-	char	   *p;
-
-	s.xmin = strtou64(text, &p, 10);
-	s.xmax = strtou64(p + 1, &p, 10);
-	s.nxip = 0;
-	s.xip = palloc(sizeof(uint64) * (strlen(text) / 2 + 2));
-	for (p++; *p != '\0'; p += (*p == ','))
-		s.xip[s.nxip++] = strtou64(p, &p, 10);
-	return s;
-}
-
-static bool
-is_running_in(const ParsedSnapshot *s, uint64 xid)
-{
-	if (xid >= s->xmax)
-		return true;
-	for (int i = 0; i < s->nxip; i++)
-		if (s->xip[i] == xid)
-			return true;
-	return false;
-}
+/* ---- snapshots ----------------------------------------------------------- */
 
 /*
  * A snapshot counts its own transaction as visible. What this lap appends is
@@ -151,9 +126,9 @@ static char *
 without_us(const char *text)
 {
 	uint64		own = U64FromFullTransactionId(GetTopFullTransactionId());
-	ParsedSnapshot s = parse_snapshot(text);
+	JnySnap		s = jny_snap_parse(text);
 	StringInfoData out;
-	bool		put = is_running_in(&s, own);
+	bool		put = !jny_snap_sees(&s, own);
 
 	if (put)
 		return pstrdup(text);
@@ -174,25 +149,6 @@ without_us(const char *text)
 	return out.data;
 }
 
-static Datum
-snapshot_datum(const char *text)
-{
-	return DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(text));
-}
-
-/* Transactions that ran in the previous snapshot and have ended in the window. */
-static Datum
-ended_since(const ParsedSnapshot *previous, const ParsedSnapshot *window)
-{
-	Datum	   *xids = palloc(sizeof(Datum) * (previous->nxip + 1));
-	int			n = 0;
-
-	for (int i = 0; i < previous->nxip; i++)
-		if (!is_running_in(window, previous->xip[i]))
-			xids[n++] = UInt64GetDatum(previous->xip[i]);
-	return PointerGetDatum(construct_array(xids, n, XID8OID, sizeof(uint64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
-}
-
 /* ---- opening ------------------------------------------------------------- */
 
 /* Why the cursor cannot be of this cluster; NULL = it can. */
@@ -205,8 +161,8 @@ foreign(const JnyBatch *batch, int incarnation, const struct JnyWindow *w)
 		return psprintf("its incarnation is %d, the node's is %d", incarnation, batch->node.incarnation);
 	if (w->previous == NULL)
 		return "it was never given a start";
-	if (parse_snapshot(w->previous).xmax > next ||
-		(w->snapshot != NULL && parse_snapshot(w->snapshot).xmax > next))
+	if (jny_snap_parse(w->previous).xmax > next ||
+		(w->snapshot != NULL && jny_snap_parse(w->snapshot).xmax > next))
 		return "it is ahead of this cluster's transaction ids";
 	return NULL;
 }
@@ -224,66 +180,51 @@ refuse(JnyBatch *batch, const char *why)
 	return true;
 }
 
-static TimestampTz
-get_time(uint64 row, int col)
-{
-	bool		isnull;
-	Datum		d = jny_get(row, col, &isnull);
-
-	return isnull ? 0 : DatumGetTimestampTz(d);
-}
-
-static char *
-copy_text(MemoryContext cxt, uint64 row, int col)
-{
-	char	   *s = jny_get_text(row, col);
-
-	return s ? MemoryContextStrdup(cxt, s) : NULL;
-}
-
 /* ---- decoding ------------------------------------------------------------- */
 
 static void *
-get_varlena(uint64 row, int col)
+get_varlena(Datum d, bool isnull)
 {
-	bool		isnull;
-	Datum		d = jny_get(row, col, &isnull);
-
 	return isnull ? NULL : (void *) PG_DETOAST_DATUM_COPY(d);
 }
 
-static char
-get_char(uint64 row, int col)
+static char *
+get_text(Datum d, bool isnull)
 {
-	bool		isnull;
-	Datum		d = jny_get(row, col, &isnull);
-
-	return isnull ? '\0' : DatumGetChar(d);
+	return isnull ? NULL : TextDatumGetCString(d);
 }
 
-static void
-decode(JnyInboxRaw *raw, uint64 row)
+static TimestampTz
+get_time(Datum d, bool isnull)
 {
-	bool		isnull;
+	return isnull ? 0 : DatumGetTimestampTz(d);
+}
+
+#define VALUE(col) d[col], nulls[col]
+
+/* Columns as in RAW_COLUMNS. */
+static void
+decode(JnyInboxRaw *raw, const Datum *d, const bool *nulls, int place)
+{
 	ArrayType  *keys;
 
-	raw->seq = jny_get_int8(row, C_SEQ, 0);
-	raw->xact = FullTransactionIdFromU64(DatumGetUInt64(jny_get(row, C_XACT, &isnull)));
-	raw->received_at = get_time(row, C_RECEIVED_AT);
-	raw->op = get_char(row, C_OP);
-	raw->copied = jny_get_int8(row, C_PLACE, 0) == PLACE_COPY;
-	raw->source = jny_get_text(row, C_SOURCE);
-	raw->type = jny_get_text(row, C_TYPE);
-	raw->occurred_at = get_time(row, C_OCCURRED_AT);
-	raw->message_id = jny_get_text(row, C_MESSAGE_ID);
-	raw->subject = get_varlena(row, C_SUBJECT);
-	raw->props = get_varlena(row, C_PROPS);
-	raw->attachment = (int) jny_get_int8(row, C_ATTACHMENT, 0);
-	raw->cols = get_varlena(row, C_COLS);
-	raw->fence = get_char(row, C_FENCE);
-	raw->ref = jny_get_text(row, C_REF);
-	raw->scope = jny_get_text(row, C_SCOPE);
-	keys = get_varlena(row, C_KEYS);
+	raw->seq = DatumGetInt64(d[C_SEQ]);
+	raw->xact = FullTransactionIdFromU64(DatumGetUInt64(d[C_XACT]));
+	raw->received_at = DatumGetTimestampTz(d[C_RECEIVED_AT]);
+	raw->op = DatumGetChar(d[C_OP]);
+	raw->copied = place == PLACE_COPY;
+	raw->source = get_text(VALUE(C_SOURCE));
+	raw->type = get_text(VALUE(C_TYPE));
+	raw->occurred_at = get_time(VALUE(C_OCCURRED_AT));
+	raw->message_id = get_text(VALUE(C_MESSAGE_ID));
+	raw->subject = get_varlena(VALUE(C_SUBJECT));
+	raw->props = get_varlena(VALUE(C_PROPS));
+	raw->attachment = nulls[C_ATTACHMENT] ? 0 : DatumGetInt32(d[C_ATTACHMENT]);
+	raw->cols = get_varlena(VALUE(C_COLS));
+	raw->fence = nulls[C_FENCE] ? JNY_FENCE_NONE : DatumGetChar(d[C_FENCE]);
+	raw->ref = get_text(VALUE(C_REF));
+	raw->scope = get_text(VALUE(C_SCOPE));
+	keys = get_varlena(VALUE(C_KEYS));
 	if (keys != NULL && ARR_NDIM(keys) == 1 && !ARR_HASNULL(keys))
 	{
 		raw->nkeys = ARR_DIMS(keys)[0];
@@ -291,6 +232,7 @@ decode(JnyInboxRaw *raw, uint64 row)
 	}
 }
 
+/* The first n rows of the statement that has just run. */
 static void
 decode_rows(JnyBatch *batch, int n)
 {
@@ -301,11 +243,91 @@ decode_rows(JnyBatch *batch, int n)
 	w->rows = palloc0(sizeof(JnyInboxRaw) * (n + 1));
 	for (int i = 0; i < n; i++)
 	{
+		Datum		d[C_PLACE + 1];
+		bool		nulls[C_PLACE + 1];
+
 		CHECK_FOR_INTERRUPTS();
-		decode(&w->rows[i], i);
+		heap_deform_tuple(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, d, nulls);
+		decode(&w->rows[i], d, nulls, DatumGetInt32(d[C_PLACE]));
 	}
 	MemoryContextSwitchTo(old);
 	SPI_freetuptable(SPI_tuptable);
+}
+
+/* ---- a short window ---------------------------------------------------------- */
+
+static int
+by_seq(const void *a, const void *b)
+{
+	const JnyInboxRaw *x = a;
+	const JnyInboxRaw *y = b;
+
+	return x->seq < y->seq ? -1 : x->seq > y->seq;
+}
+
+#define SIDES (2 * (PLACE_COPY + 1))
+
+/* What both sides of each table hold since the previous snapshot; false when that is more than max. */
+static bool
+find_sides(JnyRows **side, int max, const JnySnap *previous, const JnySnap *window)
+{
+	uint64	   *ended;
+	int			nended = jny_snap_ended(previous, window, &ended);
+	int			n = 0;
+
+	for (int t = 0; t <= PLACE_COPY; t++)
+	{
+		JnyCols    *begun = jny_cols_of(&begun_since[t]);
+		JnyCols    *each = jny_cols_of(&ended_since[t]);
+
+		jny_cols_set(begun, 0, UInt64GetDatum(previous->xmax));
+		jny_cols_next(begun);
+		for (int i = 0; i < nended; i++)
+		{
+			jny_cols_set(each, 0, UInt64GetDatum(ended[i]));
+			jny_cols_next(each);
+		}
+		side[2 * t] = jny_lookup_at(&begun_since[t], begun, GetActiveSnapshot(), max - n + 1);
+		n += side[2 * t]->n;
+		side[2 * t + 1] = jny_lookup_at(&ended_since[t], each, GetActiveSnapshot(), max - n + 1);
+		n += side[2 * t + 1]->n;
+		if (n > max)
+			return false;
+	}
+	return true;
+}
+
+/* Takes all of a window that fits into one lap; false, with nothing read, when it does not. */
+static bool
+read_short(JnyBatch *batch, int max, const JnySnap *previous, const JnySnap *window)
+{
+	struct JnyWindow *w = batch->window;
+	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
+	JnyRows    *side[SIDES];
+	bool		all;
+	int			n = 0;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	all = find_sides(side, max, previous, window);
+	PopActiveSnapshot();
+	for (int s = 0; all && s < SIDES; s++)
+		n += side[s]->n;
+	if (all)
+	{
+		w->rows = palloc0(sizeof(JnyInboxRaw) * (n + 1));
+		for (int s = 0; s < SIDES; s++)
+			for (int i = 0; i < side[s]->n; i++)
+			{
+				const JnyRow *row = &side[s]->row[i];
+
+				if (jny_snap_sees(window, DatumGetUInt64(row->values[C_XACT])))
+					decode(&w->rows[w->nrows++], row->values, row->nulls, s / 2);
+			}
+		qsort(w->rows, w->nrows, sizeof(JnyInboxRaw), by_seq);
+		w->last = true;
+	}
+	MemoryContextSwitchTo(old);
+	return all;
 }
 
 /* ---- the list of places --------------------------------------------------- */
@@ -384,7 +406,7 @@ are_in_place(uint64 n)
 	if (SPI_processed != n)
 		return false;
 	for (uint64 i = 0; i < n; i++)
-		if (jny_get_int8(i, C_SEQ, 0) != places.place[places.next + i].seq)
+		if (jny_get_int8(i, C_SEQ + 1, 0) != places.place[places.next + i].seq)
 			return false;
 	return true;
 }
@@ -442,23 +464,29 @@ xact_of(uint64 row)
 {
 	bool		isnull;
 
-	return DatumGetUInt64(jny_get(row, C_XACT, &isnull));
+	return DatumGetUInt64(jny_get(row, C_XACT + 1, &isnull));
 }
 
 static void
 read_window(JnyBatch *batch, int max)
 {
 	struct JnyWindow *w = batch->window;
-	ParsedSnapshot previous = parse_snapshot(w->previous);
-	ParsedSnapshot window = parse_snapshot(w->snapshot);
+	JnySnap		previous = jny_snap_parse(w->previous);
+	JnySnap		window = jny_snap_parse(w->snapshot);
+	uint64	   *ended;
+	int			nended;
 	Datum		args[6];
 
 	if (find_places(w) && read_by_place(batch, max))
 		return;
-	args[0] = snapshot_datum(w->previous);
-	args[1] = snapshot_datum(w->snapshot);
+	if (w->window_seq == 0 && max > 0 && read_short(batch, Min(max, SHORT_WINDOW), &previous, &window))
+		return;
+	nended = jny_snap_ended(&previous, &window, &ended);
+	args[0] = jny_snap_datum(w->previous);
+	args[1] = jny_snap_datum(w->snapshot);
 	args[2] = UInt64GetDatum(previous.xmax);
-	args[3] = ended_since(&previous, &window);
+	args[3] = PointerGetDatum(construct_array((Datum *) ended, nended, XID8OID, sizeof(uint64), FLOAT8PASSBYVAL,
+											  TYPALIGN_DOUBLE));
 	args[4] = Int64GetDatum(w->window_seq);
 	if (w->window_seq > 0)
 	{
@@ -476,36 +504,64 @@ read_window(JnyBatch *batch, int max)
 	decode_rows(batch, (int) Min(SPI_processed, (uint64) max));
 }
 
+/* The cursor's row, locked; what another consumer has locked is left to it. */
+static JnyRows *
+lock_the_cursor(void)
+{
+	JnyCols    *one = jny_cols_of(&lock_cursor);
+
+	jny_cols_set(one, 0, BoolGetDatum(true));
+	jny_cols_next(one);
+	return jny_lookup_locked(&lock_cursor, one, true, 1, NULL, NULL);
+}
+
+static char *
+snapshot_of(const JnyRow *row, int col)
+{
+	return row->nulls[col] ? NULL : jny_snap_text(row->values[col]);
+}
+
+/* Its snapshot is taken after the lock: one from before it could be older than the last window. */
+static void
+freeze_window(struct JnyWindow *w)
+{
+	jny_types_note();
+	PushActiveSnapshot(GetLatestSnapshot());
+	w->snapshot = without_us(jny_snap_active());
+	w->opened_at = GetCurrentTimestamp();
+	w->window_seq = 0;
+	PopActiveSnapshot();
+}
+
 bool
 jny_window_open(JnyBatch *batch, int max)
 {
+	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
+	JnyRows    *cursor = lock_the_cursor();
+	const JnyRow *row = cursor->row;
 	struct JnyWindow *w;
-	MemoryContext old;
 	const char *why;
 
-	if (jny_run(&lock_cursor, NULL, NULL) == 0)
+	if (cursor->n == 0)
+	{
+		MemoryContextSwitchTo(old);
 		return false;
-	old = MemoryContextSwitchTo(batch->cxt);
+	}
 	w = batch->window = palloc0(sizeof(struct JnyWindow));
-	MemoryContextSwitchTo(old);
-	w->previous = copy_text(batch->cxt, 0, 2);
-	w->snapshot = copy_text(batch->cxt, 0, 3);
-	w->window_seq = jny_get_int8(0, 4, 0);
-	w->applied_seq = jny_get_int8(0, 5, 0);
-	batch->lap = jny_get_int8(0, 6, 0) + 1;
+	w->previous = snapshot_of(row, 1);
+	w->snapshot = snapshot_of(row, 2);
+	w->window_seq = jny_row_int(cursor, 0, 3, 0);
+	w->applied_seq = jny_row_int(cursor, 0, 4, 0);
+	batch->lap = jny_row_int(cursor, 0, 5, 0) + 1;
 	batch->last_seq = w->applied_seq;
-	w->opened_at = get_time(0, 7);
-	why = foreign(batch, (int) jny_get_int8(0, 1, 0), w);
+	w->opened_at = jny_row_time(row, 6);
+	w->moved_at = jny_row_time(row, 7);
+	why = foreign(batch, (int) jny_row_int(cursor, 0, 0, 0), w);
+	if (why == NULL && w->snapshot == NULL)
+		freeze_window(w);
+	MemoryContextSwitchTo(old);
 	if (why != NULL)
 		return refuse(batch, why);
-	if (w->snapshot == NULL)
-	{
-		jny_types_note();
-		jny_run(&now_snapshot, NULL, NULL);
-		w->snapshot = MemoryContextStrdup(batch->cxt, without_us(jny_get_text(0, 1)));
-		w->opened_at = get_time(0, 2);
-		w->window_seq = 0;
-	}
 	read_window(batch, max);
 	batch->more = !w->last;
 	batch->taken = w->nrows;
@@ -516,27 +572,52 @@ jny_window_open(JnyBatch *batch, int max)
 
 /* ---- moving on ------------------------------------------------------------ */
 
+/* The window is done: what it sees is behind us. */
+static void
+close_window(JnyBatch *batch, JnyCols *cursor)
+{
+	struct JnyWindow *w = batch->window;
+
+	jny_cols_set(cursor, 1, jny_snap_datum(w->snapshot));
+	jny_cols_set(cursor, 2, TimestampTzGetDatum(w->opened_at));
+	jny_cols_set(cursor, 5, Int64GetDatum(0));
+}
+
+/* It goes on with the next lap. */
+static void
+keep_window(JnyBatch *batch, JnyCols *cursor)
+{
+	struct JnyWindow *w = batch->window;
+
+	jny_cols_set(cursor, 1, jny_snap_datum(w->previous));
+	jny_cols_set(cursor, 2, TimestampTzGetDatum(w->moved_at));
+	jny_cols_set(cursor, 3, jny_snap_datum(w->snapshot));
+	jny_cols_set(cursor, 4, TimestampTzGetDatum(w->opened_at));
+	jny_cols_set(cursor, 5, Int64GetDatum(w->nrows > 0 ? w->rows[w->nrows - 1].seq : w->window_seq));
+}
+
 void
 jny_window_finish(JnyBatch *batch)
 {
 	struct JnyWindow *w = batch->window;
-	Datum		args[5];
+	JnyCols    *cursor;
 
 	if (w->refused)
 		return;
-	args[0] = snapshot_datum(w->snapshot);
-	args[1] = TimestampTzGetDatum(w->opened_at);
+	cursor = jny_cols_of(&move_cursor);
+	jny_cols_set(cursor, 0, BoolGetDatum(true));
+	jny_cols_set(cursor, 6, Int64GetDatum(batch->last_seq));
+	jny_cols_set(cursor, 7, Int64GetDatum(batch->lap));
+	if (w->last)
+		close_window(batch, cursor);
+	else
+		keep_window(batch, cursor);
+	jny_cols_next(cursor);
+	if (jny_write(&move_cursor, cursor) != 1)
+		elog(ERROR, "journey.cursor has no row");
 	if (w->last)
 	{
-		args[2] = Int64GetDatum(batch->last_seq);
-		args[3] = Int64GetDatum(batch->lap);
-		jny_run(&close_window, args, NULL);
 		jny_types_settle(w->snapshot);
 		forget_places();
-		return;
 	}
-	args[2] = Int64GetDatum(w->nrows > 0 ? w->rows[w->nrows - 1].seq : w->window_seq);
-	args[3] = Int64GetDatum(batch->last_seq);
-	args[4] = Int64GetDatum(batch->lap);
-	jny_run(&step_cursor, args, NULL);
 }

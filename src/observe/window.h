@@ -49,6 +49,7 @@ struct JnyWindow
 	char	   *previous;		/* pg_snapshot texts */
 	char	   *snapshot;
 	TimestampTz opened_at;
+	TimestampTz moved_at;		/* of the cursor, as it stands */
 };
 
 /*
