@@ -77,13 +77,16 @@ JNY_PLAN(read_at, "tid[], tid[], tid[], tid[]",
 #define RAW_COLUMNS \
 	"seq, xact, received_at, op, source, type, occurred_at, message_id, subject," \
 	" props, attachment, cols, fence, keys, ref, scope"
-#define SHORT(name, key) {JNY_DO_LOOKUP, name, name "_xact", key, RAW_COLUMNS, NULL, NULL}
-static JnyAccess begun_since[] = {
-	SHORT("inbox_0", "xact >="), SHORT("inbox_1", "xact >="), SHORT("inbox_2", "xact >="), SHORT("inbox_copy", "xact >=")
-};
-static JnyAccess ended_since[] = {
-	SHORT("inbox_0", "xact"), SHORT("inbox_1", "xact"), SHORT("inbox_2", "xact"), SHORT("inbox_copy", "xact")
-};
+#define SHORT(name, index, key, where) {JNY_DO_LOOKUP, name, name index, key, RAW_COLUMNS, where, NULL}
+#define GENERATION_BY(name, key) \
+	SHORT(name, "_xact", key, "t.fence IS NULL"), SHORT(name, "_fence", key, "t.fence IS NOT NULL")
+#define ALL_BY(key) \
+	GENERATION_BY("inbox_0", key), GENERATION_BY("inbox_1", key), GENERATION_BY("inbox_2", key), \
+	SHORT("inbox_copy", "_xact", key, NULL)
+static JnyAccess begun_since[] = {ALL_BY("xact >=")};
+static JnyAccess ended_since[] = {ALL_BY("xact")};
+#define PARTS ((int) lengthof(begun_since))
+#define PART_COPY (PARTS - 1)
 
 JNY_PLAN(report_foreign, "text",
 		 "SELECT journey._incident('foreign_cursor', 'cursor', 'error',"
@@ -265,9 +268,7 @@ by_seq(const void *a, const void *b)
 	return x->seq < y->seq ? -1 : x->seq > y->seq;
 }
 
-#define SIDES (2 * (PLACE_COPY + 1))
-
-/* What both sides of each table hold since the previous snapshot; false when that is more than max. */
+/* What both sides of each part hold since the previous snapshot; false when that is more than max. */
 static bool
 find_sides(JnyRows **side, int max, const JnySnap *previous, const JnySnap *window)
 {
@@ -275,10 +276,10 @@ find_sides(JnyRows **side, int max, const JnySnap *previous, const JnySnap *wind
 	int			nended = jny_snap_ended(previous, window, &ended);
 	int			n = 0;
 
-	for (int t = 0; t <= PLACE_COPY; t++)
+	for (int part = 0; part < PARTS; part++)
 	{
-		JnyCols    *begun = jny_cols_of(&begun_since[t]);
-		JnyCols    *each = jny_cols_of(&ended_since[t]);
+		JnyCols    *begun = jny_cols_of(&begun_since[part]);
+		JnyCols    *each = jny_cols_of(&ended_since[part]);
 
 		jny_cols_set(begun, 0, UInt64GetDatum(previous->xmax));
 		jny_cols_next(begun);
@@ -287,10 +288,10 @@ find_sides(JnyRows **side, int max, const JnySnap *previous, const JnySnap *wind
 			jny_cols_set(each, 0, UInt64GetDatum(ended[i]));
 			jny_cols_next(each);
 		}
-		side[2 * t] = jny_lookup_at(&begun_since[t], begun, GetActiveSnapshot(), max - n + 1);
-		n += side[2 * t]->n;
-		side[2 * t + 1] = jny_lookup_at(&ended_since[t], each, GetActiveSnapshot(), max - n + 1);
-		n += side[2 * t + 1]->n;
+		side[2 * part] = jny_lookup_at(&begun_since[part], begun, GetActiveSnapshot(), max - n + 1);
+		n += side[2 * part]->n;
+		side[2 * part + 1] = jny_lookup_at(&ended_since[part], each, GetActiveSnapshot(), max - n + 1);
+		n += side[2 * part + 1]->n;
 		if (n > max)
 			return false;
 	}
@@ -303,25 +304,25 @@ read_short(JnyBatch *batch, int max, const JnySnap *previous, const JnySnap *win
 {
 	struct JnyWindow *w = batch->window;
 	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
-	JnyRows    *side[SIDES];
+	JnyRows    *side[2 * lengthof(begun_since)];
 	bool		all;
 	int			n = 0;
 
 	PushActiveSnapshot(GetLatestSnapshot());
 	all = find_sides(side, max, previous, window);
 	PopActiveSnapshot();
-	for (int s = 0; all && s < SIDES; s++)
+	for (int s = 0; all && s < 2 * PARTS; s++)
 		n += side[s]->n;
 	if (all)
 	{
 		w->rows = palloc0(sizeof(JnyInboxRaw) * (n + 1));
-		for (int s = 0; s < SIDES; s++)
+		for (int s = 0; s < 2 * PARTS; s++)
 			for (int i = 0; i < side[s]->n; i++)
 			{
 				const JnyRow *row = &side[s]->row[i];
 
 				if (jny_snap_sees(window, DatumGetUInt64(row->values[C_XACT])))
-					decode(&w->rows[w->nrows++], row->values, row->nulls, s / 2);
+					decode(&w->rows[w->nrows++], row->values, row->nulls, s / 2 == PART_COPY ? PLACE_COPY : 0);
 			}
 		qsort(w->rows, w->nrows, sizeof(JnyInboxRaw), by_seq);
 		w->last = true;
