@@ -5,8 +5,7 @@
  * Called by take.c and order.c. Sent events add and take away; captured lines
  * say what there is now, and the difference to what we knew becomes the
  * event, so that a row read twice says nothing twice. Value and number of
- * items are always the sums over the lines. Two statements to load, at most
- * five to write, whatever the number of carts.
+ * items are always the sums over the lines.
  */
 #include "observe/fact.h"
 
@@ -43,43 +42,21 @@ typedef struct Cart
 
 typedef struct JnyCarts
 {
-	HTAB	   *table;
+	HTAB	   *table;			/* NULL = none */
 	int			n;
 	int			max;
 	Cart	  **cart;
 } JnyCarts;
 
-JNY_PLAN(load_carts, "integer[], smallint[], uuid[], text[], text[]",
-		 "SELECT k.n, c.source, c.status, c.currency, c.order_id, c.created_at, c.changed_at"
-		 " FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, cart_id)"
-		 " JOIN journey.cart c ON c.bucket = k.bucket AND c.profile_id = k.profile_id"
-		 "  AND c.scope = k.scope AND c.cart_id = k.cart_id");
-JNY_PLAN(load_lines, "integer[], smallint[], uuid[], text[], text[]",
-		 "SELECT k.n, l.line, l.sku, l.quantity, l.price, l.changed_at"
-		 " FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, cart_id)"
-		 " JOIN journey.cart_line l ON l.bucket = k.bucket AND l.profile_id = k.profile_id"
-		 "  AND l.scope = k.scope AND l.cart_id = k.cart_id");
-JNY_PLAN(delete_carts, "smallint[], uuid[], text[], text[]",
-		 "DELETE FROM journey.cart c USING unnest($1, $2, $3, $4) AS k(bucket, profile_id, scope, cart_id)"
-		 " WHERE c.bucket = k.bucket AND c.profile_id = k.profile_id AND c.scope = k.scope AND c.cart_id = k.cart_id");
-JNY_PLAN(delete_lines, "smallint[], uuid[], text[], text[], text[]",
-		 "DELETE FROM journey.cart_line l"
-		 " USING unnest($1, $2, $3, $4, $5) AS k(bucket, profile_id, scope, cart_id, line)"
-		 " WHERE l.bucket = k.bucket AND l.profile_id = k.profile_id AND l.scope = k.scope"
-		 "  AND l.cart_id = k.cart_id AND l.line = k.line");
-JNY_PLAN(upsert_carts,
-		 "smallint[], uuid[], text[], text[], text[], text[], numeric[], integer[], numeric[], text[], text[], timestamptz[], timestamptz[]",
-		 "INSERT INTO journey.cart AS c (bucket, profile_id, scope, cart_id, source, status, items, lines, value,"
-		 "  currency, order_id, created_at, changed_at)"
-		 " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS n"
-		 " ON CONFLICT (bucket, profile_id, scope, cart_id) DO UPDATE SET status = excluded.status,"
-		 "  items = excluded.items, lines = excluded.lines, value = excluded.value, currency = excluded.currency,"
-		 "  order_id = excluded.order_id, changed_at = excluded.changed_at");
-JNY_PLAN(upsert_lines, "smallint[], uuid[], text[], text[], text[], text[], numeric[], numeric[], timestamptz[]",
-		 "INSERT INTO journey.cart_line (bucket, profile_id, scope, cart_id, line, sku, quantity, price, changed_at)"
-		 " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS n"
-		 " ON CONFLICT (bucket, profile_id, scope, cart_id, line) DO UPDATE SET sku = excluded.sku,"
-		 "  quantity = excluded.quantity, price = excluded.price, changed_at = excluded.changed_at");
+#define CART_KEY "bucket, profile_id, scope, cart_id"
+#define CART_COLUMNS "status, items, lines, value, currency, order_id, changed_at"
+#define LINE_COLUMNS "sku, quantity, price, changed_at"
+JNY_LOOKUP(find_carts, "cart", "cart_pkey", CART_KEY, "source, status, currency, order_id, created_at, changed_at", NULL);
+JNY_LOOKUP(find_lines, "cart_line", "cart_line_pkey", CART_KEY, "line, " LINE_COLUMNS, NULL);
+JNY_DELETE(delete_carts, "cart", "cart_pkey", CART_KEY);
+JNY_DELETE(delete_lines, "cart_line", "cart_line_pkey", CART_KEY ", line");
+JNY_UPSERT(upsert_carts, "cart", "cart_pkey", CART_KEY, CART_KEY ", source, " CART_COLUMNS ", created_at", CART_COLUMNS);
+JNY_UPSERT(upsert_lines, "cart_line", "cart_line_pkey", CART_KEY ", line", CART_KEY ", line, " LINE_COLUMNS, LINE_COLUMNS);
 JNY_PLAN(empty_carts, "text, timestamptz",
 		 "WITH c AS (UPDATE journey.cart SET status = 'emptied', items = 0, lines = 0, value = 0, changed_at = $2"
 		 "  WHERE source = $1 AND lines > 0 RETURNING bucket, profile_id, scope, cart_id)"
@@ -95,6 +72,8 @@ add_cart(JnyTake *take, JnyFact *fact)
 	Cart	   *c;
 	bool		found;
 
+	if (carts->table == NULL)
+		carts->table = jny_table(take, "journey carts", sizeof(JnyKey *), sizeof(Cart));
 	c = hash_search(carts->table, &fact->cart, HASH_ENTER, &found);
 	if (found)
 		return c;
@@ -114,48 +93,39 @@ add_cart(JnyTake *take, JnyFact *fact)
 	return c;
 }
 
-static TimestampTz
-get_time(uint64 row, int col)
-{
-	bool		isnull;
-
-	return DatumGetTimestampTz(jny_get(row, col, &isnull));
-}
-
-/* Copied out of the result; 0 for null. */
-static Datum
-get_number(uint64 row, int col)
-{
-	bool		isnull;
-	Datum		d = jny_get(row, col, &isnull);
-
-	return isnull ? (Datum) 0 : NumericGetDatum(DatumGetNumericCopy(d));
-}
-
 static void
-load_cart(Cart *c, uint64 row)
+load_cart(Cart *c, const JnyRow *row)
 {
 	c->exists = true;
-	c->source = jny_get_text(row, 2);
-	c->status = jny_get_text(row, 3);
-	c->currency = jny_get_text(row, 4);
-	c->order_id = jny_get_text(row, 5);
-	c->created_at = get_time(row, 6);
-	c->changed_at = get_time(row, 7);
+	c->source = jny_row_text(row, 0);
+	c->status = jny_row_text(row, 1);
+	c->currency = jny_row_text(row, 2);
+	c->order_id = jny_row_text(row, 3);
+	c->created_at = jny_row_time(row, 4);
+	c->changed_at = jny_row_time(row, 5);
 }
 
 static void
-load_line(Cart *c, uint64 row)
+load_line(Cart *c, const JnyRow *row)
 {
 	CartLine   *l = palloc0(sizeof(CartLine));
 
-	l->line = jny_get_text(row, 2);
-	l->sku = jny_get_text(row, 3);
-	l->quantity = get_number(row, 4);
-	l->price = get_number(row, 5);
-	l->changed_at = get_time(row, 6);
+	l->line = jny_row_text(row, 0);
+	l->sku = jny_row_text(row, 1);
+	l->quantity = jny_row_number(row, 2);
+	l->price = jny_row_number(row, 3);
+	l->changed_at = jny_row_time(row, 4);
 	l->stored = true;
 	c->lines = lappend(c->lines, l);
+}
+
+static void
+put_key(JnyCols *cols, const Cart *c, const JnyProfile *owner)
+{
+	jny_cols_set(cols, 0, Int16GetDatum(owner->bucket));
+	jny_cols_set(cols, 1, UUIDPGetDatum(&owner->id));
+	jny_cols_text(cols, 2, c->scope);
+	jny_cols_text(cols, 3, c->cart_id);
 }
 
 static bool
@@ -170,12 +140,11 @@ touches_cart(const JnyFact *fact)
 void
 jny_cart_load(JnyTake *take)
 {
-	HASHCTL		ctl = {.keysize = sizeof(JnyKey *), .entrysize = sizeof(Cart), .hcxt = take->batch->cxt};
-	JnyCols    *cols = jny_cols("integer, smallint, uuid, text, text");
-	Datum	   *args;
+	JnyOut		keys = {.access = &find_carts};
+	List	   *asked = NIL;
+	JnyRows    *found;
 
 	take->carts = palloc0(sizeof(JnyCarts));
-	take->carts->table = hash_create("journey carts", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (int i = 0; i < take->nfacts; i++)
 		if (touches_cart(take->facts[i]))
 			(void) add_cart(take, take->facts[i]);
@@ -185,22 +154,18 @@ jny_cart_load(JnyTake *take)
 
 		if (c->key->stored_at == NULL)
 			continue;
-		jny_cols_set(cols, 0, Int32GetDatum(i));
-		jny_cols_set(cols, 1, Int16GetDatum(c->key->stored_at->bucket));
-		jny_cols_set(cols, 2, jny_uuid_datum(&c->key->stored_at->id));
-		jny_cols_text(cols, 3, c->scope);
-		jny_cols_text(cols, 4, c->cart_id);
-		jny_cols_next(cols);
+		put_key(jny_out(&keys), c, c->key->stored_at);
+		jny_cols_next(keys.cols);
+		asked = lappend(asked, c);
 	}
-	if (jny_cols_count(cols) == 0)
+	if (asked == NIL)
 		return;
-	args = jny_cols_datums(cols, 0);
-	jny_run(&load_carts, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		load_cart(take->carts->cart[jny_get_int8(row, 1, 0)], row);
-	jny_run(&load_lines, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		load_line(take->carts->cart[jny_get_int8(row, 1, 0)], row);
+	found = jny_lookup(&find_carts, keys.cols);
+	for (int i = 0; i < found->n; i++)
+		load_cart(list_nth(asked, found->row[i].key), &found->row[i]);
+	found = jny_lookup(&find_lines, keys.cols);
+	for (int i = 0; i < found->n; i++)
+		load_line(list_nth(asked, found->row[i].key), &found->row[i]);
 }
 
 /* ---- changing --------------------------------------------------------- */
@@ -208,7 +173,9 @@ jny_cart_load(JnyTake *take)
 static Cart *
 cart_of(JnyTake *take, JnyFact *fact)
 {
-	return fact->cart != NULL ? hash_search(take->carts->table, &fact->cart, HASH_FIND, NULL) : NULL;
+	if (fact->cart == NULL || take->carts->table == NULL)
+		return NULL;
+	return hash_search(take->carts->table, &fact->cart, HASH_FIND, NULL);
 }
 
 static void
@@ -441,35 +408,26 @@ jny_cart_ordered(JnyTake *take, JnyFact *fact, const char *order_id)
 /* ---- writing ---------------------------------------------------------- */
 
 static void
-put_key(JnyCols *cols, const Cart *c, const JnyProfile *owner, const char *line)
-{
-	jny_cols_set(cols, 0, Int16GetDatum(owner->bucket));
-	jny_cols_set(cols, 1, jny_uuid_datum(&owner->id));
-	jny_cols_text(cols, 2, c->scope);
-	jny_cols_text(cols, 3, c->cart_id);
-	if (line != NULL)
-		jny_cols_text(cols, 4, line);
-}
-
-static void
-put_line(JnyCols *upsert, JnyCols *delete, const Cart *c, const CartLine *l)
+put_line(JnyOut *lines, JnyOut *gone, const Cart *c, const CartLine *l)
 {
 	bool		moved = c->key->stored_at != NULL && c->key->stored_at != c->key->profile;
 
 	if (l->stored && (l->gone || moved))
 	{
-		put_key(delete, c, c->key->stored_at, l->line);
-		jny_cols_next(delete);
+		put_key(jny_out(gone), c, c->key->stored_at);
+		jny_cols_text(gone->cols, 4, l->line);
+		jny_cols_next(gone->cols);
 	}
 	if (l->gone || (!l->dirty && !moved))
 		return;
-	put_key(upsert, c, c->key->profile, l->line);
-	jny_cols_text(upsert, 5, l->sku);
-	jny_cols_set(upsert, 6, l->quantity);
+	put_key(jny_out(lines), c, c->key->profile);
+	jny_cols_text(lines->cols, 4, l->line);
+	jny_cols_text(lines->cols, 5, l->sku);
+	jny_cols_set(lines->cols, 6, l->quantity);
 	if (l->price != (Datum) 0)
-		jny_cols_set(upsert, 7, l->price);
-	jny_cols_set(upsert, 8, TimestampTzGetDatum(l->changed_at));
-	jny_cols_next(upsert);
+		jny_cols_set(lines->cols, 7, l->price);
+	jny_cols_set(lines->cols, 8, TimestampTzGetDatum(l->changed_at));
+	jny_cols_next(lines->cols);
 }
 
 static void
@@ -491,7 +449,7 @@ put_cart(JnyCols *cols, const Cart *c)
 		if (l->price != (Datum) 0)
 			value = jny_num_add(value, jny_num_mul(l->quantity, l->price));
 	}
-	put_key(cols, c, c->key->profile, NULL);
+	put_key(cols, c, c->key->profile);
 	jny_cols_text(cols, 4, c->source);
 	jny_cols_text(cols, 5, c->status);
 	jny_cols_set(cols, 6, items);
@@ -499,25 +457,18 @@ put_cart(JnyCols *cols, const Cart *c)
 	jny_cols_set(cols, 8, value);
 	jny_cols_text(cols, 9, c->currency);
 	jny_cols_text(cols, 10, c->order_id);
-	jny_cols_set(cols, 11, TimestampTzGetDatum(c->created_at));
-	jny_cols_set(cols, 12, TimestampTzGetDatum(c->changed_at));
+	jny_cols_set(cols, 11, TimestampTzGetDatum(c->changed_at));
+	jny_cols_set(cols, 12, TimestampTzGetDatum(c->created_at));
 	jny_cols_next(cols);
-}
-
-static void
-run_if_any(JnyPlan *plan, JnyCols *cols)
-{
-	if (jny_cols_count(cols) > 0)
-		jny_run(plan, jny_cols_datums(cols, 0), NULL);
 }
 
 void
 jny_cart_write(JnyTake *take)
 {
-	JnyCols    *gone = jny_cols("smallint, uuid, text, text");
-	JnyCols    *gone_lines = jny_cols("smallint, uuid, text, text, text");
-	JnyCols    *carts = jny_cols("smallint, uuid, text, text, text, text, numeric, integer, numeric, text, text, timestamptz, timestamptz");
-	JnyCols    *lines = jny_cols("smallint, uuid, text, text, text, text, numeric, numeric, timestamptz");
+	JnyOut		gone = {.access = &delete_carts};
+	JnyOut		gone_lines = {.access = &delete_lines};
+	JnyOut		carts = {.access = &upsert_carts};
+	JnyOut		lines = {.access = &upsert_lines};
 
 	for (int i = 0; i < take->carts->n; i++)
 	{
@@ -529,15 +480,15 @@ jny_cart_write(JnyTake *take)
 			continue;
 		if (moved)
 		{
-			put_key(gone, c, c->key->stored_at, NULL);
-			jny_cols_next(gone);
+			put_key(jny_out(&gone), c, c->key->stored_at);
+			jny_cols_next(gone.cols);
 		}
-		put_cart(carts, c);
+		put_cart(jny_out(&carts), c);
 		foreach(lc, c->lines)
-			put_line(lines, gone_lines, c, lfirst(lc));
+			put_line(&lines, &gone_lines, c, lfirst(lc));
 	}
-	run_if_any(&delete_carts, gone);
-	run_if_any(&delete_lines, gone_lines);
-	run_if_any(&upsert_carts, carts);
-	run_if_any(&upsert_lines, lines);
+	jny_out_write(&gone);
+	jny_out_write(&gone_lines);
+	jny_out_write(&carts);
+	jny_out_write(&lines);
 }

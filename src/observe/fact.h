@@ -224,6 +224,7 @@ typedef struct JnyOut
 
 extern JnyCols *jny_out(JnyOut *out);	/* to set the next row in */
 extern void jny_out_write(JnyOut *out);
+extern Datum jny_row_number(const JnyRow *row, int col);	/* 0 for null */
 
 /* take.c */
 extern void jny_take_note_broken(const struct JnyWindow *window);

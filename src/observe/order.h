@@ -17,6 +17,7 @@ typedef struct JnyOrderLine
 	Datum		price;			/* 0 = unknown */
 	TimestampTz changed_at;
 	bool		announced;		/* order_line_placed was emitted, now or before */
+	bool		stored;			/* in the table, under the order's old owner */
 	bool		dirty;
 } JnyOrderLine;
 
@@ -44,11 +45,11 @@ typedef struct JnyOrder
 
 typedef struct JnyOrders
 {
-	HTAB	   *table;
+	HTAB	   *table;			/* NULL = none */
 	int			n;
 	int			max;
 	JnyOrder  **order;
-	HTAB	   *recount;		/* JnyProfile *: an order left them, or was taken back */
+	List	   *recount;		/* of JnyProfile: an order left them, or was taken back */
 } JnyOrders;
 
 extern JnyOrder *jny_order_of(JnyTake *take, JnyFact *fact);

@@ -1,59 +1,29 @@
 /*
  * order_store.c
- *		Reading and writing orders: two statements to load, at most five to
- *		write, one more when an order was taken back.
+ *		Reading and writing orders and their lines.
  *
  * Called by take.c around order.c.
  */
 #include "observe/order.h"
 
-#include "executor/spi.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 
-JNY_PLAN(load_orders, "integer[], smallint[], uuid[], text[], text[]",
-		 "SELECT k.n, o.source, o.status, o.origin, o.currency, o.cart_id,"
-		 "  pg_catalog.array_to_string(o.codes, E'\\n'), o.amount, o.placed_at, o.cancelled_at, o.changed_at, o.props"
-		 " FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, order_id)"
-		 " JOIN journey.orders o ON o.bucket = k.bucket AND o.profile_id = k.profile_id"
-		 "  AND o.scope = k.scope AND o.order_id = k.order_id");
-JNY_PLAN(load_lines, "integer[], smallint[], uuid[], text[], text[]",
-		 "SELECT k.n, l.line, l.sku, l.status, l.quantity, l.price, l.changed_at"
-		 " FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, order_id)"
-		 " JOIN journey.order_line l ON l.bucket = k.bucket AND l.profile_id = k.profile_id"
-		 "  AND l.scope = k.scope AND l.order_id = k.order_id");
-JNY_PLAN(delete_orders, "smallint[], uuid[], text[], text[]",
-		 "DELETE FROM journey.orders o USING unnest($1, $2, $3, $4) AS k(bucket, profile_id, scope, order_id)"
-		 " WHERE o.bucket = k.bucket AND o.profile_id = k.profile_id AND o.scope = k.scope AND o.order_id = k.order_id");
-JNY_PLAN(delete_lines, "smallint[], uuid[], text[], text[]",
-		 "DELETE FROM journey.order_line l USING unnest($1, $2, $3, $4) AS k(bucket, profile_id, scope, order_id)"
-		 " WHERE l.bucket = k.bucket AND l.profile_id = k.profile_id AND l.scope = k.scope AND l.order_id = k.order_id");
-JNY_PLAN(upsert_orders,
-		 "smallint[], uuid[], text[], text[], text[], text[], text[], numeric[], text[], text[], text[], timestamptz[], timestamptz[], bigint[], jsonb[], timestamptz[]",
-		 "INSERT INTO journey.orders AS o (bucket, profile_id, scope, order_id, source, status, origin, amount,"
-		 "  currency, cart_id, codes, placed_at, cancelled_at, seq, props, changed_at)"
-		 " SELECT n.bucket, n.profile_id, n.scope, n.order_id, n.source, n.status, n.origin, n.amount, n.currency,"
-		 "  n.cart_id, pg_catalog.string_to_array(n.codes, E'\\n'), n.placed_at, n.cancelled_at, n.seq, n.props, n.changed_at"
-		 " FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
-		 "  AS n(bucket, profile_id, scope, order_id, source, status, origin, amount, currency, cart_id, codes,"
-		 "   placed_at, cancelled_at, seq, props, changed_at)"
-		 " ON CONFLICT (bucket, profile_id, scope, order_id) DO UPDATE SET status = excluded.status,"
-		 "  origin = excluded.origin, amount = excluded.amount, currency = excluded.currency,"
-		 "  cart_id = excluded.cart_id, codes = excluded.codes, placed_at = excluded.placed_at,"
-		 "  cancelled_at = excluded.cancelled_at, seq = excluded.seq, props = excluded.props,"
-		 "  changed_at = excluded.changed_at");
-JNY_PLAN(upsert_lines,
-		 "smallint[], uuid[], text[], text[], text[], text[], numeric[], numeric[], text[], timestamptz[]",
-		 "INSERT INTO journey.order_line (bucket, profile_id, scope, order_id, line, sku, quantity, price, status, changed_at)"
-		 " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) AS n"
-		 " ON CONFLICT (bucket, profile_id, scope, order_id, line) DO UPDATE SET sku = excluded.sku,"
-		 "  quantity = excluded.quantity, price = excluded.price, status = excluded.status,"
-		 "  changed_at = excluded.changed_at");
-JNY_PLAN(recount_orders, "smallint[], uuid[]",
-		 "SELECT k.profile_id, pg_catalog.count(o.placed_at), pg_catalog.max(o.placed_at)"
-		 " FROM unnest($1, $2) AS k(bucket, profile_id)"
-		 " LEFT JOIN journey.orders o ON o.bucket = k.bucket AND o.profile_id = k.profile_id"
-		 "  AND o.placed_at IS NOT NULL AND o.cancelled_at IS NULL"
-		 " GROUP BY k.profile_id");
+#include "observe/decode.h"
+
+#define ORDER_KEY "bucket, profile_id, scope, order_id"
+#define ORDER_COLUMNS \
+	"status, origin, amount, currency, cart_id, codes, placed_at, cancelled_at, seq, props, changed_at"
+#define LINE_COLUMNS "sku, quantity, price, status, changed_at"
+JNY_LOOKUP(find_orders, "orders", "orders_pkey", ORDER_KEY,
+		   "source, status, origin, amount, currency, cart_id, codes, placed_at, cancelled_at, props, changed_at", NULL);
+JNY_LOOKUP(find_lines, "order_line", "order_line_pkey", ORDER_KEY, "line, " LINE_COLUMNS, NULL);
+JNY_LOOKUP(find_all, "orders", "orders_pkey", "bucket, profile_id", "placed_at, cancelled_at", NULL);
+JNY_DELETE(delete_orders, "orders", "orders_pkey", ORDER_KEY);
+JNY_DELETE(delete_lines, "order_line", "order_line_pkey", ORDER_KEY ", line");
+JNY_UPSERT(upsert_orders, "orders", "orders_pkey", ORDER_KEY, ORDER_KEY ", source, " ORDER_COLUMNS, ORDER_COLUMNS);
+JNY_UPSERT(upsert_lines, "order_line", "order_line_pkey", ORDER_KEY ", line",
+		   ORDER_KEY ", line, " LINE_COLUMNS, LINE_COLUMNS);
 
 /* ---- loading ---------------------------------------------------------- */
 
@@ -72,6 +42,8 @@ add_order(JnyTake *take, JnyFact *fact)
 	JnyOrder   *o;
 	bool		found;
 
+	if (orders->table == NULL)
+		orders->table = jny_table(take, "journey orders", sizeof(JnyKey *), sizeof(JnyOrder));
 	o = hash_search(orders->table, &fact->order, HASH_ENTER, &found);
 	if (found)
 		return;
@@ -89,69 +61,90 @@ add_order(JnyTake *take, JnyFact *fact)
 	orders->order[orders->n++] = o;
 }
 
-static TimestampTz
-get_time(uint64 row, int col)
+/* An array of codes as text, one code a line. */
+static const char *
+codes_of(const JnyRow *row, int col)
 {
-	bool		isnull;
-	Datum		d = jny_get(row, col, &isnull);
+	StringInfoData out;
+	char	  **codes;
+	int			n;
 
-	return isnull ? 0 : DatumGetTimestampTz(d);
+	if (row->nulls[col])
+		return NULL;
+	codes = jny_text_array(DatumGetArrayTypeP(row->values[col]), &n);
+	initStringInfo(&out);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&out, "%s%s", i > 0 ? "\n" : "", codes[i]);
+	return out.data;
 }
 
 static Datum
-get_number(uint64 row, int col)
+array_of_codes(const char *codes)
 {
-	bool		isnull;
-	Datum		d = jny_get(row, col, &isnull);
+	ArrayBuildState *array = NULL;
 
-	return isnull ? (Datum) 0 : NumericGetDatum(DatumGetNumericCopy(d));
+	for (;;)
+	{
+		size_t		n = strcspn(codes, "\n");
+
+		array = accumArrayResult(array, PointerGetDatum(cstring_to_text_with_len(codes, (int) n)), false, TEXTOID,
+								 CurrentMemoryContext);
+		if (codes[n] == '\0')
+			return makeArrayResult(array, CurrentMemoryContext);
+		codes += n + 1;
+	}
 }
 
 static void
-load_order(JnyOrder *o, uint64 row)
+load_order(JnyOrder *o, const JnyRow *row)
 {
-	bool		isnull;
-
 	o->exists = true;
-	o->source = jny_get_text(row, 2);
-	o->status = jny_get_text(row, 3);
-	o->origin = jny_get_text(row, 4);
-	o->currency = jny_get_text(row, 5);
-	o->cart_id = jny_get_text(row, 6);
-	o->codes = jny_get_text(row, 7);
-	o->amount = get_number(row, 8);
-	o->placed_at = get_time(row, 9);
-	o->cancelled_at = get_time(row, 10);
-	o->changed_at = get_time(row, 11);
-	o->props = DatumGetJsonbPCopy(jny_get(row, 12, &isnull));
+	o->source = jny_row_text(row, 0);
+	o->status = jny_row_text(row, 1);
+	o->origin = jny_row_text(row, 2);
+	o->amount = jny_row_number(row, 3);
+	o->currency = jny_row_text(row, 4);
+	o->cart_id = jny_row_text(row, 5);
+	o->codes = codes_of(row, 6);
+	o->placed_at = jny_row_time(row, 7);
+	o->cancelled_at = jny_row_time(row, 8);
+	o->props = DatumGetJsonbP(row->values[9]);
+	o->changed_at = jny_row_time(row, 10);
 }
 
 static void
-load_line(JnyOrder *o, uint64 row)
+load_line(JnyOrder *o, const JnyRow *row)
 {
 	JnyOrderLine *l = palloc0(sizeof(JnyOrderLine));
 
-	l->line = jny_get_text(row, 2);
-	l->sku = jny_get_text(row, 3);
-	l->status = jny_get_text(row, 4);
-	l->quantity = get_number(row, 5);
-	l->price = get_number(row, 6);
-	l->changed_at = get_time(row, 7);
+	l->line = jny_row_text(row, 0);
+	l->sku = jny_row_text(row, 1);
+	l->quantity = jny_row_number(row, 2);
+	l->price = jny_row_number(row, 3);
+	l->status = jny_row_text(row, 4);
+	l->changed_at = jny_row_time(row, 5);
 	l->announced = o->placed_at != 0;
+	l->stored = true;
 	o->lines = lappend(o->lines, l);
+}
+
+static void
+put_key(JnyCols *cols, const JnyOrder *o, const JnyProfile *owner)
+{
+	jny_cols_set(cols, 0, Int16GetDatum(owner->bucket));
+	jny_cols_set(cols, 1, UUIDPGetDatum(&owner->id));
+	jny_cols_text(cols, 2, o->scope);
+	jny_cols_text(cols, 3, o->order_id);
 }
 
 void
 jny_order_load(JnyTake *take)
 {
-	HASHCTL		ctl = {.keysize = sizeof(JnyKey *), .entrysize = sizeof(JnyOrder), .hcxt = take->batch->cxt};
-	HASHCTL		set = {.keysize = sizeof(JnyProfile *), .entrysize = sizeof(JnyProfile *), .hcxt = take->batch->cxt};
-	JnyCols    *cols = jny_cols("integer, smallint, uuid, text, text");
-	Datum	   *args;
+	JnyOut		keys = {.access = &find_orders};
+	List	   *asked = NIL;
+	JnyRows    *found;
 
 	take->orders = palloc0(sizeof(JnyOrders));
-	take->orders->table = hash_create("journey orders", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	take->orders->recount = hash_create("journey recounts", 16, &set, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (int i = 0; i < take->nfacts; i++)
 		if (touches_order(take->facts[i]))
 			add_order(take, take->facts[i]);
@@ -161,28 +154,26 @@ jny_order_load(JnyTake *take)
 
 		if (o->key->stored_at == NULL)
 			continue;
-		jny_cols_set(cols, 0, Int32GetDatum(i));
-		jny_cols_set(cols, 1, Int16GetDatum(o->key->stored_at->bucket));
-		jny_cols_set(cols, 2, jny_uuid_datum(&o->key->stored_at->id));
-		jny_cols_text(cols, 3, o->scope);
-		jny_cols_text(cols, 4, o->order_id);
-		jny_cols_next(cols);
+		put_key(jny_out(&keys), o, o->key->stored_at);
+		jny_cols_next(keys.cols);
+		asked = lappend(asked, o);
 	}
-	if (jny_cols_count(cols) == 0)
+	if (asked == NIL)
 		return;
-	args = jny_cols_datums(cols, 0);
-	jny_run(&load_orders, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		load_order(take->orders->order[jny_get_int8(row, 1, 0)], row);
-	jny_run(&load_lines, args, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		load_line(take->orders->order[jny_get_int8(row, 1, 0)], row);
+	found = jny_lookup(&find_orders, keys.cols);
+	for (int i = 0; i < found->n; i++)
+		load_order(list_nth(asked, found->row[i].key), &found->row[i]);
+	found = jny_lookup(&find_lines, keys.cols);
+	for (int i = 0; i < found->n; i++)
+		load_line(list_nth(asked, found->row[i].key), &found->row[i]);
 }
 
 JnyOrder *
 jny_order_of(JnyTake *take, JnyFact *fact)
 {
-	return fact->order != NULL ? hash_search(take->orders->table, &fact->order, HASH_FIND, NULL) : NULL;
+	if (fact->order == NULL || take->orders->table == NULL)
+		return NULL;
+	return hash_search(take->orders->table, &fact->order, HASH_FIND, NULL);
 }
 
 JnyOrderLine *
@@ -206,19 +197,10 @@ jny_order_line_of(JnyOrder *order, const char *line)
 void
 jny_order_recount(JnyTake *take, JnyProfile *profile)
 {
-	(void) hash_search(take->orders->recount, &profile, HASH_ENTER, NULL);
+	take->orders->recount = list_append_unique_ptr(take->orders->recount, profile);
 }
 
 /* ---- writing ---------------------------------------------------------- */
-
-static void
-put_key(JnyCols *cols, const JnyOrder *o, const JnyProfile *owner)
-{
-	jny_cols_set(cols, 0, Int16GetDatum(owner->bucket));
-	jny_cols_set(cols, 1, jny_uuid_datum(&owner->id));
-	jny_cols_text(cols, 2, o->scope);
-	jny_cols_text(cols, 3, o->order_id);
-}
 
 static void
 put_time(JnyCols *cols, int col, TimestampTz at)
@@ -228,17 +210,24 @@ put_time(JnyCols *cols, int col, TimestampTz at)
 }
 
 static void
+put_number(JnyCols *cols, int col, Datum number)
+{
+	if (number != (Datum) 0)
+		jny_cols_set(cols, col, number);
+}
+
+static void
 put_order(JnyCols *cols, const JnyOrder *o)
 {
 	put_key(cols, o, o->key->profile);
 	jny_cols_text(cols, 4, o->source);
 	jny_cols_text(cols, 5, o->status != NULL ? o->status : "pending");
 	jny_cols_text(cols, 6, o->origin);
-	if (o->amount != (Datum) 0)
-		jny_cols_set(cols, 7, o->amount);
+	put_number(cols, 7, o->amount);
 	jny_cols_text(cols, 8, o->currency);
 	jny_cols_text(cols, 9, o->cart_id);
-	jny_cols_text(cols, 10, o->codes);
+	if (o->codes != NULL)
+		jny_cols_set(cols, 10, array_of_codes(o->codes));
 	put_time(cols, 11, o->placed_at);
 	put_time(cols, 12, o->cancelled_at);
 	jny_cols_set(cols, 13, Int64GetDatum(o->seq));
@@ -248,95 +237,104 @@ put_order(JnyCols *cols, const JnyOrder *o)
 }
 
 static void
-put_lines(JnyCols *cols, const JnyOrder *o, bool all)
+put_line(JnyCols *cols, const JnyOrder *o, const JnyOrderLine *l)
 {
-	ListCell   *lc;
-
-	foreach(lc, o->lines)
-	{
-		const JnyOrderLine *l = lfirst(lc);
-
-		if (l->sku == NULL || (!all && !l->dirty))
-			continue;
-		put_key(cols, o, o->key->profile);
-		jny_cols_text(cols, 4, l->line);
-		jny_cols_text(cols, 5, l->sku);
-		jny_cols_set(cols, 6, l->quantity);
-		if (l->price != (Datum) 0)
-			jny_cols_set(cols, 7, l->price);
-		jny_cols_text(cols, 8, l->status);
-		put_time(cols, 9, l->changed_at);
-		jny_cols_next(cols);
-	}
+	put_key(cols, o, o->key->profile);
+	jny_cols_text(cols, 4, l->line);
+	jny_cols_text(cols, 5, l->sku);
+	jny_cols_set(cols, 6, l->quantity);
+	put_number(cols, 7, l->price);
+	jny_cols_text(cols, 8, l->status);
+	put_time(cols, 9, l->changed_at);
+	jny_cols_next(cols);
 }
 
 /* The orders that still count, for people of whom one was taken back or moved away. */
 static void
 recount(JnyTake *take)
 {
-	JnyCols    *cols = jny_cols("smallint, uuid");
-	HASH_SEQ_STATUS scan;
-	JnyProfile **p;
+	JnyOut		keys = {.access = &find_all};
+	JnyRows    *found;
+	ListCell   *lc;
 
-	hash_seq_init(&scan, take->orders->recount);
-	while ((p = hash_seq_search(&scan)) != NULL)
+	foreach(lc, take->orders->recount)
 	{
-		jny_cols_set(cols, 0, Int16GetDatum((*p)->bucket));
-		jny_cols_set(cols, 1, jny_uuid_datum(&(*p)->id));
-		jny_cols_next(cols);
+		JnyProfile *p = lfirst(lc);
+
+		p->orders = 0;
+		p->last_order_at = 0;
+		p->dirty = true;
+		jny_cols_set(jny_out(&keys), 0, Int16GetDatum(p->bucket));
+		jny_cols_set(keys.cols, 1, UUIDPGetDatum(&p->id));
+		jny_cols_next(keys.cols);
 	}
-	if (jny_cols_count(cols) == 0)
+	if (keys.cols == NULL)
 		return;
-	jny_run(&recount_orders, jny_cols_datums(cols, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	found = jny_lookup(&find_all, keys.cols);
+	for (int i = 0; i < found->n; i++)
 	{
-		JnyProfile *profile = jny_profile_get(take->batch, jny_get_uuid(row, 1));
+		const JnyRow *row = &found->row[i];
+		JnyProfile *p = list_nth(take->orders->recount, row->key);
 
-		profile->orders = (int) jny_get_int8(row, 2, 0);
-		profile->last_order_at = get_time(row, 3);
-		profile->dirty = true;
+		if (row->nulls[0] || !row->nulls[1])
+			continue;			/* never placed, or cancelled */
+		p->orders++;
+		p->last_order_at = p->orders == 1 ? jny_row_time(row, 0) : Max(p->last_order_at, jny_row_time(row, 0));
 	}
 }
 
+/* What is written under the order's owner was stored under another before. */
 static void
-run_if_any(JnyPlan *plan, JnyCols *cols)
+take_away(JnyTake *take, JnyOrder *o, JnyOut *orders, JnyOut *lines)
 {
-	if (jny_cols_count(cols) > 0)
-		jny_run(plan, jny_cols_datums(cols, 0), NULL);
+	ListCell   *lc;
+
+	put_key(jny_out(orders), o, o->key->stored_at);
+	jny_cols_next(orders->cols);
+	foreach(lc, o->lines)
+	{
+		const JnyOrderLine *l = lfirst(lc);
+
+		if (!l->stored)
+			continue;
+		put_key(jny_out(lines), o, o->key->stored_at);
+		jny_cols_text(lines->cols, 4, l->line);
+		jny_cols_next(lines->cols);
+	}
+	jny_order_recount(take, o->key->stored_at);
+	jny_order_recount(take, o->key->profile);
 }
 
 void
 jny_order_write(JnyTake *take)
 {
-	JnyCols    *gone = jny_cols("smallint, uuid, text, text");
-	JnyCols    *orders = jny_cols("smallint, uuid, text, text, text, text, text, numeric, text, text, text, timestamptz, timestamptz, bigint, jsonb, timestamptz");
-	JnyCols    *lines = jny_cols("smallint, uuid, text, text, text, text, numeric, numeric, text, timestamptz");
+	JnyOut		gone = {.access = &delete_orders};
+	JnyOut		gone_lines = {.access = &delete_lines};
+	JnyOut		orders = {.access = &upsert_orders};
+	JnyOut		lines = {.access = &upsert_lines};
 
 	for (int i = 0; i < take->orders->n; i++)
 	{
 		JnyOrder   *o = take->orders->order[i];
 		bool		moved = o->exists && o->key->stored_at != o->key->profile;
+		ListCell   *lc;
 
 		if (!o->dirty && !moved)
 			continue;
 		if (moved)
+			take_away(take, o, &gone, &gone_lines);
+		put_order(jny_out(&orders), o);
+		foreach(lc, o->lines)
 		{
-			put_key(gone, o, o->key->stored_at);
-			jny_cols_next(gone);
-			jny_order_recount(take, o->key->stored_at);
-			jny_order_recount(take, o->key->profile);
-		}
-		put_order(orders, o);
-		put_lines(lines, o, moved);
-	}
-	if (jny_cols_count(gone) > 0)
-	{
-		Datum	   *args = jny_cols_datums(gone, 0);
+			const JnyOrderLine *l = lfirst(lc);
 
-		jny_run(&delete_orders, args, NULL);
-		jny_run(&delete_lines, args, NULL);
+			if (l->sku != NULL && (moved || l->dirty))
+				put_line(jny_out(&lines), o, l);
+		}
 	}
-	run_if_any(&upsert_orders, orders);
-	run_if_any(&upsert_lines, lines);
+	jny_out_write(&gone);
+	jny_out_write(&gone_lines);
+	jny_out_write(&orders);
+	jny_out_write(&lines);
 	recount(take);
 }

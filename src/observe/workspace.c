@@ -51,3 +51,9 @@ jny_out_write(JnyOut *out)
 	if (out->cols != NULL)
 		jny_write(out->access, out->cols);
 }
+
+Datum
+jny_row_number(const JnyRow *row, int col)
+{
+	return row->nulls[col] ? (Datum) 0 : NumericGetDatum(DatumGetNumeric(row->values[col]));
+}
