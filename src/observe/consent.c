@@ -3,9 +3,8 @@
  *		What people agreed to: the present state, and every statement as history.
  *
  * Called by take.c. The latest statement by its own time stands; at the same
- * time the one that takes rights away. Three statements per lap at most:
- * load, write the present, write the history. A consent row may be written
- * beside us by journey.unsubscribe(), so the rule is also in the upsert.
+ * time the one that takes rights away. A consent row may be written beside us
+ * by journey.unsubscribe(), so the rule is also in the upsert.
  */
 #include "observe/fact.h"
 
@@ -32,15 +31,13 @@ typedef struct JnyConsents
 {
 	HTAB	   *table;
 	List	   *all;			/* of Consent, of this lap's people */
-	JnyCols    *history;
+	JnyOut		history;
 } JnyConsents;
 
 #define STRICT(state) "(CASE WHEN " state " IN ('denied', 'revoked', 'bounced', 'complained') THEN 1 ELSE 0 END)"
 
-JNY_PLAN(load_consents, "smallint[], uuid[]",
-		 "SELECT c.profile_id, c.scope, c.channel, c.purpose, c.state, c.at"
-		 " FROM unnest($1, $2) AS k(bucket, profile_id)"
-		 " JOIN journey.consent c ON c.bucket = k.bucket AND c.profile_id = k.profile_id");
+JNY_LOOKUP(find_consents, "consent", "consent_pkey", "bucket, profile_id",
+		   "profile_id, scope, channel, purpose, state, at", NULL);
 JNY_PLAN(upsert_consents,
 		 "smallint[], uuid[], text[], text[], text[], text[], text[], text[], jsonb[], timestamptz[], timestamptz[]",
 		 "INSERT INTO journey.consent AS c (bucket, profile_id, scope, channel, purpose, state, basis, source, proof, at, expires_at)"
@@ -49,11 +46,9 @@ JNY_PLAN(upsert_consents,
 		 " SET state = excluded.state, basis = excluded.basis, source = excluded.source, proof = excluded.proof,"
 		 "  at = excluded.at, expires_at = excluded.expires_at"
 		 " WHERE (excluded.at, " STRICT("excluded.state") ") >= (c.at, " STRICT("c.state") ")");
-JNY_PLAN(insert_history,
-		 "smallint[], uuid[], text[], text[], text[], bigint[], text[], text[], text[], jsonb[], timestamptz[], timestamptz[], timestamptz",
-		 "INSERT INTO journey.consent_history (bucket, profile_id, scope, channel, purpose, seq, state, basis, source, proof, at, expires_at, recorded_at)"
-		 " SELECT n.*, $13 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS n"
-		 " ON CONFLICT DO NOTHING");
+#define STATEMENT_KEY "bucket, profile_id, scope, channel, purpose, recorded_at, seq"
+JNY_UPSERT(insert_history, "consent_history", "consent_history_pkey", STATEMENT_KEY,
+		   STATEMENT_KEY ", state, basis, source, proof, at, expires_at", "");
 
 static bool
 takes_away(const char *state)
@@ -94,66 +89,76 @@ speaks_of_consent(const JnyFact *fact)
 		  (strcmp(fact->type, "unsubscribed") == 0 || strncmp(fact->type, "consent_", 8) == 0)));
 }
 
-void
-jny_consent_load(JnyTake *take)
+/* The people of whom consents are stated, each once; NULL when there are none with a past. */
+static JnyCols *
+keys_of_people(JnyTake *take)
 {
-	HASHCTL		ctl = {.keysize = sizeof(ConsentKey), .entrysize = sizeof(Consent), .hcxt = take->batch->cxt};
-	HASHCTL		ids = {.keysize = sizeof(pg_uuid_t), .entrysize = sizeof(pg_uuid_t), .hcxt = take->batch->cxt};
-	HTAB	   *seen = hash_create("journey consenting people", 64, &ids, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	JnyCols    *cols = jny_cols("smallint, uuid");
+	JnyOut		keys = {.access = &find_consents};
+	HTAB	   *seen = NULL;
 	bool		found;
 
-	take->consents = palloc0(sizeof(JnyConsents));
-	take->consents->table = hash_create("journey consents", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	take->consents->history = jny_cols("smallint, uuid, text, text, text, bigint, text, text, text, jsonb, timestamptz, timestamptz");
 	for (int i = 0; i < take->nfacts; i++)
 	{
 		JnyFact    *fact = take->facts[i];
 
-		if (!speaks_of_consent(fact) || fact->profile->is_new)
+		if (!speaks_of_consent(fact))
 			continue;
+		if (take->consents == NULL)
+		{
+			take->consents = palloc0(sizeof(JnyConsents));
+			take->consents->table = jny_table(take, "journey consents", sizeof(ConsentKey), sizeof(Consent));
+			take->consents->history.access = &insert_history;
+			seen = jny_table(take, "journey consenting people", sizeof(pg_uuid_t), sizeof(pg_uuid_t));
+		}
 		(void) hash_search(seen, &fact->profile->id, HASH_ENTER, &found);
-		if (found)
+		if (found || fact->profile->is_new)
 			continue;
-		jny_cols_set(cols, 0, Int16GetDatum(fact->profile->bucket));
-		jny_cols_set(cols, 1, jny_uuid_datum(&fact->profile->id));
-		jny_cols_next(cols);
+		jny_cols_set(jny_out(&keys), 0, Int16GetDatum(fact->profile->bucket));
+		jny_cols_set(keys.cols, 1, UUIDPGetDatum(&fact->profile->id));
+		jny_cols_next(keys.cols);
 	}
-	if (jny_cols_count(cols) == 0)
-		return;
-	jny_run(&load_consents, jny_cols_datums(cols, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		MemoryContext cxt = take->batch->cxt;
-		JnyProfile *p = jny_profile_get(take->batch, jny_get_uuid(row, 1));
-		bool		isnull;
-		Consent    *c = find(take, p, MemoryContextStrdup(cxt, jny_get_text(row, 2)),
-							 MemoryContextStrdup(cxt, jny_get_text(row, 3)),
-							 MemoryContextStrdup(cxt, jny_get_text(row, 4)));
+	return keys.cols;
+}
 
-		c->now.state = MemoryContextStrdup(cxt, jny_get_text(row, 5));
-		c->now.at = DatumGetTimestampTz(jny_get(row, 6, &isnull));
+void
+jny_consent_load(JnyTake *take)
+{
+	JnyCols    *keys = keys_of_people(take);
+	JnyRows    *rows;
+
+	if (keys == NULL)
+		return;
+	rows = jny_lookup(&find_consents, keys);
+	for (int i = 0; i < rows->n; i++)
+	{
+		const JnyRow *row = &rows->row[i];
+		Consent    *c = find(take, jny_profile_get(take->batch, jny_row_uuid(row, 0)),
+							 jny_row_text(row, 1), jny_row_text(row, 2), jny_row_text(row, 3));
+
+		c->now.state = jny_row_text(row, 4);
+		c->now.at = jny_row_time(row, 5);
 	}
 }
 
 static void
 remember(JnyTake *take, JnyFact *fact, const JnyConsent *said)
 {
-	JnyCols    *h = take->consents->history;
+	JnyCols    *h = jny_out(&take->consents->history);
 
 	jny_cols_set(h, 0, Int16GetDatum(fact->profile->bucket));
-	jny_cols_set(h, 1, jny_uuid_datum(&fact->profile->id));
+	jny_cols_set(h, 1, UUIDPGetDatum(&fact->profile->id));
 	jny_cols_text(h, 2, fact->scope);
 	jny_cols_text(h, 3, said->channel);
 	jny_cols_text(h, 4, said->purpose);
-	jny_cols_set(h, 5, Int64GetDatum(fact->seq));
-	jny_cols_text(h, 6, said->state);
-	jny_cols_text(h, 7, said->basis);
-	jny_cols_text(h, 8, fact->source);
-	jny_cols_set(h, 9, JsonbPGetDatum(said->proof != NULL ? said->proof : jny_object_empty()));
-	jny_cols_set(h, 10, TimestampTzGetDatum(said->at));
+	jny_cols_set(h, 5, TimestampTzGetDatum(take->batch->node.now));
+	jny_cols_set(h, 6, Int64GetDatum(fact->seq));
+	jny_cols_text(h, 7, said->state);
+	jny_cols_text(h, 8, said->basis);
+	jny_cols_text(h, 9, fact->source);
+	jny_cols_set(h, 10, JsonbPGetDatum(said->proof != NULL ? said->proof : jny_object_empty()));
+	jny_cols_set(h, 11, TimestampTzGetDatum(said->at));
 	if (said->expires_at != 0)
-		jny_cols_set(h, 11, TimestampTzGetDatum(said->expires_at));
+		jny_cols_set(h, 12, TimestampTzGetDatum(said->expires_at));
 	jny_cols_next(h);
 }
 
@@ -267,40 +272,37 @@ jny_consent_apply(JnyTake *take, JnyFact *fact)
 	}
 }
 
+static void
+put_consent(JnyCols *cols, const Consent *c)
+{
+	jny_cols_set(cols, 0, Int16GetDatum(c->profile->bucket));
+	jny_cols_set(cols, 1, UUIDPGetDatum(&c->profile->id));
+	jny_cols_text(cols, 2, c->scope);
+	jny_cols_text(cols, 3, c->now.channel);
+	jny_cols_text(cols, 4, c->now.purpose);
+	jny_cols_text(cols, 5, c->now.state);
+	jny_cols_text(cols, 6, c->now.basis);
+	jny_cols_text(cols, 7, c->source);
+	jny_cols_set(cols, 8, JsonbPGetDatum(c->now.proof != NULL ? c->now.proof : jny_object_empty()));
+	jny_cols_set(cols, 9, TimestampTzGetDatum(c->now.at));
+	if (c->now.expires_at != 0)
+		jny_cols_set(cols, 10, TimestampTzGetDatum(c->now.expires_at));
+	jny_cols_next(cols);
+}
+
 void
 jny_consent_write(JnyTake *take)
 {
-	JnyConsents *all = take->consents;
-	JnyCols    *cols = jny_cols("smallint, uuid, text, text, text, text, text, text, jsonb, timestamptz, timestamptz");
+	JnyCols    *cols;
 	ListCell   *lc;
-	Datum	   *args;
 
-	foreach(lc, all->all)
-	{
-		Consent    *c = lfirst(lc);
-
-		if (!c->dirty)
-			continue;
-		jny_cols_set(cols, 0, Int16GetDatum(c->profile->bucket));
-		jny_cols_set(cols, 1, jny_uuid_datum(&c->profile->id));
-		jny_cols_text(cols, 2, c->scope);
-		jny_cols_text(cols, 3, c->now.channel);
-		jny_cols_text(cols, 4, c->now.purpose);
-		jny_cols_text(cols, 5, c->now.state);
-		jny_cols_text(cols, 6, c->now.basis);
-		jny_cols_text(cols, 7, c->source);
-		jny_cols_set(cols, 8, JsonbPGetDatum(c->now.proof != NULL ? c->now.proof : jny_object_empty()));
-		jny_cols_set(cols, 9, TimestampTzGetDatum(c->now.at));
-		if (c->now.expires_at != 0)
-			jny_cols_set(cols, 10, TimestampTzGetDatum(c->now.expires_at));
-		jny_cols_next(cols);
-	}
+	if (take->consents == NULL)
+		return;
+	cols = jny_cols("smallint, uuid, text, text, text, text, text, text, jsonb, timestamptz, timestamptz");
+	foreach(lc, take->consents->all)
+		if (((Consent *) lfirst(lc))->dirty)
+			put_consent(cols, lfirst(lc));
 	if (jny_cols_count(cols) > 0)
 		jny_run(&upsert_consents, jny_cols_datums(cols, 0), NULL);
-	if (jny_cols_count(all->history) > 0)
-	{
-		args = jny_cols_datums(all->history, 1);
-		args[12] = TimestampTzGetDatum(take->batch->node.now);
-		jny_run(&insert_history, args, NULL);
-	}
+	jny_out_write(&take->consents->history);
 }

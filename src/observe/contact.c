@@ -5,31 +5,19 @@
  * Called by take.c. An address that the person or the shop's customer row
  * states replaces the one before it and starts fresh; one that merely came
  * along in a subject is taken only while there is no other. What became of
- * an address (a bounce, a complaint) stays with the address. Two statements
- * per lap at most.
+ * an address (a bounce, a complaint) stays with the address; senders report
+ * it beside us, so rows are locked before they are changed.
  */
 #include "observe/fact.h"
 
-#include "executor/spi.h"
 #include "utils/builtins.h"
 
-JNY_PLAN(replace_contacts, "smallint[], uuid[], text[], text[], bigint[], timestamptz",
-		 "UPDATE journey.contact_point c SET state = 'replaced', changed_at = $6"
-		 " FROM unnest($1, $2, $3, $4, $5) AS n(bucket, profile_id, scope, channel, address_hash)"
-		 " WHERE c.bucket = n.bucket AND c.profile_id = n.profile_id AND c.scope = n.scope"
-		 "  AND c.channel = n.channel AND c.address_hash <> n.address_hash AND c.state IN ('active', 'unverified')");
-JNY_PLAN(insert_contacts, "smallint[], uuid[], text[], text[], text[], bigint[], boolean[], timestamptz",
-		 "INSERT INTO journey.contact_point AS c (bucket, profile_id, scope, channel, address, address_hash,"
-		 "  state, since, changed_at)"
-		 " SELECT n.bucket, n.profile_id, n.scope, n.channel, n.address, n.address_hash, 'active', $8, $8"
-		 " FROM unnest($1, $2, $3, $4, $5, $6, $7)"
-		 "  AS n(bucket, profile_id, scope, channel, address, address_hash, asserted)"
-		 " WHERE n.asserted OR NOT EXISTS ("
-		 "  SELECT FROM journey.contact_point o WHERE o.bucket = n.bucket AND o.profile_id = n.profile_id"
-		 "   AND o.scope = n.scope AND o.channel = n.channel AND o.state IN ('active', 'unverified'))"
-		 " ON CONFLICT (bucket, profile_id, scope, channel, address_hash) DO UPDATE"
-		 " SET state = 'active', since = excluded.since, changed_at = excluded.changed_at, reason = NULL"
-		 " WHERE c.state = 'replaced'");
+#define POINT_KEY "bucket, profile_id, scope, channel"
+JNY_LOOKUP(find_points, "contact_point", "contact_point_pkey", POINT_KEY, "address_hash, state", NULL);
+JNY_LOOKUP(lock_points, "contact_point", "contact_point_pkey", POINT_KEY ", address_hash", "state, since, reason", NULL);
+JNY_UPDATE(change_points, "contact_point", NULL, NULL, "state, since, changed_at, reason");
+JNY_UPSERT(insert_points, "contact_point", "contact_point_pkey", POINT_KEY ", address_hash",
+		   POINT_KEY ", address_hash, address, state, since, changed_at", "");
 
 /* The one address that this lap leaves a person, per scope and channel. */
 typedef struct ContactKey
@@ -47,7 +35,16 @@ typedef struct Contact
 	const char *address;
 	int64		hash;
 	bool		asserted;
+	List	   *stored;			/* of JnyRow: the addresses that are there */
 } Contact;
+
+/* An address that is there is replaced now, or used again. */
+typedef struct Change
+{
+	const Contact *contact;
+	int64		hash;
+	bool		again;
+} Change;
 
 typedef struct JnyContacts
 {
@@ -66,10 +63,8 @@ note(JnyTake *take, JnyFact *fact, const char *channel, const char *namespace, c
 		return;
 	if (take->contacts == NULL)
 	{
-		HASHCTL		ctl = {.keysize = sizeof(ContactKey), .entrysize = sizeof(Contact), .hcxt = take->batch->cxt};
-
-		take->contacts = palloc0(sizeof(JnyContacts));
-		take->contacts->table = hash_create("journey contacts", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		take->contacts = palloc(sizeof(JnyContacts));
+		take->contacts->table = jny_table(take, "journey contacts", sizeof(ContactKey), sizeof(Contact));
 	}
 	memset(&key, 0, sizeof(key));
 	key.id = fact->profile->id;
@@ -85,6 +80,7 @@ note(JnyTake *take, JnyFact *fact, const char *channel, const char *namespace, c
 	c->address = address;
 	c->hash = jny_key_hash(namespace, address);
 	c->asserted = asserted;
+	c->stored = NIL;
 }
 
 static bool
@@ -130,48 +126,148 @@ jny_contact_apply(JnyTake *take, JnyFact *fact)
 	}
 }
 
+/* ---- writing ---------------------------------------------------------- */
+
 static void
-add_contact(JnyCols *all, JnyCols *stated, const Contact *c)
+put_key(JnyCols *cols, const Contact *c)
 {
-	jny_cols_set(all, 0, Int16GetDatum(c->profile->bucket));
-	jny_cols_set(all, 1, jny_uuid_datum(&c->profile->id));
-	jny_cols_text(all, 2, c->scope);
-	jny_cols_text(all, 3, c->channel);
-	jny_cols_text(all, 4, c->address);
-	jny_cols_set(all, 5, Int64GetDatum(c->hash));
-	jny_cols_set(all, 6, BoolGetDatum(c->asserted));
-	jny_cols_next(all);
-	if (!c->asserted || c->profile->is_new)
-		return;
-	jny_cols_set(stated, 0, Int16GetDatum(c->profile->bucket));
-	jny_cols_set(stated, 1, jny_uuid_datum(&c->profile->id));
-	jny_cols_text(stated, 2, c->scope);
-	jny_cols_text(stated, 3, c->channel);
-	jny_cols_set(stated, 4, Int64GetDatum(c->hash));
-	jny_cols_next(stated);
+	jny_cols_set(cols, 0, Int16GetDatum(c->profile->bucket));
+	jny_cols_set(cols, 1, UUIDPGetDatum(&c->profile->id));
+	jny_cols_text(cols, 2, c->scope);
+	jny_cols_text(cols, 3, c->channel);
+}
+
+static List *
+find_stored(JnyTake *take)
+{
+	JnyCols    *keys = jny_cols_of(&find_points);
+	List	   *all = NIL;
+	HASH_SEQ_STATUS scan;
+	Contact    *c;
+	JnyRows    *found;
+
+	hash_seq_init(&scan, take->contacts->table);
+	while ((c = hash_seq_search(&scan)) != NULL)
+	{
+		put_key(keys, c);
+		jny_cols_next(keys);
+		all = lappend(all, c);
+	}
+	found = jny_lookup(&find_points, keys);
+	for (int i = 0; i < found->n; i++)
+	{
+		c = list_nth(all, found->row[i].key);
+		c->stored = lappend(c->stored, &found->row[i]);
+	}
+	return all;
+}
+
+static bool
+is_usable(const char *state)
+{
+	return strcmp(state, "active") == 0 || strcmp(state, "unverified") == 0;
+}
+
+static List *
+add_change(List *changes, const Contact *c, int64 hash, bool again)
+{
+	Change	   *change = palloc(sizeof(Change));
+
+	change->contact = c;
+	change->hash = hash;
+	change->again = again;
+	return lappend(changes, change);
+}
+
+/* What the contact means for the addresses that are there; new ones go out. */
+static List *
+judge(const Contact *c, List *changes, JnyOut *fresh, TimestampTz now)
+{
+	bool		usable = false;
+	bool		known = false;
+	ListCell   *lc;
+
+	foreach(lc, c->stored)
+		usable |= is_usable(jny_row_text(lfirst(lc), 1));
+	if (usable && !c->asserted)
+		return changes;
+	foreach(lc, c->stored)
+	{
+		const JnyRow *row = lfirst(lc);
+		int64		hash = DatumGetInt64(row->values[0]);
+		const char *state = jny_row_text(row, 1);
+
+		known |= hash == c->hash;
+		if (hash == c->hash ? strcmp(state, "replaced") == 0 : is_usable(state))
+			changes = add_change(changes, c, hash, hash == c->hash);
+	}
+	if (known)
+		return changes;
+	put_key(jny_out(fresh), c);
+	jny_cols_set(fresh->cols, 4, Int64GetDatum(c->hash));
+	jny_cols_text(fresh->cols, 5, c->address);
+	jny_cols_text(fresh->cols, 6, "active");
+	jny_cols_set(fresh->cols, 7, TimestampTzGetDatum(now));
+	jny_cols_set(fresh->cols, 8, TimestampTzGetDatum(now));
+	jny_cols_next(fresh->cols);
+	return changes;
+}
+
+/* A bounce that a sender reports meanwhile is not overwritten. */
+static bool
+still_so(const JnyRow *row, void *changes)
+{
+	const Change *change = list_nth(changes, row->key);
+	const char *state = jny_row_text(row, 0);
+
+	return change->again ? strcmp(state, "replaced") == 0 : is_usable(state);
+}
+
+static void
+apply_changes(List *changes, TimestampTz now)
+{
+	JnyCols    *keys = jny_cols_of(&lock_points);
+	JnyCols    *rows = jny_cols_of(&change_points);
+	JnyRows    *locked;
+	ListCell   *lc;
+
+	foreach(lc, changes)
+	{
+		const Change *change = lfirst(lc);
+
+		put_key(keys, change->contact);
+		jny_cols_set(keys, 4, Int64GetDatum(change->hash));
+		jny_cols_next(keys);
+	}
+	locked = jny_lookup_locked(&lock_points, keys, false, PG_INT32_MAX, still_so, changes);
+	for (int i = 0; i < locked->n; i++)
+	{
+		const JnyRow *row = &locked->row[i];
+		bool		again = ((Change *) list_nth(changes, row->key))->again;
+
+		jny_cols_text(rows, 0, again ? "active" : "replaced");
+		jny_cols_set(rows, 1, again ? TimestampTzGetDatum(now) : row->values[1]);
+		jny_cols_set(rows, 2, TimestampTzGetDatum(now));
+		if (!again && !row->nulls[2])
+			jny_cols_set(rows, 3, row->values[2]);
+		jny_cols_next(rows);
+	}
+	jny_write_found(&change_points, locked, rows);
 }
 
 void
 jny_contact_write(JnyTake *take)
 {
-	JnyCols    *all = jny_cols("smallint, uuid, text, text, text, bigint, boolean");
-	JnyCols    *stated = jny_cols("smallint, uuid, text, text, bigint");
-	HASH_SEQ_STATUS scan;
-	Contact    *c;
-	Datum	   *args;
+	TimestampTz now = take->batch->node.now;
+	JnyOut		fresh = {.access = &insert_points};
+	List	   *changes = NIL;
+	ListCell   *lc;
 
 	if (take->contacts == NULL)
 		return;
-	hash_seq_init(&scan, take->contacts->table);
-	while ((c = hash_seq_search(&scan)) != NULL)
-		add_contact(all, stated, c);
-	if (jny_cols_count(stated) > 0)
-	{
-		args = jny_cols_datums(stated, 1);
-		args[5] = TimestampTzGetDatum(take->batch->node.now);
-		jny_run(&replace_contacts, args, NULL);
-	}
-	args = jny_cols_datums(all, 1);
-	args[7] = TimestampTzGetDatum(take->batch->node.now);
-	jny_run(&insert_contacts, args, NULL);
+	foreach(lc, find_stored(take))
+		changes = judge(lfirst(lc), changes, &fresh, now);
+	if (changes != NIL)
+		apply_changes(changes, now);
+	jny_out_write(&fresh);
 }
