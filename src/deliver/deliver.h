@@ -20,6 +20,7 @@ typedef struct JnyAction
 	TimestampTz not_after;
 	Interval   *late;			/* NULL = none */
 	bool		has_enrollment;
+	bool		fresh;			/* the enrollment was made in this transaction: nothing bears the action's id yet */
 	pg_uuid_t	enrollment_id;
 	const char *journey;
 	int			version;

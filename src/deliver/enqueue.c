@@ -3,8 +3,8 @@
  *		Into the outbox: enqueue, cancel, announce.
  *
  * Called by the lap (orchestrate and worker), as journey_owner, inside
- * SPI_connect(). One statement per batch. Waits for no outbox row: an action
- * that exists is left alone, and cancelling skips what a sender has locked.
+ * SPI_connect(). Waits for no outbox row: an action that exists is left
+ * alone, and cancelling skips what a sender has locked.
  */
 #include "deliver/work.h"
 
@@ -12,38 +12,20 @@
 #include "commands/async.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 
 #include "core/shmem.h"
+#include "core/table.h"
 
-#define ENQUEUE_TYPES \
-	"smallint[], uuid[], uuid[], text[], integer[], timestamptz[], timestamptz[], interval[], uuid[], text[]," \
-	" integer[], text[], integer[], text[], text[], text[], integer[], text[], jsonb[], text[], text[], jsonb[]," \
-	" text[], bigint[], text[], jsonb[], jsonb[], integer[], uuid[], timestamptz[], bigint[], bigint[], boolean[]"
-
-JNY_PLAN(insert_actions, ENQUEUE_TYPES,
-		 "INSERT INTO journey.outbox (bucket, profile_id, action_id, channel, status, claim_at, reap_at, priority, due_at,"
-		 "  not_after, late, enrollment_id, journey, version, step, visit, purpose, scope, template, template_version,"
-		 "  locale, payload, placement, exclusion, suppress_on, own_ref, entry_hash, stock_sku, caps, quiet,"
-		 "  max_attempts, idempotency_key, decision_id, decided_at, decided_lap, decided_seq, test)"
-		 " SELECT u.bucket, u.profile_id, u.action_id, u.channel, 'pending', u.due_at, u.not_after, u.priority, u.due_at,"
-		 "  u.not_after, u.late, u.enrollment_id, u.journey, u.version, u.step, u.visit, u.purpose, u.scope, u.template,"
-		 "  u.template_version, u.locale, u.payload, u.placement, u.exclusion, u.suppress_on, u.own_ref, u.entry_hash,"
-		 "  u.stock_sku::text[], u.caps, u.quiet, u.max_attempts, u.action_id::text, u.decision_id, u.decided_at,"
-		 "  u.decided_lap, u.decided_seq, u.test"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), "
-		 "pg_catalog.unnest($7), pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12), "
-		 "pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16), pg_catalog.unnest($17), pg_catalog.unnest($18), "
-		 "pg_catalog.unnest($19), pg_catalog.unnest($20), pg_catalog.unnest($21), pg_catalog.unnest($22), pg_catalog.unnest($23), pg_catalog.unnest($24), "
-		 "pg_catalog.unnest($25), pg_catalog.unnest($26), pg_catalog.unnest($27), pg_catalog.unnest($28), pg_catalog.unnest($29), pg_catalog.unnest($30), "
-		 "pg_catalog.unnest($31), pg_catalog.unnest($32), pg_catalog.unnest($33))"
-		 "  AS u(bucket, profile_id, action_id, channel, priority, due_at, not_after, late, enrollment_id, journey,"
-		 "   version, step, visit, purpose, scope, template, template_version, locale, payload, placement, exclusion,"
-		 "   suppress_on, own_ref, entry_hash, stock_sku, caps, quiet, max_attempts, decision_id, decided_at,"
-		 "   decided_lap, decided_seq, test)"
-		 " WHERE NOT EXISTS (SELECT FROM journey.outbox_history h WHERE h.action_id = u.action_id)"
-		 " ON CONFLICT (bucket, profile_id, action_id) DO NOTHING");
+JNY_UPSERT(insert_actions, "outbox", "outbox_pkey", "bucket, profile_id, action_id",
+		   "bucket, profile_id, action_id, channel, status, claim_at, reap_at, priority, due_at, not_after, late,"
+		   " enrollment_id, journey, version, step, visit, purpose, scope, template, template_version, locale, payload,"
+		   " placement, exclusion, suppress_on, own_ref, entry_hash, stock_sku, caps, quiet, max_attempts,"
+		   " idempotency_key, decision_id, decided_at, decided_lap, decided_seq, test", "");
+JNY_PLAN(find_final, "uuid[]",
+		 "SELECT h.action_id FROM pg_catalog.unnest($1) AS u(action_id)"
+		 " JOIN journey.outbox_history h ON h.action_id = u.action_id");
+JNY_LOOKUP(find_pending, "outbox", "outbox_pkey", "bucket, profile_id", "enrollment_id, status", NULL);
 JNY_PLAN(cancel_actions, "smallint[], uuid[], uuid[], text, timestamptz",
 		 "WITH k AS (SELECT o.bucket, o.profile_id, o.action_id"
 		 "   FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS u(bucket, profile_id, enrollment_id)"
@@ -61,35 +43,32 @@ JNY_PLAN(cancel_actions, "smallint[], uuid[], uuid[], text, timestamptz",
 		 "   d.template_version, d.locale, d.payload, d.attempt, d.sender, d.error, d.idempotency_key, d.decision_id,"
 		 "   d.decided_at, d.decided_lap, d.test FROM d");
 
-static Datum
-uuid_copy(const pg_uuid_t *id)
-{
-	return jny_uuid_datum(id);
-}
-
 static void
 set_what(JnyCols *cols, const JnyAction *a)
 {
 	jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_id(&a->profile_id)));
-	jny_cols_set(cols, 1, uuid_copy(&a->profile_id));
-	jny_cols_set(cols, 2, uuid_copy(&a->action_id));
+	jny_cols_set(cols, 1, UUIDPGetDatum(&a->profile_id));
+	jny_cols_set(cols, 2, UUIDPGetDatum(&a->action_id));
 	jny_cols_text(cols, 3, a->channel);
-	jny_cols_set(cols, 4, Int32GetDatum(a->priority));
+	jny_cols_text(cols, 4, "pending");
 	jny_cols_set(cols, 5, TimestampTzGetDatum(a->due_at));
 	jny_cols_set(cols, 6, TimestampTzGetDatum(a->not_after));
+	jny_cols_set(cols, 7, Int32GetDatum(a->priority));
+	jny_cols_set(cols, 8, TimestampTzGetDatum(a->due_at));
+	jny_cols_set(cols, 9, TimestampTzGetDatum(a->not_after));
 	if (a->late != NULL)
-		jny_cols_set(cols, 7, IntervalPGetDatum(a->late));
+		jny_cols_set(cols, 10, IntervalPGetDatum(a->late));
 	if (a->has_enrollment)
-		jny_cols_set(cols, 8, uuid_copy(&a->enrollment_id));
-	jny_cols_text(cols, 9, a->journey);
-	jny_cols_set(cols, 10, Int32GetDatum(a->version));
-	jny_cols_text(cols, 11, a->step);
-	jny_cols_set(cols, 12, Int32GetDatum(a->visit));
-	jny_cols_text(cols, 13, a->purpose);
-	jny_cols_text(cols, 14, a->scope);
-	jny_cols_text(cols, 15, a->template);
-	jny_cols_set(cols, 16, Int32GetDatum(a->template_version));
-	jny_cols_text(cols, 17, a->locale);
+		jny_cols_set(cols, 11, UUIDPGetDatum(&a->enrollment_id));
+	jny_cols_text(cols, 12, a->journey);
+	jny_cols_set(cols, 13, Int32GetDatum(a->version));
+	jny_cols_text(cols, 14, a->step);
+	jny_cols_set(cols, 15, Int32GetDatum(a->visit));
+	jny_cols_text(cols, 16, a->purpose);
+	jny_cols_text(cols, 17, a->scope);
+	jny_cols_text(cols, 18, a->template);
+	jny_cols_set(cols, 19, Int32GetDatum(a->template_version));
+	jny_cols_text(cols, 20, a->locale);
 }
 
 static Datum
@@ -101,62 +80,123 @@ json_or(Jsonb *doc, const char *missing)
 static void
 set_how(JnyCols *cols, const JnyAction *a)
 {
-	jny_cols_set(cols, 18, json_or(a->payload, "{}"));
-	jny_cols_text(cols, 19, a->placement);
-	jny_cols_text(cols, 20, a->exclusion);
-	jny_cols_set(cols, 21, json_or(a->suppress_on, "[]"));
-	jny_cols_text(cols, 22, a->own_ref ? a->own_ref : "");
+	jny_cols_set(cols, 21, json_or(a->payload, "{}"));
+	jny_cols_text(cols, 22, a->placement);
+	jny_cols_text(cols, 23, a->exclusion);
+	jny_cols_set(cols, 24, json_or(a->suppress_on, "[]"));
+	jny_cols_text(cols, 25, a->own_ref ? a->own_ref : "");
 	if (a->entry_hash != 0)
-		jny_cols_set(cols, 23, Int64GetDatum(a->entry_hash));
-	if (a->stock_sku != NULL)	/* an array of arrays would have to be rectangular */
-		jny_cols_text(cols, 24, OidOutputFunctionCall(F_ARRAY_OUT, PointerGetDatum(a->stock_sku)));
-	jny_cols_set(cols, 25, json_or(a->caps, "[]"));
+		jny_cols_set(cols, 26, Int64GetDatum(a->entry_hash));
+	if (a->stock_sku != NULL)
+		jny_cols_set(cols, 27, PointerGetDatum(a->stock_sku));
+	jny_cols_set(cols, 28, json_or(a->caps, "[]"));
 	if (a->quiet != NULL)
-		jny_cols_set(cols, 26, JsonbPGetDatum(a->quiet));
-	jny_cols_set(cols, 27, Int32GetDatum(Max(1, a->max_attempts)));
-	jny_cols_set(cols, 28, uuid_copy(&a->decision_id));
-	jny_cols_set(cols, 29, TimestampTzGetDatum(a->decided_at));
-	jny_cols_set(cols, 30, Int64GetDatum(a->decided_lap));
-	jny_cols_set(cols, 31, Int64GetDatum(a->decided_seq));
-	jny_cols_set(cols, 32, BoolGetDatum(a->test));
+		jny_cols_set(cols, 29, JsonbPGetDatum(a->quiet));
+	jny_cols_set(cols, 30, Int32GetDatum(Max(1, a->max_attempts)));
+	jny_cols_text(cols, 31, jny_uuid_str(&a->action_id));
+	jny_cols_set(cols, 32, UUIDPGetDatum(&a->decision_id));
+	jny_cols_set(cols, 33, TimestampTzGetDatum(a->decided_at));
+	jny_cols_set(cols, 34, Int64GetDatum(a->decided_lap));
+	jny_cols_set(cols, 35, Int64GetDatum(a->decided_seq));
+	jny_cols_set(cols, 36, BoolGetDatum(a->test));
+}
+
+static int
+by_id(const void *a, const void *b)
+{
+	return memcmp(a, b, UUID_LEN);
+}
+
+/* Ids of those among the actions that are final already, sorted. Of a new enrollment none can be. */
+static int
+final_ones(List *actions, pg_uuid_t **ids)
+{
+	JnyCols    *cols = NULL;
+	ListCell   *lc;
+	int			n;
+
+	foreach(lc, actions)
+	{
+		JnyAction  *a = lfirst(lc);
+
+		if (a->fresh)
+			continue;
+		if (cols == NULL)
+			cols = jny_cols("uuid");
+		jny_cols_set(cols, 0, UUIDPGetDatum(&a->action_id));
+		jny_cols_next(cols);
+	}
+	if (cols == NULL)
+		return 0;
+	n = (int) jny_run(&find_final, jny_cols_datums(cols, 0), NULL);
+	*ids = palloc(sizeof(pg_uuid_t) * Max(1, n));
+	for (int i = 0; i < n; i++)
+		(*ids)[i] = *jny_get_uuid(i, 1);
+	qsort(*ids, n, sizeof(pg_uuid_t), by_id);
+	return n;
 }
 
 void
 jny_enqueue(List *actions)
 {
+	pg_uuid_t  *final = NULL;
+	int			nfinal = final_ones(actions, &final);
 	JnyCols    *cols;
 	ListCell   *lc;
 
 	if (actions == NIL)
 		return;
-	cols = jny_cols("smallint, uuid, uuid, text, integer, timestamptz, timestamptz, interval, uuid, text,"
-					" integer, text, integer, text, text, text, integer, text, jsonb, text, text, jsonb,"
-					" text, bigint, text, jsonb, jsonb, integer, uuid, timestamptz, bigint, bigint, boolean");
+	cols = jny_cols_of(&insert_actions);
 	foreach(lc, actions)
 	{
 		JnyAction  *a = lfirst(lc);
 
+		jny_announce_channel(a->channel);
+		if (nfinal > 0 && bsearch(&a->action_id, final, nfinal, sizeof(pg_uuid_t), by_id) != NULL)
+			continue;
 		set_what(cols, a);
 		set_how(cols, a);
 		jny_cols_next(cols);
-		jny_announce_channel(a->channel);
 	}
-	jny_run(&insert_actions, jny_cols_datums(cols, 0), NULL);
+	jny_write(&insert_actions, cols);
+}
+
+/* ---- cancelling ----------------------------------------------------------------- */
+
+/* A pending action of the enrollment that its key stands for. */
+static bool
+is_pending(const JnyRow *row, void *arg)
+{
+	JnyOwner   *o = list_nth(arg, row->key);
+
+	return !row->nulls[0] && memcmp(jny_row_uuid(row, 0), &o->enrollment_id, UUID_LEN) == 0 &&
+		strcmp(jny_row_text(row, 1), "pending") == 0;
 }
 
 int64
 jny_cancel_of(List *owners, const char *reason)
 {
+	JnyCols    *keys = jny_cols_of(&find_pending);
 	JnyCols    *cols;
+	JnyRows    *pending;
 	Datum	   *values;
 	ListCell   *lc;
 
-	if (owners == NIL)
-		return 0;
-	cols = jny_cols("smallint, uuid, uuid");
 	foreach(lc, owners)
 	{
 		JnyOwner   *o = lfirst(lc);
+
+		jny_cols_set(keys, 0, Int16GetDatum(jny_bucket_of_id(&o->profile_id)));
+		jny_cols_set(keys, 1, UUIDPGetDatum(&o->profile_id));
+		jny_cols_next(keys);
+	}
+	pending = jny_lookup_wanted(&find_pending, keys, is_pending, owners);
+	if (pending->n == 0)
+		return 0;
+	cols = jny_cols("smallint, uuid, uuid");
+	for (int i = 0; i < pending->n; i++)
+	{
+		JnyOwner   *o = list_nth(owners, pending->row[i].key);
 
 		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_id(&o->profile_id)));
 		jny_cols_set(cols, 1, UUIDPGetDatum(&o->profile_id));

@@ -34,7 +34,7 @@ static void
 transition(JnyRun *run, JnyEnrollment *e, const char *to, const char *edge, const char *reason,
 		   TimestampTz at, const JnyEvent *event)
 {
-	JnyCols    *c = run->transitions;
+	JnyCols    *c = jny_rows(run, JNY_ROWS_TRANSITIONS);
 	JnyProfile *profile = e->person->profile;
 
 	jny_cols_set(c, 0, Int16GetDatum(profile->bucket));

@@ -119,7 +119,8 @@ refuse_send(JnyRun *run, JnySend *s, const char *reason)
 static void
 hold_send(JnyRun *run, JnySend *s, const char *reason)
 {
-	TimestampTz again = s->again != 0 ? s->again : run->now + HOLD_US;
+	/* a cap that opens at this very moment has not opened yet */
+	TimestampTz again = s->again != 0 ? Max(s->again, run->now + 1) : run->now + HOLD_US;
 
 	if (again > s->not_after)
 	{
@@ -143,11 +144,12 @@ expose(JnyRun *run, JnySend *s)
 		jny_assign(run->policy->holdout_salt, &p->id) < run->policy->holdout;
 	bool		control = strcmp(s->e->arm, "control") == 0;
 	const char *salt = control && global ? run->policy->holdout_salt : j->holdout > 0 ? j->holdout_salt : "";
-	JnyCols    *c = run->exposures;
+	JnyCols    *c;
 
 	if (s->e->exposed)
 		return;
 	s->e->exposed = true;
+	c = jny_rows(run, JNY_ROWS_EXPOSURES);
 	jny_cols_set(c, 0, Int16GetDatum(p->bucket));
 	jny_cols_set(c, 1, UUIDPGetDatum(&p->id));
 	jny_cols_set(c, 2, UUIDPGetDatum(&s->e->id));
@@ -157,6 +159,9 @@ expose(JnyRun *run, JnySend *s)
 	jny_cols_text(c, 6, !control ? "" : global ? "global" : "journey");
 	jny_cols_text(c, 7, salt);
 	jny_cols_set(c, 8, Float8GetDatum(jny_assign(salt, &p->id)));
+	jny_cols_set(c, 9, Int32GetDatum(JNY_HASH_VERSION));
+	jny_cols_set(c, 10, TimestampTzGetDatum(run->now));
+	jny_cols_set(c, 11, BoolGetDatum(run->batch->node.test));
 	jny_cols_next(c);
 }
 
@@ -224,6 +229,7 @@ make_action(JnyRun *run, JnySend *s)
 	a->not_after = s->not_after;
 	a->late = s->step->late;
 	a->has_enrollment = true;
+	a->fresh = e->is_new;
 	a->enrollment_id = e->id;
 	a->journey = j->name;
 	a->version = j->version;

@@ -181,6 +181,16 @@ typedef struct JnyStock
 	bool		in_stock;
 } JnyStock;
 
+/* Rows that are collected as they come up, and written at the end. */
+typedef enum JnyRowSet
+{
+	JNY_ROWS_TRANSITIONS,
+	JNY_ROWS_EXPOSURES,
+	JNY_ROWS_CONVERSIONS,
+	JNY_ROWS_STAGES,
+	JNY_ROW_SETS
+} JnyRowSet;
+
 typedef struct JnyRun
 {
 	JnyBatch   *batch;
@@ -202,15 +212,21 @@ typedef struct JnyRun
 	HTAB	   *days;			/* journey name -> JnyDay */
 	List	   *stocks;			/* of JnyStock *, of the present round */
 	JnySubjectContext *subjects;	/* of entries: one per event of the batch */
-	JnyCols    *transitions;
 	List	   *suppressions;	/* of JnySuppress * */
-	JnyCols    *releases;
-	JnyCols    *exposures;
-	JnyCols    *conversions;
-	JnyCols    *stages;
-	JnyCols    *incidents;
+	JnyCols    *releases;		/* NULL = none */
+	JnyCols    *rows[JNY_ROW_SETS];	/* by jny_rows(); NULL = none */
+	List	   *incidents;		/* of JnyIncident * */
 	List	   *path;			/* preview: of JnyPathRow * */
 } JnyRun;
+
+/* A rule or document that does not work, met count times in this phase. */
+typedef struct JnyIncident
+{
+	const char *kind;
+	const char *name;
+	const char *message;
+	int64		count;
+} JnyIncident;
 
 /* A consumed fence, on its way to the table suppression. */
 typedef struct JnySuppress
@@ -369,7 +385,7 @@ extern void jny_stage_apply(JnyRun *run, const JnyEvent *event);
 /* ---- write.c ------------------------------------------------------------ */
 
 extern void jny_write_suppressions(JnyRun *run);
-extern void jny_write_begin(JnyRun *run);
+extern JnyCols *jny_rows(JnyRun *run, JnyRowSet set);
 extern void jny_write_all(JnyRun *run);
 
 #endif							/* JNY_ENGINE_H */

@@ -110,11 +110,25 @@ jny_exit_by_state(JnyRun *run, JnyEnrollment *e)
 
 /* ---- goals --------------------------------------------------------------- */
 
+/* Digits, perhaps with a sign and a fraction: no exponent, no NaN. */
+static bool
+is_number(const char *text)
+{
+	size_t		n;
+
+	text += text[0] == '-';
+	n = strspn(text, "0123456789");
+	if (n == 0 || text[n] == '\0')
+		return n > 0;
+	text += n + 1;
+	return text[-1] == '.' && text[0] != '\0' && text[strspn(text, "0123456789")] == '\0';
+}
+
 static void
 reach_goal(JnyRun *run, JnyEnrollment *e, const JnyEvent *event)
 {
 	JnyProfile *profile = e->person->profile;
-	JnyCols    *c = run->conversions;
+	JnyCols    *c = jny_rows(run, JNY_ROWS_CONVERSIONS);
 	char	   *amount = jny_json_text(event->props, "amount");
 
 	e->goal_at = event->occurred_at;
@@ -126,9 +140,11 @@ reach_goal(JnyRun *run, JnyEnrollment *e, const JnyEvent *event)
 	jny_cols_set(c, 4, UUIDPGetDatum(&event->event_id));
 	jny_cols_set(c, 5, TimestampTzGetDatum(event->occurred_at));
 	jny_cols_text(c, 6, event->order_id);
-	/* text; the statement casts what looks like a number */
-	jny_cols_text(c, 7, amount);
+	if (amount != NULL && is_number(amount))
+		jny_cols_set(c, 7, DirectFunctionCall3(numeric_in, CStringGetDatum(amount),
+											   ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 	jny_cols_text(c, 8, jny_json_text(event->props, "currency"));
+	jny_cols_set(c, 9, BoolGetDatum(run->batch->node.test));
 	jny_cols_next(c);
 }
 

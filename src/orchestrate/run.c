@@ -46,11 +46,6 @@ jny_run_start(JnyBatch *batch, bool preview)
 	run->by_id = make_table(run, "journey enrollments", sizeof(pg_uuid_t), sizeof(ById), HASH_BLOBS);
 	run->refusals = make_table(run, "journey refusals", sizeof(pg_uuid_t), sizeof(ById), HASH_BLOBS);
 	run->days = make_table(run, "journey days", sizeof(((JnyDay *) 0)->journey), sizeof(JnyDay), HASH_STRINGS);
-	jny_write_begin(run);
-	run->releases = jny_cols("smallint, uuid, text, text, bigint");
-	run->exposures = jny_cols("smallint, uuid, uuid, text, integer, text, text, text, double precision");
-	run->conversions = jny_cols("smallint, uuid, uuid, text, uuid, timestamptz, text, numeric, text");
-	run->incidents = jny_cols("text, text, text");
 	return run;
 }
 
@@ -97,10 +92,27 @@ jny_same_scope(const JnyRun *run, const char *a, const char *b)
 void
 jny_run_incident(JnyRun *run, const char *kind, const char *name, const char *message)
 {
-	jny_cols_text(run->incidents, 0, kind);
-	jny_cols_text(run->incidents, 1, name);
-	jny_cols_text(run->incidents, 2, message);
-	jny_cols_next(run->incidents);
+	JnyIncident *in;
+	ListCell   *lc;
+
+	foreach(lc, run->incidents)
+	{
+		in = lfirst(lc);
+		if (strcmp(in->kind, kind) == 0 && strcmp(in->name, name) == 0)
+		{
+			in->count++;
+			/* of several messages the same one, whichever came first */
+			if (strcmp(message, in->message) < 0)
+				in->message = message;
+			return;
+		}
+	}
+	in = palloc(sizeof(JnyIncident));
+	in->kind = kind;
+	in->name = name;
+	in->message = message;
+	in->count = 1;
+	run->incidents = lappend(run->incidents, in);
 }
 
 /* What conditions about this person on this journey speak of. */

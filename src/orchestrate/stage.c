@@ -22,7 +22,7 @@ leaves(const JnyRule *r, const char *stage)
 static void
 move(JnyRun *run, JnyProfile *p, const JnyRule *r, const JnyEvent *event)
 {
-	JnyCols    *c = run->stages;
+	JnyCols    *c = jny_rows(run, JNY_ROWS_STAGES);
 
 	jny_cols_set(c, 0, Int16GetDatum(p->bucket));
 	jny_cols_set(c, 1, jny_uuid_datum(&p->id));

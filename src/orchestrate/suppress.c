@@ -97,6 +97,8 @@ suppress_type(JnyRun *run, const JnyEvent *event, const char *type)
 static void
 release(JnyRun *run, const JnyEvent *event, const JnyProfile *profile)
 {
+	if (run->releases == NULL)
+		run->releases = jny_cols("smallint, uuid, text, text, bigint");
 	jny_cols_set(run->releases, 0, Int16GetDatum(profile->bucket));
 	jny_cols_set(run->releases, 1, jny_uuid_datum(&profile->id));
 	jny_cols_text(run->releases, 2, "order_placed");

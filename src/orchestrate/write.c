@@ -31,19 +31,10 @@ JNY_PLAN(bump_refusals, "smallint[], uuid[], uuid[], integer[], timestamptz",
 		 " WHERE d.bucket = x.bucket AND d.profile_id = x.profile_id AND d.decision_id = x.decision_id"
 		 "  AND d.decided_at > $5"
 		 " RETURNING d.decision_id");
-JNY_PLAN(insert_decisions,
-		 "smallint[], uuid[], timestamptz[], uuid[], uuid[], text[], integer[], text[], text[], text[], text[], text[],"
-		 " jsonb[], jsonb[], jsonb[], text[], jsonb[], text[], double precision[], uuid[], uuid[], integer[], bigint, boolean",
-		 "INSERT INTO journey.decision (bucket, profile_id, decided_at, decision_id, enrollment_id, journey, version, step,"
-		 " kind, verdict, reason, rule, clauses, inputs, versions, fallback, candidates, arm, identity_confidence,"
-		 " action_id, event_id, repeats, lap, test)"
-		 " SELECT x.*, $23, $24 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		 " pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11), pg_catalog.unnest($12),"
-		 " pg_catalog.unnest($13), pg_catalog.unnest($14), pg_catalog.unnest($15), pg_catalog.unnest($16),"
-		 " pg_catalog.unnest($17), pg_catalog.unnest($18), pg_catalog.unnest($19), pg_catalog.unnest($20),"
-		 " pg_catalog.unnest($21), pg_catalog.unnest($22)) AS x"
-		 " ON CONFLICT (bucket, profile_id, decided_at, decision_id) DO UPDATE SET repeats = journey.decision.repeats + EXCLUDED.repeats");
+JNY_INSERT(insert_decisions, "decision",
+		   "bucket, profile_id, decided_at, decision_id, enrollment_id, journey, version, step, kind, verdict, reason,"
+		   " rule, clauses, inputs, versions, fallback, candidates, arm, identity_confidence, action_id, event_id,"
+		   " repeats, lap, test");
 JNY_UPSERT(insert_suppressions, "suppression", "suppression_pkey", "bucket, profile_id, seq, type",
 		   "bucket, profile_id, seq, type, ref, scope, channel, purpose, reason, occurred_at, fence_xact, matched,"
 		   " effective_at, incarnation, lap", "");
@@ -53,35 +44,51 @@ JNY_PLAN(release_suppressions, "smallint[], uuid[], text[], text[], bigint[], ti
 		 " pg_catalog.unnest($5)) AS x(bucket, profile_id, type, ref, seq)"
 		 " WHERE s.bucket = x.bucket AND s.profile_id = x.profile_id AND s.type = x.type AND s.ref = x.ref"
 		 "  AND s.seq < x.seq AND s.released_by IS NULL");
-JNY_PLAN(insert_exposures,
-		 "smallint[], uuid[], uuid[], text[], integer[], text[], text[], text[], double precision[], integer, timestamptz, boolean",
-		 "INSERT INTO journey.exposure (bucket, profile_id, enrollment_id, journey, version, arm, held_by, salt, place,"
-		 " algo, exposed_at, test)"
-		 " SELECT x.*, $10, $11, $12 FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		 " pg_catalog.unnest($9)) AS x"
-		 " ON CONFLICT (bucket, profile_id, enrollment_id) DO NOTHING");
-JNY_PLAN(insert_conversions,
-		 "smallint[], uuid[], uuid[], text[], uuid[], timestamptz[], text[], text[], text[], boolean",
-		 "INSERT INTO journey.conversion (bucket, profile_id, enrollment_id, goal, event_id, at, order_id, amount, currency, test)"
-		 " SELECT x.bucket, x.profile_id, x.enrollment_id, x.goal, x.event_id, x.at, x.order_id,"
-		 "  CASE WHEN x.amount ~ '^-?[0-9]+(\\.[0-9]+)?$' THEN x.amount::pg_catalog.numeric END, x.currency, $10"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7), pg_catalog.unnest($8),"
-		 " pg_catalog.unnest($9))"
-		 "  AS x(bucket, profile_id, enrollment_id, goal, event_id, at, order_id, amount, currency)"
-		 " ON CONFLICT (bucket, profile_id, enrollment_id, goal) DO NOTHING");
+JNY_UPSERT(insert_exposures, "exposure", "exposure_pkey", "bucket, profile_id, enrollment_id",
+		   "bucket, profile_id, enrollment_id, journey, version, arm, held_by, salt, place, algo, exposed_at, test", "");
+JNY_UPSERT(insert_conversions, "conversion", "conversion_pkey", "bucket, profile_id, enrollment_id, goal",
+		   "bucket, profile_id, enrollment_id, goal, event_id, at, order_id, amount, currency, test", "");
 JNY_INSERT(insert_stages, "stage_transition",
 		   "bucket, profile_id, seq, n, from_stage, to_stage, at, rule, event_id, test");
 JNY_UPSERT(add_days, "journey_day", "journey_day_pkey", "journey, day",
 		   "journey, day, entered, not_entered", "entered +, not_entered +");
-JNY_PLAN(add_incidents, "text[], text[], text[], timestamptz",
-		 "INSERT INTO journey.incident AS i (kind, name, severity, count, first_at, last_at, message, hint, detail)"
-		 " SELECT x.kind, x.name, 'error', pg_catalog.count(*), $4, $4, pg_catalog.min(x.message),"
-		 "  'Its journey takes the fallback until the document is mended and applied again.', '{}'"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS x(kind, name, message) GROUP BY x.kind, x.name"
-		 " ON CONFLICT (kind, name) DO UPDATE SET count = i.count + EXCLUDED.count, last_at = EXCLUDED.last_at,"
-		 "  message = EXCLUDED.message, resolved_at = NULL");
+JNY_UPSERT(add_incidents, "incident", "incident_pkey", "kind, name",
+		   "kind, name, severity, count, first_at, last_at, message, hint, detail, resolved_at",
+		   "count +, last_at, message, resolved_at");
+
+/* Rows that other files collect, and where they go. */
+static JnyAccess *const row_sets[] = {
+	[JNY_ROWS_TRANSITIONS] = &insert_transitions,
+	[JNY_ROWS_EXPOSURES] = &insert_exposures,
+	[JNY_ROWS_CONVERSIONS] = &insert_conversions,
+	[JNY_ROWS_STAGES] = &insert_stages
+};
+
+static JnyCols *
+begun(JnyCols **rows, JnyAccess *access)
+{
+	if (*rows == NULL)
+		*rows = jny_cols_of(access);
+	return *rows;
+}
+
+JnyCols *
+jny_rows(JnyRun *run, JnyRowSet set)
+{
+	MemoryContext old = MemoryContextSwitchTo(run->cxt);
+	JnyCols    *rows = begun(&run->rows[set], row_sets[set]);
+
+	MemoryContextSwitchTo(old);
+	return rows;
+}
+
+/* A set of rows that nobody began has none. */
+static void
+write_rows(JnyAccess *access, JnyCols *rows)
+{
+	if (rows != NULL)
+		jny_write(access, rows);
+}
 
 static void
 set_time(JnyCols *c, int col, TimestampTz at)
@@ -161,12 +168,23 @@ add_changed(JnyCols *c, const JnyEnrollment *e)
 }
 
 static void
+add_timer(JnyCols *c, const JnyEnrollment *e)
+{
+	set_owner(c, e->person);
+	jny_cols_set(c, 2, UUIDPGetDatum(&e->id));
+	set_time(c, 3, e->wake_at);
+	set_time(c, 4, e->planned_at);
+	jny_cols_set(c, 5, Int32GetDatum(e->visit));
+	jny_cols_next(c);
+}
+
+static void
 write_enrollments(JnyRun *run)
 {
-	JnyCols    *fresh = jny_cols_of(&insert_enrollments);
-	JnyCols    *old = jny_cols_of(&update_enrollments);
-	JnyCols    *timers = jny_cols_of(&set_timers);
-	JnyCols    *cleared = jny_cols_of(&clear_timers);
+	JnyCols    *fresh = NULL;
+	JnyCols    *old = NULL;
+	JnyCols    *timers = NULL;
+	JnyCols    *cleared = NULL;
 	ListCell   *lc;
 
 	foreach(lc, run->touched)
@@ -174,30 +192,22 @@ write_enrollments(JnyRun *run)
 		JnyEnrollment *e = lfirst(lc);
 
 		if (e->is_new)
-			add_new(fresh, e);
+			add_new(begun(&fresh, &insert_enrollments), e);
 		else
-			add_changed(old, e);
+			add_changed(begun(&old, &update_enrollments), e);
 		if (e->timer_dirty && e->wake_at != 0)
-		{
-			set_owner(timers, e->person);
-			jny_cols_set(timers, 2, UUIDPGetDatum(&e->id));
-			set_time(timers, 3, e->wake_at);
-			set_time(timers, 4, e->planned_at);
-			jny_cols_set(timers, 5, Int32GetDatum(e->visit));
-			jny_cols_next(timers);
-		}
+			add_timer(begun(&timers, &set_timers), e);
 		else if (e->timer_dirty && !e->is_new)
 		{
-			set_owner(cleared, e->person);
+			set_owner(begun(&cleared, &clear_timers), e->person);
 			jny_cols_set(cleared, 2, UUIDPGetDatum(&e->id));
 			jny_cols_next(cleared);
 		}
 	}
-	jny_write(&insert_enrollments, fresh);
-	jny_write(&update_enrollments, old);
-	jny_write(&clear_timers, cleared);
-	jny_write(&set_timers, timers);
-	jny_write(&insert_transitions, run->transitions);
+	write_rows(&insert_enrollments, fresh);
+	write_rows(&update_enrollments, old);
+	write_rows(&clear_timers, cleared);
+	write_rows(&set_timers, timers);
 }
 
 /* ---- decisions -------------------------------------------------------------- */
@@ -220,7 +230,7 @@ merged_inputs(const JnyDecision *d)
 }
 
 static void
-add_decision(JnyCols *c, const JnyDecision *d)
+add_decision(JnyRun *run, JnyCols *c, const JnyDecision *d)
 {
 	set_owner(c, d->person);
 	jny_cols_set(c, 2, TimestampTzGetDatum(d->at));
@@ -246,6 +256,8 @@ add_decision(JnyCols *c, const JnyDecision *d)
 	if (d->event != NULL)
 		jny_cols_set(c, 20, UUIDPGetDatum(&d->event->event_id));
 	jny_cols_set(c, 21, Int32GetDatum(d->repeats));
+	jny_cols_set(c, 22, Int64GetDatum(run->batch->lap));
+	jny_cols_set(c, 23, BoolGetDatum(run->batch->node.test));
 	jny_cols_next(c);
 }
 
@@ -253,7 +265,7 @@ add_decision(JnyCols *c, const JnyDecision *d)
 static List *
 bump_known(JnyRun *run)
 {
-	JnyCols    *c = jny_cols("smallint, uuid, uuid, integer");
+	JnyCols    *c = NULL;
 	List	   *fresh = NIL;
 	HTAB	   *known;
 	HASHCTL		ctl = {0};
@@ -266,12 +278,14 @@ bump_known(JnyRun *run)
 
 		if (d->enrollment != NULL)
 			continue;
+		if (c == NULL)
+			c = jny_cols("smallint, uuid, uuid, integer");
 		set_owner(c, d->person);
 		jny_cols_set(c, 2, UUIDPGetDatum(&d->id));
 		jny_cols_set(c, 3, Int32GetDatum(d->repeats));
 		jny_cols_next(c);
 	}
-	if (jny_cols_count(c) == 0)
+	if (c == NULL)
 		return run->decisions;
 	ctl.keysize = sizeof(pg_uuid_t);
 	ctl.entrysize = sizeof(pg_uuid_t);
@@ -292,23 +306,17 @@ bump_known(JnyRun *run)
 	return fresh;
 }
 
+/* Their ids name the lap and the visit, and nobody decides one visit twice in a lap: none is there yet. */
 static void
 write_decisions(JnyRun *run)
 {
-	JnyCols    *c = jny_cols("smallint, uuid, timestamptz, uuid, uuid, text, integer, text, text, text, text, text,"
-							 " jsonb, jsonb, jsonb, text, jsonb, text, double precision, uuid, uuid, integer");
 	List	   *fresh = bump_known(run);
-	Datum	   *values;
+	JnyCols    *c = NULL;
 	ListCell   *lc;
 
 	foreach(lc, fresh)
-		add_decision(c, lfirst(lc));
-	if (jny_cols_count(c) == 0)
-		return;
-	values = jny_cols_datums(c, 2);
-	values[22] = Int64GetDatum(run->batch->lap);
-	values[23] = BoolGetDatum(run->batch->node.test);
-	jny_run(&insert_decisions, values, NULL);
+		add_decision(run, begun(&c, &insert_decisions), lfirst(lc));
+	write_rows(&insert_decisions, c);
 }
 
 /* ---- suppressions ------------------------------------------------------------ */
@@ -333,19 +341,10 @@ prop_or_any(const JnyEvent *event, const char *name)
 	return value != NULL && value[0] ? value : "*";
 }
 
-/* Rows that other files collect during a phase. */
-void
-jny_write_begin(JnyRun *run)
-{
-	run->transitions = jny_cols_of(&insert_transitions);
-	run->stages = jny_cols_of(&insert_stages);
-}
-
 void
 jny_write_suppressions(JnyRun *run)
 {
-	JnyCols    *c = jny_cols_of(&insert_suppressions);
-	Datum	   *values;
+	JnyCols    *c = NULL;
 	ListCell   *lc;
 
 	foreach(lc, run->suppressions)
@@ -353,7 +352,7 @@ jny_write_suppressions(JnyRun *run)
 		JnySuppress *s = lfirst(lc);
 		bool		opted_out = strcmp(s->reason, "opted_out") == 0;
 
-		set_owner(c, s->person);
+		set_owner(begun(&c, &insert_suppressions), s->person);
 		jny_cols_set(c, 2, Int64GetDatum(s->event->seq));
 		jny_cols_text(c, 3, s->type);
 		jny_cols_text(c, 4, s->event->ref ? s->event->ref : "");
@@ -369,10 +368,11 @@ jny_write_suppressions(JnyRun *run)
 		jny_cols_set(c, 14, Int64GetDatum(run->batch->lap));
 		jny_cols_next(c);
 	}
-	jny_write(&insert_suppressions, c);
-	if (jny_cols_count(run->releases) > 0)
+	write_rows(&insert_suppressions, c);
+	if (run->releases != NULL)
 	{
-		values = jny_cols_datums(run->releases, 1);
+		Datum	   *values = jny_cols_datums(run->releases, 1);
+
 		values[5] = TimestampTzGetDatum(run->now);
 		jny_run(&release_suppressions, values, NULL);
 	}
@@ -381,31 +381,9 @@ jny_write_suppressions(JnyRun *run)
 /* ---- the rest ---------------------------------------------------------------- */
 
 static void
-write_measures(JnyRun *run)
-{
-	Datum	   *values;
-
-	if (jny_cols_count(run->exposures) > 0)
-	{
-		values = jny_cols_datums(run->exposures, 3);
-		values[9] = Int32GetDatum(JNY_HASH_VERSION);
-		values[10] = TimestampTzGetDatum(run->now);
-		values[11] = BoolGetDatum(run->batch->node.test);
-		jny_run(&insert_exposures, values, NULL);
-	}
-	if (jny_cols_count(run->conversions) > 0)
-	{
-		values = jny_cols_datums(run->conversions, 1);
-		values[9] = BoolGetDatum(run->batch->node.test);
-		jny_run(&insert_conversions, values, NULL);
-	}
-	jny_write(&insert_stages, run->stages);
-}
-
-static void
 write_days(JnyRun *run)
 {
-	JnyCols    *c = jny_cols_of(&add_days);
+	JnyCols    *c = NULL;
 	Datum		today = jny_run_today(run);
 	HASH_SEQ_STATUS scan;
 	JnyDay	   *day;
@@ -415,13 +393,37 @@ write_days(JnyRun *run)
 	{
 		if (day->entered == 0 && day->not_entered == 0)
 			continue;
-		jny_cols_text(c, 0, day->journey);
+		jny_cols_text(begun(&c, &add_days), 0, day->journey);
 		jny_cols_set(c, 1, today);
 		jny_cols_set(c, 2, Int64GetDatum(day->entered));
 		jny_cols_set(c, 3, Int64GetDatum(day->not_entered));
 		jny_cols_next(c);
 	}
-	jny_write(&add_days, c);
+	write_rows(&add_days, c);
+}
+
+static void
+write_incidents(JnyRun *run)
+{
+	JnyCols    *c = NULL;
+	ListCell   *lc;
+
+	foreach(lc, run->incidents)
+	{
+		JnyIncident *in = lfirst(lc);
+
+		jny_cols_text(begun(&c, &add_incidents), 0, in->kind);
+		jny_cols_text(c, 1, in->name);
+		jny_cols_text(c, 2, "error");
+		jny_cols_set(c, 3, Int64GetDatum(in->count));
+		jny_cols_set(c, 4, TimestampTzGetDatum(run->now));
+		jny_cols_set(c, 5, TimestampTzGetDatum(run->now));
+		jny_cols_text(c, 6, in->message);
+		jny_cols_text(c, 7, "Its journey takes the fallback until the document is mended and applied again.");
+		jny_cols_set(c, 8, JsonbPGetDatum(jny_json_parse("{}")));
+		jny_cols_next(c);
+	}
+	write_rows(&add_incidents, c);
 }
 
 /* One call per reason: pending and claimed actions of enrollments that have ended. */
@@ -460,15 +462,10 @@ jny_write_all(JnyRun *run)
 {
 	write_enrollments(run);
 	write_decisions(run);
-	write_measures(run);
+	for (int i = 0; i < JNY_ROW_SETS; i++)
+		write_rows(row_sets[i], run->rows[i]);
 	write_days(run);
-	if (jny_cols_count(run->incidents) > 0)
-	{
-		Datum	   *values = jny_cols_datums(run->incidents, 1);
-
-		values[3] = TimestampTzGetDatum(run->now);
-		jny_run(&add_incidents, values, NULL);
-	}
+	write_incidents(run);
 	cancel_actions(run);
 	if (run->actions != NIL)
 		jny_enqueue(run->actions);
