@@ -158,50 +158,69 @@ CREATE FUNCTION journey._check_caps()
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 BEGIN
-    -- I6: in every window that ends with a permit, no more actions with a permit than the cap of its journey or of the house
+    -- I6: in every window that ends with a permit, no more actions with a permit than the caps that it was judged by
     RETURN QUERY
-    WITH cap AS (
-        SELECT CASE c ->> 'scope' WHEN 'journey' THEN d.name END AS journey, d.version,
-               NULLIF(c ->> 'channel', '*') AS channel, (c ->> 'max')::integer AS most,
-               (c ->> 'per')::interval AS per, COALESCE(c ->> 'window', 'rolling') AS kind
-        FROM journey.document d, jsonb_array_elements(COALESCE(d.doc -> 'caps', '[]')) c
-        WHERE d.kind = 'journey' AND c ->> 'scope' = 'journey' AND d.state = 'active'
-        UNION ALL
-        SELECT NULL, NULL, NULLIF(c ->> 'channel', '*'), (c ->> 'max')::integer, (c ->> 'per')::interval,
-               COALESCE(c ->> 'window', 'rolling')
-        FROM journey.document d, jsonb_array_elements(COALESCE(d.doc -> 'caps', '[]')) c
-        WHERE d.kind = 'policy' AND d.state = 'active'
-    ), permit AS (
-        SELECT t.*, COALESCE(p.zone, 'UTC') AS zone
+    WITH permit AS (
+        SELECT t.*, COALESCE(p.zone, (SELECT d.doc ->> 'zone' FROM journey.document d WHERE d.kind = 'policy' AND d.state = 'active' LIMIT 1), 'UTC') AS zone,
+               -- real time, of which the id is made: documents live by it, permits by journey.clock()
+               to_timestamp(('x' || left(replace(t.permit_batch::text, '-', ''), 12))::bit(48)::bigint / 1000.0) AS real_at
         FROM journey.attempt_log t
         JOIN journey.profile p ON p.bucket = t.bucket AND p.profile_id = t.profile_id
-        WHERE t.counted AND t.purpose = 'marketing'
+        WHERE t.counted
+    ), policy AS (
+        SELECT d.doc, d.state, COALESCE(d.activated_at, d.applied_at) AS since,
+               lead(COALESCE(d.activated_at, d.applied_at)) OVER (PARTITION BY d.name ORDER BY d.version) AS replaced_at
+        FROM journey.document d
+        WHERE d.kind = 'policy' AND (d.state = 'active' OR d.activated_at IS NOT NULL)
+    ), cap AS (
+        -- the journey's, as they were when the action was decided; frozen with it
+        SELECT a.bucket, a.profile_id, a.action_id, c, COALESCE(c ->> 'scope', 'journey') = 'journey' AS own
+        FROM journey._actions() a
+        JOIN journey.document d ON d.kind = 'journey' AND d.name = a.journey AND d.version = a.version
+        CROSS JOIN jsonb_array_elements(COALESCE(d.doc -> 'caps', '[]')) c
+        WHERE a.purpose <> 'transactional'
+        UNION ALL
+        -- the house's on marketing, as they were at the permit
+        SELECT t.bucket, t.profile_id, t.action_id, c, false
+        FROM permit t
+        JOIN policy h ON h.since <= t.real_at AND (t.real_at < h.replaced_at OR h.replaced_at IS NULL AND h.state = 'active')
+        CROSS JOIN jsonb_array_elements(COALESCE(h.doc -> 'caps', '[]')) c
+        WHERE t.purpose = 'marketing'
+    ), judged AS (
+        SELECT DISTINCT t.bucket, t.profile_id, t.scope, t.journey, t.granted_at, t.permit_batch, t.zone, c.own,
+               NULLIF(c.c ->> 'channel', '*') AS channel, (c.c ->> 'max')::integer AS most,
+               (c.c ->> 'per')::interval AS per, COALESCE(c.c ->> 'window', 'rolling') AS kind
+        FROM permit t
+        JOIN cap c ON c.bucket = t.bucket AND c.profile_id = t.profile_id AND c.action_id = t.action_id
+        LEFT JOIN journey.document ch ON ch.kind = 'channel' AND ch.name = t.channel AND ch.state = 'active'
+        WHERE COALESCE(c.c ->> 'channel', '*') IN ('*', t.channel)
+          AND COALESCE(ch.doc ->> 'mode', '') <> 'ops'
     )
-    SELECT 'I6', t.profile_id::text,
-           format('%s actions with a permit on %s up to %s, cap %s per %s (%s)', n.permits, COALESCE(cap.channel, 'all channels'),
-                  t.granted_at, cap.most, cap.per, cap.kind)
-    FROM permit t
-    JOIN cap ON (cap.journey IS NULL OR cap.journey = t.journey) AND (cap.channel IS NULL OR cap.channel = t.channel)
+    SELECT 'I6', j.profile_id::text,
+           format('%s actions with a permit on %s up to %s, cap %s per %s (%s)', n.permits, COALESCE(j.channel, 'all channels'),
+                  j.granted_at, j.most, j.per, j.kind)
+    FROM judged j
     CROSS JOIN LATERAL (
         -- whole months, weeks from Monday, or days, up to the present one; shorter ones roll
-        SELECT CASE WHEN cap.kind <> 'calendar' OR cap.per < '1 day' THEN NULL
-                    WHEN extract(year FROM cap.per) * 12 + extract(month FROM cap.per) > 0
-                    THEN date_trunc('month', t.granted_at AT TIME ZONE t.zone) + interval '1 month' - date_trunc('month', cap.per)
-                    WHEN extract(day FROM cap.per)::integer % 7 = 0
-                    THEN date_trunc('week', t.granted_at AT TIME ZONE t.zone) + interval '7 days' - date_trunc('day', cap.per)
-                    ELSE date_trunc('day', t.granted_at AT TIME ZONE t.zone) + interval '1 day' - date_trunc('day', cap.per) END AS first) w
+        SELECT CASE WHEN j.kind <> 'calendar' OR j.per < '1 day' THEN NULL
+                    WHEN extract(year FROM j.per) * 12 + extract(month FROM j.per) > 0
+                    THEN date_trunc('month', j.granted_at AT TIME ZONE j.zone) + interval '1 month' - date_trunc('month', j.per)
+                    WHEN extract(day FROM j.per)::integer % 7 = 0
+                    THEN date_trunc('week', j.granted_at AT TIME ZONE j.zone) + interval '7 days' - date_trunc('day', j.per)
+                    ELSE date_trunc('day', j.granted_at AT TIME ZONE j.zone) + interval '1 day' - date_trunc('day', j.per) END AS first) w
     CROSS JOIN LATERAL (
         SELECT count(DISTINCT o.action_id) AS permits FROM permit o
-        WHERE o.bucket = t.bucket AND o.profile_id = t.profile_id
-          AND o.scope = t.scope AND (cap.journey IS NULL OR o.journey = cap.journey) AND (cap.channel IS NULL OR o.channel = cap.channel)
-          AND o.granted_at <= t.granted_at
-          AND CASE WHEN w.first IS NOT NULL THEN o.granted_at AT TIME ZONE t.zone >= w.first
-              ELSE o.granted_at > t.granted_at - cap.per END) n
-    WHERE n.permits > cap.most;
+        WHERE o.bucket = j.bucket AND o.profile_id = j.profile_id AND o.scope = j.scope
+          AND CASE WHEN j.own THEN o.journey = j.journey ELSE o.purpose = 'marketing' END
+          AND (j.channel IS NULL OR o.channel = j.channel)
+          AND (o.granted_at, o.permit_batch) <= (j.granted_at, j.permit_batch)
+          AND CASE WHEN w.first IS NOT NULL THEN o.granted_at AT TIME ZONE j.zone >= w.first
+              ELSE o.granted_at > j.granted_at - j.per END) n
+    WHERE n.permits > j.most;
 END
 $$;
 COMMENT ON FUNCTION journey._check_caps() IS
-    'I6 of check_invariants(): caps of active journeys and of the house policy over every permit.';
+    'I6 of check_invariants(): every permit but transactional ones, by the caps of the version that decided it and of the house policy of its moment.';
 
 CREATE FUNCTION journey._check_hygiene()
     RETURNS TABLE (invariant text, subject text, detail text)

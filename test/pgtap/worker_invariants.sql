@@ -1,7 +1,7 @@
 -- check_invariants() after damage: each promise, broken by hand, is named, and
 -- nothing is named before. Every test that moves data ends with this function.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(24);
+SELECT plan(27);
 
 -- A past with a bit of everything: a reminder that was sent, one that an order stopped,
 -- one that waits, one in a sender's hands, a held-out person, an opt-out, a shop's table.
@@ -50,9 +50,9 @@ BEGIN
     IF n = 0 AND what !~* '^\s*alter' THEN
         found := 'nothing was damaged';
     END IF;
-    RAISE EXCEPTION USING ERRCODE = 'JT001', MESSAGE = found;
+    RAISE EXCEPTION USING ERRCODE = 'JT001', MESSAGE = 'looked';
 EXCEPTION WHEN SQLSTATE 'JT001' THEN
-    RETURN found;
+    RETURN coalesce(found, 'nothing is named');
 END $$;
 
 -- I1, I11: what stood before the permit
@@ -82,6 +82,15 @@ SELECT is(pg_temp.damage($$UPDATE journey.exposure SET arm = 'other'$$), 'I5', '
 -- I6: a cap
 SELECT matches(pg_temp.damage(format($$
     INSERT INTO journey.attempt_log SELECT (pg_temp.again(t, 'action_id', gen_random_uuid())).* FROM journey.attempt_log t WHERE t.profile_id = %L$$, :'sent')), '\mI6\M', 'I6: two permits under a cap of one');
+SELECT matches(pg_temp.damage(format($$
+    INSERT INTO journey.attempt_log SELECT (pg_temp.again(pg_temp.again(t, 'action_id', gen_random_uuid()), 'purpose', 'service')).* FROM journey.attempt_log t WHERE t.profile_id = %1$L;
+    UPDATE journey.attempt_log SET purpose = 'service' WHERE profile_id = %1$L$$, :'sent')), '\mI6\M', 'I6: of a service journey too');
+SELECT matches(pg_temp.damage(format($$
+    SELECT journey.apply(pg_temp.cart_doc('{"control": {"holdout": 0.5}, "caps": [{"scope": "journey", "channel": "email", "max": 9, "per": "1 day", "window": "rolling"}]}'));
+    INSERT INTO journey.attempt_log SELECT (pg_temp.again(t, 'action_id', gen_random_uuid())).* FROM journey.attempt_log t WHERE t.profile_id = %L$$, :'sent')), '\mI6\M', 'I6: by the version that decided it, not by a wider one since');
+SELECT doesnt_match(pg_temp.damage(format($$
+    SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC", "caps": [{"channel": "*", "max": 1, "per": "1 day", "window": "rolling"}]}');
+    INSERT INTO journey.attempt_log SELECT (pg_temp.again(pg_temp.again(t, 'action_id', gen_random_uuid()), 'journey', 'other')).* FROM journey.attempt_log t WHERE t.profile_id = %L$$, :'sent')), '\mI6\M', 'I6: nor by a cap of the house that came later');
 -- I7: one state
 SELECT matches(pg_temp.damage(format($$DELETE FROM journey.transition WHERE profile_id = %L AND n = 2$$, :'sent')), '\mI7\M', 'I7: a broken chain');
 SELECT matches(pg_temp.damage(format($$UPDATE journey.enrollment SET step = 'idle' WHERE profile_id = %L$$, :'sent')), '\mI7\M', 'I7: stands where no step led');
