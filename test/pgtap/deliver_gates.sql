@@ -8,7 +8,7 @@
 -- mission: 220
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(66);
+SELECT plan(71);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -67,6 +67,11 @@ SELECT pg_temp.action('O7', entry => 'C7') AS a \gset
 SELECT is(pg_temp.permit(:'a', $$SELECT journey.track('web', 'order_placed', '{"customer_id": "somebody"}', '{"order_id": "7", "cart_id": "C7"}')$$),
           'ordered', 'an order of the cart that caused the action stops it, whoever orders');
 
+SELECT journey.track('web', 'order_cancelled', '{"anonymous_id": "x9", "email": "o9@example.org"}', '{"order_id": "0"}') \gset
+SELECT pg_temp.action('O9') AS a \gset
+SELECT is(pg_temp.permit(:'a', $$SELECT journey.track('web', 'order_placed', '{"anonymous_id": "x9"}', '{"order_id": "9"}')$$),
+          'ordered', 'a cancellation links keys as well');
+
 INSERT INTO journey.source (source, scope) VALUES ('web_b', 'brand_b') ON CONFLICT (source) DO UPDATE SET scope = 'brand_b';
 SELECT journey._invalidate('journey.source') \gset
 SELECT pg_temp.action('O8') AS a \gset
@@ -87,6 +92,14 @@ SELECT is(pg_temp.permit(:'a', $$SELECT pg_temp.suppress('S1', 'order_placed', '
 SELECT pg_temp.suppress('S2', 'order_placed', 'order:s2', lap => 0) \gset
 SELECT pg_temp.action('S2') AS a \gset
 SELECT is(pg_temp.permit(:'a'), 'granted', 'one that the decision had seen does not');
+SELECT pg_temp.action('S7'), pg_temp.action('S7', step => 'later') AS a \gset
+SELECT pg_temp.suppress('S7', 'order_placed', 'order:s7', lap => (SELECT lap FROM journey.cursor)) \gset
+UPDATE journey.outbox SET decided_lap = decided_lap - 1 WHERE profile_id = pg_temp.pid('S7') AND step = 'remind';
+SELECT is(pg_temp.permit(:'a'), 'granted', 'nor one of the lap that decided it');
+SELECT is((SELECT reason FROM journey.outbox_history WHERE profile_id = pg_temp.pid('S7') AND step = 'remind'), 'ordered', 'while an older decision of the same person falls');
+SELECT pg_temp.action('S8') AS a \gset
+SELECT is(pg_temp.permit(:'a', $$SELECT pg_temp.suppress('S8', 'manual'); UPDATE journey.suppression SET until = journey.clock() WHERE profile_id = pg_temp.pid('S8')$$),
+          'granted', 'a suppression that has run out stops nothing');
 SELECT pg_temp.action('S3', suppress_on => '[{"on": "order_placed", "match": true}]', enrolled => true) AS a \gset
 SELECT is(pg_temp.permit(:'a', $$SELECT pg_temp.suppress('S3', 'order_placed', 'order:s3')$$), 'granted', 'judged and not matched: it goes');
 SELECT pg_temp.action('S4', suppress_on => '[{"on": "order_placed", "match": true}]', enrolled => true) AS a \gset
@@ -128,6 +141,9 @@ SELECT is(pg_temp.permit(:'a', $$UPDATE journey.profile SET restricted = true WH
 SELECT pg_temp.action('P7') AS a \gset
 SELECT is(pg_temp.permit(:'a', $$UPDATE journey.contact_point SET state = 'hard' WHERE profile_id = pg_temp.pid('P7')$$),
           'bad_address', 'a dead address');
+SELECT pg_temp.action('P7b') AS a \gset
+SELECT is(pg_temp.permit(:'a', $$UPDATE journey.contact_point SET state = 'replaced' WHERE profile_id = pg_temp.pid('P7b')$$),
+          'bad_address', 'one that another has taken the place of');
 SELECT pg_temp.action('P8') AS a \gset
 SELECT is(pg_temp.permit(:'a', $$DELETE FROM journey.contact_point WHERE profile_id = pg_temp.pid('P8')$$), 'bad_address', 'or none');
 

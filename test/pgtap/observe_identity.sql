@@ -1,6 +1,6 @@
 -- Who is who: a person by account number and by e-mail; guests; keys of two
 -- people are not merged but both are named; carts follow their person.
-SELECT plan(25);
+SELECT plan(28);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 -- mission: 28, 114
@@ -52,6 +52,18 @@ SELECT journey.run_once();
 SELECT results_eq($$SELECT profile_id, lines, value FROM journey.cart WHERE cart_id = 'C9'$$,
     format('VALUES (%L::uuid, 2, 7::numeric)', :'a1'), 'the cart moved with its lines');
 SELECT is((SELECT count(DISTINCT profile_id) FROM journey.cart_line WHERE cart_id = 'C9'), 1::bigint, 'all of them');
+-- but never from a person to a session: anybody may look at a cart
+SELECT journey.track('web', 'cart_viewed', '{"anonymous_id": "d2"}', '{"cart_id": "C9"}');
+SELECT journey.track('web', 'product_viewed', '{"anonymous_id": "d3"}', '{"sku": "J1"}');
+SELECT journey.run_once();
+SELECT journey.track('web', 'cart_viewed', '{"anonymous_id": "d3"}', '{"cart_id": "C9"}');
+SELECT journey.run_once();
+SELECT is((SELECT profile_id FROM journey.cart WHERE cart_id = 'C9'), :'a1'::uuid, 'a browser that looks at the cart of a person does not take it');
+SELECT isnt(journey.profile_id('{"anonymous_id": "d3"}'), :'a1'::uuid, 'and stays who it was');
+-- an order that has changed hands
+SELECT journey.track('shop', 'order_paid', '{"customer_id": "77"}', '{"order_id": "O1", "amount": 10}');
+SELECT journey.run_once();
+SELECT isnt(journey.profile_id('{"customer_id": "77"}'), :'a1'::uuid, 'another account does not become a person by naming their order');
 -- a guest's order through the cart alone
 SELECT journey.track('web', 'cart_item_added', '{"anonymous_id": "e1"}', '{"sku": "J1", "cart_id": "C10", "price": 3}');
 SELECT journey.track('shop', 'order_placed', '{"email": "guest@example.com"}', '{"order_id": "O3", "cart_id": "C10", "amount": 3}');

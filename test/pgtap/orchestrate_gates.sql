@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(36);
+SELECT plan(40);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -25,6 +25,20 @@ SELECT pg_temp.wish('no');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.refusals('no')$$, $$VALUES ('plain refused opted_out')$$, 'without a consent row nobody gets marketing');
 SELECT is((pg_temp.last_decision('no', 'plain')).rule, 'consent and address', 'and the decision says which gate it was');
+SELECT pg_temp.person('exp', false), pg_temp.person('abr', false);
+SELECT journey.track('shop', 'consent_granted', pg_temp.who('exp'), '{"channel": "email", "purpose": "marketing", "expires_at": "2026-03-02T11:00:00Z"}');
+SELECT journey.apply('{"kind": "source", "name": "abroad", "system": "commerce", "scope": "abroad"}'::jsonb);
+SELECT journey.track('abroad', 'consent_granted', pg_temp.who('abr'), '{"channel": "email", "purpose": "marketing"}');
+SELECT pg_temp.wish(c) FROM unnest(ARRAY['exp', 'abr']) c;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.outbox('exp')$$, $$VALUES ('plain mail email')$$, 'while a consent lasts it is one');
+SELECT results_eq($$SELECT pg_temp.refusals('abr')$$, $$VALUES ('plain refused opted_out')$$, 'what was granted to another brand is none here');
+SELECT ok(pg_temp.send('exp'), 'and is sent under it');
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-02 11:00+00');
+SELECT pg_temp.wish('exp');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.refusals('exp')$$, $$VALUES ('plain refused opted_out')$$, 'one that has run out is none');
 SELECT journey.track('shop', 'consent_granted', '{"customer_id": "paper"}', '{"channel": "email", "purpose": "marketing"}');
 SELECT journey.track('shop', 'wishlist_added', '{"customer_id": "paper"}', '{"sku": "J1"}');
 SELECT journey.run_until_idle();

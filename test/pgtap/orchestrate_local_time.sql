@@ -85,7 +85,7 @@ BEGIN
         since := CASE c.per WHEN '1 day' THEN date_trunc('day', m.at AT TIME ZONE m.zone) WHEN '2 days' THEN date_trunc('day', m.at AT TIME ZONE m.zone) - interval '1 day'
                             WHEN '7 days' THEN date_trunc('week', m.at AT TIME ZONE m.zone) ELSE date_trunc('month', m.at AT TIME ZONE m.zone) END;
         IF (CASE c.calendar WHEN 'calendar' THEN coalesce((sent ->> m.who)::timestamptz AT TIME ZONE m.zone < since, true)
-                           ELSE coalesce((sent ->> m.who)::timestamptz < m.at - interval '24 hours', true) END) THEN
+                           ELSE coalesce((sent ->> m.who)::timestamptz <= m.at - interval '24 hours', true) END) THEN
             sent := sent || jsonb_build_object(m.who, m.at);
             RETURN NEXT m.n;
         END IF;

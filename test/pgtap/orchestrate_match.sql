@@ -1,6 +1,6 @@
 -- suppress_on with match, own objects, scopes, and what an order names.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(17);
+SELECT plan(19);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- socks do not end the coffee reminder
@@ -51,6 +51,17 @@ SELECT ok(pg_temp.send('wat'), 'the other product''s mail is sent');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.stands('wat')$$, $$VALUES ('watch A finished bought'), ('watch B finished finished')$$,
                   'what matched is refused and takes its edge, what did not is sent');
+
+-- what cannot be judged stops: better one reminder less
+SELECT pg_temp.person('unk');
+SELECT pg_temp.move('2026-04-02 08:00+00');
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('unk'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'order_line_placed', pg_temp.who('unk'), '{"order_id": "O6", "quantity": 1}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-04-02 12:00+00');
+SELECT ok(NOT pg_temp.send('unk'), 'a line that does not say its product may be this one');
+SELECT journey.run_until_idle();
 SELECT journey.retire('journey', 'watch');
 
 -- two scopes: an order in one ends nothing of the other
@@ -86,6 +97,16 @@ SELECT journey.run_until_idle();
 SELECT journey.track('shop', 'order_cancelled', pg_temp.who('rel'), '{"order_id": "OX"}');
 SELECT journey.run_until_idle();
 SELECT isnt((SELECT released_by FROM journey.suppression WHERE profile_id = pg_temp.pid('rel') AND type = 'order_placed'), NULL, 'a cancelled order releases its fence');
+
+-- an order that names two people ends the reminders of both
+SELECT pg_temp.person(c) FROM unnest(ARRAY['him', 'her']) c;
+SELECT pg_temp.move('2026-04-02 14:00+00');
+SELECT pg_temp.cart('him', 'HC'), pg_temp.cart('her', 'SC');
+SELECT pg_temp.move('2026-04-02 15:00+00');
+SELECT journey.track('shop', 'order_placed', '{"customer_id": "him", "email": "her@example.com"}', '{"order_id": "OB", "amount": 10}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT s.type FROM journey.suppression s WHERE s.ref = 'order:OB' AND s.profile_id IN (pg_temp.pid('him'), pg_temp.pid('her'))$$,
+                  $$VALUES ('order_placed'), ('order_placed')$$, 'an order that names two people stands before the sends of both');
 
 -- an order that names the cart of somebody else
 SELECT pg_temp.person('gst');
