@@ -4,7 +4,7 @@
  *
  * Called by take.c. A message event names its action (or the provider's
  * reference), not its reader: the person is found through the outbox and its
- * history, one statement; two more write what was learned. A bounce or a
+ * history, one statement; three more write what was learned. A bounce or a
  * complaint is the address's, not the person's: consent is not touched.
  */
 #include "observe/fact.h"
@@ -43,6 +43,25 @@ JNY_PLAN(mark_addresses, "smallint[], uuid[], uuid[], text[], bigint[], text[], 
 		 "     AND o.channel = n.channel AND o.state = 'active' ORDER BY o.since DESC LIMIT 1))"
 		 "  AND CASE n.state WHEN 'active' THEN c.state = 'soft' WHEN 'soft' THEN c.state IN ('active', 'unverified')"
 		 "   ELSE c.state <> 'complained' END");
+/*
+ * A channel that borrows its addresses from another has none of its own to
+ * mark. What failed is noted under its name, as fail() does: it will not use
+ * the address again, and the one that it belongs to keeps it.
+ */
+JNY_PLAN(mark_borrowed, "smallint[], uuid[], uuid[], text[], bigint[], text[], text[], timestamptz",
+		 "INSERT INTO journey.contact_point AS p (bucket, profile_id, scope, channel, address, address_hash, state, since,"
+		 "  changed_at, reason)"
+		 " SELECT DISTINCT ON (n.bucket, n.profile_id, c.scope, n.channel, c.address_hash)"
+		 "  n.bucket, n.profile_id, c.scope, n.channel, c.address, c.address_hash, n.state, $8, $8, n.reason"
+		 " FROM unnest($1, $2, $3, $4, $5, $6, $7)"
+		 "  AS n(bucket, profile_id, action_id, channel, address_hash, state, reason)"
+		 " JOIN journey.contact_point c ON c.bucket = n.bucket AND c.profile_id = n.profile_id"
+		 "  AND c.address_hash = COALESCE(n.address_hash,"
+		 "   (SELECT a.address_hash FROM journey.attempt_log a WHERE a.bucket = n.bucket AND a.profile_id = n.profile_id"
+		 "     AND a.action_id = n.action_id AND a.address_hash IS NOT NULL ORDER BY a.granted_at DESC LIMIT 1))"
+		 " WHERE n.state IN ('hard', 'complained')"
+		 " ORDER BY n.bucket, n.profile_id, c.scope, n.channel, c.address_hash, n.state"
+		 " ON CONFLICT (bucket, profile_id, scope, channel, address_hash) DO NOTHING");
 
 static bool
 is_message(const JnyFact *fact)
@@ -209,4 +228,5 @@ jny_message_write(JnyTake *take)
 	args = jny_cols_datums(take->messages->addresses, 1);
 	args[7] = TimestampTzGetDatum(take->batch->node.now);
 	jny_run(&mark_addresses, args, NULL);
+	jny_run(&mark_borrowed, args, NULL);
 }

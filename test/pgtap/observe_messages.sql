@@ -1,6 +1,6 @@
 -- What comes back from messages: events find their person through the action,
 -- a visit carries its action, a bounce belongs to the address.
-SELECT plan(20);
+SELECT plan(23);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 SELECT journey.track('crm', 'identified', '{"customer_id": "1", "email": "ann@example.com"}', '{}');
 SELECT journey.track('crm', 'consent_granted', '{"customer_id": "1"}', '{"channel": "email"}');
@@ -53,6 +53,30 @@ SELECT results_eq('SELECT address, state FROM journey.contact_point ORDER BY add
 SELECT journey.track('esp', 'message_complained', '{}', '{"action_id": "00000000-0000-8000-8000-000000000001", "email": "ann@new.example"}');
 SELECT journey.run_once();
 SELECT is((SELECT state FROM journey.contact_point WHERE address = 'ann@new.example'), 'complained', 'a complaint belongs to the address');
+
+-- a channel that borrows the addresses of another
+SELECT journey.track('crm', 'identified', '{"customer_id": "2", "email": "bob@example.com"}', '{}');
+SELECT journey.run_once();
+SELECT journey.profile_id('{"customer_id": "2"}') AS bob \gset
+INSERT INTO journey.outbox_history (bucket, profile_id, finished_at, action_id, channel, status, reason, priority, due_at, not_after,
+    journey, version, step, visit, purpose, scope, template, template_version, payload, attempt, provider_ref, idempotency_key, decision_id, decided_at, in_flight, decided_lap, test)
+VALUES (journey.bucket(:'bob'), :'bob', '2026-03-01 09:00+00', '00000000-0000-8000-8000-000000000002', 'promo', 'sent', '', 0, '2026-03-01 09:00+00', '2026-03-02 09:00+00',
+    'j', 1, 's', 1, 'marketing', 'default', 't', 1, '{}', 1, 'prov-2', '00000000-0000-8000-8000-000000000002', '00000000-0000-8000-8000-0000000000d2', '2026-03-01 09:00+00', false, 0, true);
+INSERT INTO journey.attempt_log (bucket, profile_id, action_id, attempt, token, granted_at, sender, channel, journey, step, scope, purpose, address_hash, permit_batch)
+VALUES (journey.bucket(:'bob'), :'bob', '00000000-0000-8000-8000-000000000002', 1, 1, '2026-03-01 09:00+00', 'test', 'promo', 'j', 's', 'default', 'marketing',
+    journey.key_hash('email', 'bob@example.com'), '00000000-0000-8000-8000-0000000000b2');
+SELECT journey.track('esp', 'message_bounced', '{}', '{"action_id": "00000000-0000-8000-8000-000000000002", "bounce": "soft"}');
+SELECT journey.run_once();
+SELECT results_eq(format('SELECT channel, state FROM journey.contact_point WHERE profile_id = %L', :'bob'), $$VALUES ('email', 'active')$$,
+    'a soft bounce of a borrowed address says nothing');
+SELECT journey.track('esp', 'message_bounced', '{}', '{"action_id": "00000000-0000-8000-8000-000000000002", "reason": "no such user"}');
+SELECT journey.run_once();
+SELECT results_eq(format('SELECT channel, state, reason FROM journey.contact_point WHERE profile_id = %L ORDER BY channel', :'bob'),
+    $$VALUES ('email', 'active', NULL), ('promo', 'hard', 'no such user')$$, 'a hard one is noted under the name of the borrower');
+SELECT journey.track('esp', 'message_complained', '{}', '{"provider_ref": "prov-2"}');
+SELECT journey.run_once();
+SELECT results_eq(format('SELECT channel, state FROM journey.contact_point WHERE profile_id = %L ORDER BY channel', :'bob'),
+    $$VALUES ('email', 'active'), ('promo', 'complained')$$, 'and a complaint later beside it');
 
 -- a table of message events
 CREATE TABLE mails (id int PRIMARY KEY, what text, ref text, at timestamptz, why text);
