@@ -1,7 +1,7 @@
 /*
  * skip.c
  *		Sets the next inbox row aside when its lap has failed, and keeps what
- *		its fence said.
+ *		its fence and its opt-out said.
  *
  * Called by worker/lap.c inside a READ COMMITTED transaction, as
  * journey_owner and within SPI. Locks the cursor row (window.c) and writes
@@ -26,25 +26,58 @@
 #define SAME_ACTION \
 	"o.action_id = CASE WHEN $15 ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'" \
 	" THEN $15::pg_catalog.uuid END"
-JNY_PLAN(keep_fence,
-		 "smallint[], bigint[], bigint, text, text, text, text, text, text, timestamptz, xid8, timestamptz, integer,"
-		 " bigint, text, text",
+#define PEOPLE \
+	"(SELECT i.profile_bucket, i.profile_id, NULL" \
+	"       FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, hash)" \
+	"       JOIN journey.identity i ON i.bucket = k.bucket AND i.key_hash = k.hash" \
+	"       UNION SELECT e.bucket, e.profile_id, NULL FROM pg_catalog.unnest($2) AS k(hash)" \
+	"       JOIN journey.enrollment e ON e.entry_hash = k.hash AND e.exited_at IS NULL" \
+	"       UNION SELECT o.bucket, o.profile_id, o.channel FROM journey.outbox o WHERE " SAME_ACTION \
+	"       UNION SELECT o.bucket, o.profile_id, o.channel FROM journey.outbox_history o WHERE " SAME_ACTION \
+	"       UNION SELECT o.bucket, o.profile_id, o.channel FROM journey.outbox_history o WHERE o.provider_ref = NULLIF($16, '')" \
+	"      ) AS p(bucket, profile_id, channel)"
+#define TYPES \
+	"smallint[], bigint[], bigint, text, text, text, text, text, text, timestamptz, xid8, timestamptz, integer," \
+	" bigint, text, text"
+#define NARGS 16
+
+JNY_PLAN(keep_fence, TYPES,
 		 "INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, channel, purpose, reason,"
 		 "  occurred_at, fence_xact, effective_at, incarnation, lap, note, matched)"
 		 " SELECT p.bucket, p.profile_id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
 		 "  'the event was set aside: see journey.quarantine',"
 		 "  ARRAY(SELECT e.enrollment_id FROM journey.enrollment e"
 		 "        WHERE e.bucket = p.bucket AND e.profile_id = p.profile_id AND e.exited_at IS NULL)"
-		 " FROM (SELECT i.profile_bucket, i.profile_id"
-		 "       FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, hash)"
-		 "       JOIN journey.identity i ON i.bucket = k.bucket AND i.key_hash = k.hash"
-		 "       UNION SELECT e.bucket, e.profile_id FROM pg_catalog.unnest($2) AS k(hash)"
-		 "       JOIN journey.enrollment e ON e.entry_hash = k.hash AND e.exited_at IS NULL"
-		 "       UNION SELECT o.bucket, o.profile_id FROM journey.outbox o WHERE " SAME_ACTION
-		 "       UNION SELECT o.bucket, o.profile_id FROM journey.outbox_history o WHERE " SAME_ACTION
-		 "       UNION SELECT o.bucket, o.profile_id FROM journey.outbox_history o WHERE o.provider_ref = NULLIF($16, '')"
-		 "      ) AS p(bucket, profile_id)"
+		 " FROM (SELECT DISTINCT p.bucket, p.profile_id FROM " PEOPLE ") AS p"
 		 " ON CONFLICT (bucket, profile_id, seq, type) DO NOTHING");
+
+/*
+ * A suppression speaks of decisions up to now. An opt-out is for later ones
+ * too: the consent goes, as far as the event's channel reaches, or that of
+ * the message, or everywhere. $5 is unused: an opt-out has no object.
+ */
+#define SAID \
+	" (SELECT DISTINCT p.bucket, p.profile_id, w.channel," \
+	"   CASE WHEN $8 = '*' THEN 'marketing' ELSE $8 END AS purpose" \
+	"  FROM " PEOPLE ", LATERAL (" \
+	"   SELECT CASE WHEN $7 <> '*' THEN $7 ELSE p.channel END" \
+	"   UNION SELECT u.channel FROM (VALUES ('email'), ('sms'), ('push')) AS u(channel) WHERE $7 = '*' AND p.channel IS NULL" \
+	"   UNION SELECT c.channel FROM journey.consent c WHERE $7 = '*' AND p.channel IS NULL" \
+	"    AND c.bucket = p.bucket AND c.profile_id = p.profile_id AND c.scope = $6) AS w(channel)" \
+	"  WHERE w.channel IS NOT NULL) AS n"
+#define PROOF "'{\"set_aside\": true}'"
+JNY_PLAN(take_consent, TYPES ", text, text",
+		 "INSERT INTO journey.consent AS c (bucket, profile_id, scope, channel, purpose, state, source, proof, at)"
+		 " SELECT n.bucket, n.profile_id, $6, n.channel, n.purpose, $17, $18, " PROOF ", $10 FROM" SAID
+		 " ON CONFLICT (bucket, profile_id, scope, channel, purpose) DO UPDATE"
+		 " SET state = excluded.state, basis = NULL, source = excluded.source, proof = excluded.proof,"
+		 "  at = excluded.at, expires_at = NULL"
+		 " WHERE excluded.at >= c.at");
+JNY_PLAN(note_consent, TYPES ", text, text",
+		 "INSERT INTO journey.consent_history (bucket, profile_id, scope, channel, purpose, recorded_at, seq,"
+		 "  state, source, proof, at)"
+		 " SELECT n.bucket, n.profile_id, $6, n.channel, n.purpose, $12, $3, $17, $18, " PROOF ", $10 FROM" SAID
+		 " ON CONFLICT DO NOTHING");
 
 static const char *
 text_or(Jsonb *props, const char *name, const char *otherwise)
@@ -87,7 +120,7 @@ keep(const JnyBatch *batch, const JnyInboxRaw *raw)
 {
 	bool		opt_out = jny_type_is_opt_out(raw->type);
 	bool		complaint = strcmp(raw->type, "message_complained") == 0;
-	Datum	   *args = keys_of(raw, 14);
+	Datum	   *args = keys_of(raw, NARGS);
 
 	args[2] = Int64GetDatum(raw->seq);
 	args[3] = text_datum(raw->type);
@@ -104,6 +137,12 @@ keep(const JnyBatch *batch, const JnyInboxRaw *raw)
 	args[14] = text_datum(complaint ? text_or(raw->props, "action_id", text_or(raw->props, "idempotency_key", "")) : "");
 	args[15] = text_datum(complaint ? text_or(raw->props, "provider_ref", "") : "");
 	jny_run(&keep_fence, args, NULL);
+	if (!opt_out)
+		return;
+	args[16] = text_datum(complaint ? "complained" : "revoked");
+	args[17] = text_datum(raw->source != NULL ? raw->source : "");
+	jny_run(&take_consent, args, NULL);
+	jny_run(&note_consent, args, NULL);
 }
 
 /* A release is not kept: what it would have given free stays stopped. */

@@ -1,6 +1,6 @@
 -- An event that no lap can take is set aside; whom its fence stopped stays stopped.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(20);
+SELECT plan(29);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- stands for whatever may raise while an order is applied
@@ -115,5 +115,43 @@ SELECT results_eq($$SELECT reason, channel FROM journey.suppression WHERE type =
     'a complaint that is set aside still speaks for whom got the message');
 SELECT isnt(pg_temp.answer('fan'), 'granted', 'and ends what is under way');
 ALTER TABLE journey.event DROP CONSTRAINT poison;
+SELECT results_eq($$SELECT channel, purpose, state FROM journey.consent WHERE profile_id = pg_temp.pid('fan')$$,
+    $$VALUES ('email', 'marketing', 'complained')$$, 'and what may be decided later: the consent of its channel is gone');
+
+-- an opt-out that is set aside counts for later decisions, too
+CREATE FUNCTION pg_temp.consents(c text) RETURNS text LANGUAGE sql AS
+$$SELECT string_agg(channel || ' ' || purpose || ' ' || state, ', ' ORDER BY channel) FROM journey.consent WHERE profile_id = pg_temp.pid(c)$$;
+ALTER TABLE journey.event ADD CONSTRAINT poison CHECK (source <> 'sick') NOT VALID;
+CREATE TABLE opt (who text, what text, mail text);
+SELECT journey.attach('opt', 'consent', '{"subject": {"customer_id": "who"}, "state": {"column": "what", "values": {"yes": "granted", "no": "revoked"}}, "channel": "mail", "purpose": {"const": "marketing"}}');
+SELECT pg_temp.person(c) FROM unnest(ARRAY['one', 'all', 'row', 'back', 'late']) c;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.consents('one'), 'email marketing granted', 'everybody has agreed');
+SELECT journey.track('sick', 'unsubscribed', pg_temp.who('one'), '{"channel": "email"}');
+SELECT journey.track('sick', 'consent_revoked', pg_temp.who('all'), '{}');
+SELECT journey.track('sick', 'unsubscribed', pg_temp.who('late'), '{"channel": "email"}', '2026-03-01 10:00+00');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.consents('one'), 'email marketing revoked', 'an opt-out that is set aside takes the consent away');
+SELECT is(pg_temp.consents('all'), 'email marketing revoked, push marketing revoked, sms marketing revoked', 'one that names no channel, every consent');
+SELECT is(pg_temp.consents('late'), 'email marketing granted', 'but not one that was given after it was written');
+SELECT is((SELECT count(*) FROM journey.consent_history h WHERE h.profile_id = pg_temp.pid('one') AND h.state = 'revoked' AND h.proof @> '{"set_aside": true}'),
+    1::bigint, 'which the history tells');
+ALTER TABLE journey.event DROP CONSTRAINT poison;
+ALTER TABLE journey.event ADD CONSTRAINT poison CHECK (NOT (source = 'commerce' AND type = 'unsubscribed')) NOT VALID;
+INSERT INTO opt VALUES ('row', 'no', 'email');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.consents('row'), 'email marketing revoked', 'a captured one does the same');
+ALTER TABLE journey.event DROP CONSTRAINT poison;
+
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who(c), '{"sku": "A"}') FROM unnest(ARRAY['one', 'all', 'row', 'back']) c;
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-02 15:00+00');
+SELECT results_eq($$SELECT c, d.verdict, d.reason FROM unnest(ARRAY['one', 'all', 'row', 'back']) c
+                    JOIN journey.decision d ON d.profile_id = pg_temp.pid(c) AND d.journey = 'care' AND d.verdict IN ('refused', 'enqueue') ORDER BY c$$,
+    $$VALUES ('all', 'refused', 'opted_out'), ('back', 'enqueue', ''), ('one', 'refused', 'opted_out'), ('row', 'refused', 'opted_out')$$,
+    'what is decided later mails none of them');
+SELECT journey.track('shop', 'consent_granted', pg_temp.who('one'), '{"channel": "email"}');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.consents('one'), 'email marketing granted', 'who agrees anew has agreed');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
