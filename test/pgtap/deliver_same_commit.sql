@@ -1,0 +1,65 @@
+-- What stops a reminder in the commit that says it, whichever way in: nothing
+-- is consumed between the commit and the sender's call.
+-- mission: 1
+\ir ../fixtures/orchestrate.sql
+SELECT plan(9);
+SELECT pg_temp.move('2026-03-02 10:00+00');
+CREATE FUNCTION pg_temp.answer(c text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    r record;
+    answer text := 'nothing';
+BEGIN
+    FOR r IN SELECT * FROM journey.claim('email', 100) LOOP
+        IF r.profile_id = pg_temp.pid(c) THEN
+            SELECT CASE WHEN b.granted THEN 'granted' ELSE b.reason END INTO answer FROM journey.begin_send(r.action_id, r.token) b;
+        ELSE
+            PERFORM journey.release(ARRAY[r.action_id], ARRAY[r.token]);
+        END IF;
+    END LOOP;
+    RETURN answer;
+END $$;
+
+CREATE TABLE shop_order (id text PRIMARY KEY, who text, status text);
+SELECT count(*) FROM journey.attach('shop_order', 'order', '{"key": "id", "subject": {"customer_id": "who"}, "status": "status"}');
+CREATE TABLE mails (id int PRIMARY KEY, what text, action text, ref text);
+SELECT count(*) FROM journey.attach('mails', 'message_event', '{"type": {"column": "what", "values": {"spam": "message_complained", "open": "message_opened"}}, "action_id": "action", "provider_ref": "ref"}');
+SELECT journey.apply(pg_temp.cart_doc());
+SELECT journey.apply(pg_temp.journey_doc('news', '{"on": "wishlist_added"}',
+    '{"first": {"send": {"channel": "email", "template": "t_plain"}, "next": "idle"}, "idle": {"wait": {"for": "1 hour"}, "next": "second"},
+      "second": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}'));
+SELECT pg_temp.person(c) FROM unnest(ARRAY['copied', 'pending', 'loaded', 'other', 'angry', 'reader']) c;
+SELECT pg_temp.cart(c, 'K-' || c) FROM unnest(ARRAY['copied', 'pending', 'loaded', 'other']) c;
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who(c), '{"sku": "A"}') FROM unnest(ARRAY['angry', 'reader']) c;
+SELECT journey.run_until_idle();
+SELECT journey.ack(c.action_id, c.token, 'prov-' || b.granted || '-' || c.action_id)
+FROM journey.claim('email', 100) c, LATERAL journey.begin_send(c.action_id, c.token) b;
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-02 11:30+00');
+SELECT is((SELECT count(*) FROM journey.outbox), 6::bigint, 'four reminders and two second letters are due');
+
+-- orders that a COPY brings into the shop's own table, between others
+COPY shop_order (id, who, status) FROM stdin;
+1	stranger	placed
+2	copied	placed
+3	pending	pending
+\.
+SELECT isnt(pg_temp.answer('copied'), 'granted', 'an order in a COPY into an attached table ends the reminder in its commit');
+SELECT is(pg_temp.answer('pending'), 'granted', 'one that is not placed does not');
+SELECT is(pg_temp.answer('other'), 'granted', 'nor anybody else''s');
+
+-- COPY into the landing table makes no fence: documented, and so from consumption on
+COPY journey.inbox_copy (source, type, subject, props) FROM stdin;
+shop	order_placed	{"customer_id": "loaded"}	{"order_id": "L1"}
+\.
+SELECT is((SELECT count(*) FROM journey._fences() WHERE ref = 'order:L1'), 0::bigint, 'an order in inbox_copy is no fence');
+SELECT journey.run_once();
+SELECT isnt(pg_temp.answer('loaded'), 'granted', 'it ends the reminder once it has been consumed');
+
+-- a complaint in the shop's own table of message events
+INSERT INTO mails SELECT 1, 'spam', h.action_id FROM journey.outbox_history h WHERE h.profile_id = pg_temp.pid('angry') AND h.journey = 'news';
+INSERT INTO mails SELECT 2, 'open', NULL, h.provider_ref FROM journey.outbox_history h WHERE h.profile_id = pg_temp.pid('reader') AND h.journey = 'news';
+SELECT isnt(pg_temp.answer('angry'), 'granted', 'a complaint that a trigger captures stops the next letter in its commit');
+SELECT is(pg_temp.answer('reader'), 'granted', 'an opening does not');
+SELECT journey.run_until_idle();
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
+SELECT * FROM finish();
