@@ -7,7 +7,7 @@ OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o \
 	src/observe/capture.o src/observe/capture_row.o src/observe/attach_spec.o \
 	src/observe/attach_read.o \
 	src/observe/vocabulary.o src/observe/rotate.o \
-	src/observe/take.o src/observe/skip.o src/observe/decode.o src/observe/decode_event.o \
+	src/observe/take.o src/observe/skip.o src/observe/stale.o src/observe/decode.o src/observe/decode_event.o \
 	src/observe/decode_map.o src/observe/decode_row.o src/observe/value.o \
 	src/observe/workspace.o src/observe/registry.o src/observe/identity.o src/observe/person.o \
 	src/observe/contact.o src/observe/consent.o src/observe/product.o \

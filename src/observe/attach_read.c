@@ -45,8 +45,10 @@ typedef struct Reader
 	Jsonb	   *doc;
 	Oid			relid;
 	bool		only_changed;	/* leave out orders and carts whose state is known */
+	Jsonb	   *snapshot;		/* {"snapshot"}: what is visible in it was read, stale.c asks */
 } Reader;
 
+JNY_PLAN(now_snapshot, "", "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text");
 JNY_PLAN(load_attachment, "integer",
 		 "SELECT a.rel_schema, a.rel_name, a.kind, a.source, a.spec,"
 		 " COALESCE(s.scope, 'default')"
@@ -190,6 +192,7 @@ append_batch(Reader *reader, JnyImage **images, int n)
 		row->scope = reader->scope;
 		row->ref = images[i]->ref;
 		row->cols = jny_image_cols(reader->spec, images[i], NULL);
+		row->props = reader->snapshot;
 		nrows++;
 	}
 	if (nrows > 0)
@@ -231,6 +234,13 @@ read_table(Reader *reader)
 	MemoryContext batch = AllocSetContextCreate(CurrentMemoryContext, "journey back-fill",
 												ALLOCSET_DEFAULT_SIZES);
 
+	/*
+	 * Our id before the snapshot: as long as it runs, no generation is emptied
+	 * that holds a change which the snapshot does not see.
+	 */
+	(void) GetTopFullTransactionId();
+	jny_run_latest(&now_snapshot, NULL, NULL);
+	reader->snapshot = jny_image_props("snapshot", jny_get_text(0, 1), NULL, NULL);
 	read_as(reader->relid, &identity);
 	portal = SPI_cursor_parse_open(NULL, select_text(reader), &(SPIParseOpenOptions) {.read_only = false});
 	read_end(&identity);

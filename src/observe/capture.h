@@ -15,6 +15,8 @@
  *				written: the positions concerned, from 1, separated by spaces.
  *				A cut value keeps its first characters when its type is a
  *				string type and is null otherwise.
+ *	props		of B: {"snapshot"} of the reading; a change that it does not see
+ *				makes the row void (stale.c). Of a fence: see below
  *	ref			'order:<id>' for order and order_line, 'cart:<id>' for cart
  *				and cart_line; null when the id is null
  *	occurred_at	time of capture; the map's "at" column is in cols

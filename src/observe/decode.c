@@ -365,6 +365,8 @@ jny_decode(JnyTake *take)
 	{
 		JnyInboxRaw *row = &window->rows[i];
 
+		if (row->stale)
+			continue;
 		switch (row->op)
 		{
 			case JNY_OP_EVENT:

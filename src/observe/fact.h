@@ -227,6 +227,8 @@ extern void jny_out_write(JnyOut *out);
 extern Datum jny_row_number(const JnyRow *row, int col);	/* 0 for null */
 
 /* take.c */
+/* stale.c: marks rows that back-fill read and the shop has changed since. */
+extern void jny_stale_mark(struct JnyWindow *window);
 extern void jny_take_note_broken(const struct JnyWindow *window);
 
 /* decode.c: rows to facts, in the order in which they are to be applied */

@@ -70,6 +70,15 @@ JNY_PLAN(make_partitions, "timestamptz", "SELECT journey._partitions($1)");
 	OUTSIDE_OF(generation, "i.fence IS NULL AND ") " UNION ALL " \
 	OUTSIDE_OF(generation, "i.fence IS NOT NULL AND ") " LIMIT 1"
 
+/* A row that was read by back-fill and is not in $1 yet: what it has to be compared with stays. */
+#define UNREAD(generation) \
+	"SELECT FROM journey." generation " i WHERE i.fence IS NULL AND i.xact >= pg_catalog.pg_snapshot_xmax($1) AND i.op = 'B'" \
+	" UNION ALL " \
+	"SELECT FROM journey." generation " i WHERE i.fence IS NULL AND i.op = 'B'" \
+	" AND i.xact = ANY (ARRAY(SELECT pg_catalog.pg_snapshot_xip($1)))"
+JNY_PLAN(backfill_waits, "pg_snapshot",
+		 UNREAD("inbox_0") " UNION ALL " UNREAD("inbox_1") " UNION ALL " UNREAD("inbox_2") " LIMIT 1");
+
 #define NTABLES (JNY_GENERATIONS + 1)
 
 /* The generations by number, then the landing table of COPY. */
@@ -142,16 +151,18 @@ note(int t, const char *previous)
  * ended; a writer that used a stale pointer shows here.
  */
 static bool
-empty(int t, const char *noted, FullTransactionId next_xid)
+empty(int t, const char *noted, FullTransactionId next_xid, const char *previous)
 {
 	Oid			relid = member_oid(tables[t].name);
 	Datum		name = CStringGetTextDatum(tables[t].name);
+	Datum		consumed = DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(previous));
 	bool		safe;
 	int			rc;
 
 	if (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
 		return false;
-	safe = !has_outside(t, noted) && everybody_is_past(relid, next_xid);
+	safe = !has_outside(t, noted) && everybody_is_past(relid, next_xid) &&
+		jny_run_latest(&backfill_waits, &consumed, NULL) == 0;
 #ifdef JOURNEY_BUG_TRUNCATE_WITHOUT_HORIZON
 	/* what was seen before the lock is believed, and nobody else is asked */
 	safe = true;
@@ -183,8 +194,8 @@ try_empty(int t, const char *previous)
 	{
 		noted = jny_get_text(0, 1);
 		next_xid = DatumGetFullTransactionId(jny_get(0, 2, &isnull));
-		if (!has_outside(t, noted))
-			return empty(t, noted, next_xid);
+		if (previous != NULL && !has_outside(t, noted))
+			return empty(t, noted, next_xid, previous);
 	}
 	note(t, previous);
 	return false;

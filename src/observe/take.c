@@ -283,6 +283,7 @@ jny_observe_take(JnyBatch *batch, int max_events)
 		return true;
 	old = MemoryContextSwitchTo(batch->cxt);
 	jny_take_begin(&take, batch);
+	jny_stale_mark(batch->window);
 	jny_registry_load(&take);
 	jny_decode(&take);
 	jny_dedupe(&take);
