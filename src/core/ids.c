@@ -18,6 +18,23 @@ stamp(pg_uuid_t *id, int version)
 	id->data[8] = (id->data[8] & 0x3f) | 0x80;
 }
 
+/* Drawn for many ids at once: asking the system costs more than all the rest of one. */
+static void
+put_random(uint8 *out)
+{
+	static uint8 drawn[64 * 8];
+	static size_t left = 0;
+
+	if (left == 0 && !pg_strong_random(drawn, sizeof(drawn)))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not obtain random bits for an id")));
+	if (left == 0)
+		left = sizeof(drawn);
+	left -= 8;
+	memcpy(out, drawn + left, 8);
+}
+
 /*
  * Milliseconds, then 12 bits of the microsecond so that ids of one backend
  * sort in the order they were made, then random bits (RFC 9562, method 3).
@@ -43,10 +60,7 @@ jny_uuid_v7(pg_uuid_t *out)
 		out->data[i] = (ms >> (40 - 8 * i)) & 0xff;
 	out->data[6] = (ticks >> 8) & 0x0f;
 	out->data[7] = ticks & 0xff;
-	if (!pg_strong_random(out->data + 8, 8))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not obtain random bits for an id")));
+	put_random(out->data + 8);
 	stamp(out, 7);
 }
 

@@ -4,7 +4,7 @@
  *
  * Called by take.c. A row that cannot be read goes to quarantine and its
  * neighbours pass; what its fence says still holds, so it stays as a fact
- * without an event. Two statements per lap at most (maps).
+ * without an event.
  */
 #include "observe/decode.h"
 
@@ -168,9 +168,7 @@ typedef struct TxEntry
 static HTAB *
 tx_table(JnyTake *take, const char *name)
 {
-	HASHCTL		ctl = {.keysize = sizeof(TxKey), .entrysize = sizeof(TxEntry), .hcxt = take->batch->cxt};
-
-	return hash_create(name, 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	return jny_table(take, name, sizeof(TxKey), sizeof(TxEntry));
 }
 
 static TxEntry *
@@ -274,10 +272,14 @@ parent_key(const JnyFact *fact)
 static void
 join_transactions(JnyTake *take)
 {
-	HTAB	   *first = tx_table(take, "journey transactions");
-	HTAB	   *parents = tx_table(take, "journey parents");
+	HTAB	   *first;
+	HTAB	   *parents;
 	bool		found;
 
+	if (take->nfacts < 2)
+		return;
+	first = tx_table(take, "journey transactions");
+	parents = tx_table(take, "journey parents");
 	for (int i = 0; i < take->nfacts; i++)
 	{
 		JnyFact    *fact = take->facts[i];

@@ -2,13 +2,12 @@
  * decode_map.c
  *		The maps of attached tables, compiled: canonical field -> column.
  *
- * Called by decode.c, once per lap, for the attachments that its rows name:
- * one statement. A row of an attachment that is no longer there cannot be
+ * Called by decode.c, once per lap, for the attachments that its rows name.
+ * A row of an attachment that is no longer there cannot be
  * read and goes to quarantine. Maps live in the batch's context.
  */
 #include "observe/decode.h"
 
-#include "executor/spi.h"
 #include "utils/builtins.h"
 
 #include "observe/capture.h"
@@ -36,9 +35,8 @@ static const struct
 	{"message_event", JNY_KIND_MESSAGE}
 };
 
-JNY_PLAN(load_maps, "integer[]",
-		 "SELECT a.attachment, a.kind, a.rel_schema, a.rel_name, a.map, a.columns"
-		 " FROM journey.attachment a WHERE a.attachment = ANY ($1)");
+JNY_LOOKUP(find_maps, "attachment", "attachment_pkey", "attachment",
+		   "kind, rel_schema, rel_name, map, columns", NULL);
 
 static JnyKind
 kind_of(const char *name)
@@ -187,50 +185,51 @@ jny_text_array(ArrayType *array, int *n)
 	return text_array(PointerGetDatum(array), n);
 }
 
+static void
+fill_map(JnyMap *map, const JnyRow *row)
+{
+	map->present = true;
+	map->kind = kind_of(jny_row_text(row, 0));
+	map->rel = psprintf("%s.%s", jny_row_text(row, 1), jny_row_text(row, 2));
+	map->cols = text_array(row->values[4], &map->ncols);
+	compile_map(map, DatumGetJsonbP(row->values[3]));
+}
+
 void
 jny_maps_load(JnyTake *take, JnyInboxRaw *rows, int nrows)
 {
-	HASHCTL		ctl = {.keysize = sizeof(int), .entrysize = sizeof(JnyMap), .hcxt = take->batch->cxt};
-	JnyCols    *wanted = jny_cols("integer");
+	JnyOut		keys = {.access = &find_maps};
+	List	   *asked = NIL;
+	JnyRows    *known;
 	bool		found;
 
-	take->maps = hash_create("journey maps", 32, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	for (int i = 0; i < nrows; i++)
 	{
 		JnyMap	   *map;
 
 		if (rows[i].attachment == 0)
 			continue;
+		if (take->maps == NULL)
+			take->maps = jny_table(take, "journey maps", sizeof(int), sizeof(JnyMap));
 		map = hash_search(take->maps, &rows[i].attachment, HASH_ENTER, &found);
 		if (found)
 			continue;
 		memset((char *) map + sizeof(int), 0, sizeof(JnyMap) - sizeof(int));
-		jny_cols_set(wanted, 0, Int32GetDatum(rows[i].attachment));
-		jny_cols_next(wanted);
+		jny_cols_set(jny_out(&keys), 0, Int32GetDatum(map->attachment));
+		jny_cols_next(keys.cols);
+		asked = lappend(asked, map);
 	}
-	if (jny_cols_count(wanted) == 0)
+	if (asked == NIL)
 		return;
-	jny_run(&load_maps, jny_cols_datums(wanted, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		int			id = (int) jny_get_int8(row, 1, 0);
-		JnyMap	   *map = hash_search(take->maps, &id, HASH_FIND, NULL);
-		MemoryContext old = MemoryContextSwitchTo(take->batch->cxt);
-		bool		isnull;
-
-		map->present = true;
-		map->kind = kind_of(jny_get_text(row, 2));
-		map->rel = psprintf("%s.%s", jny_get_text(row, 3), jny_get_text(row, 4));
-		map->cols = text_array(jny_get(row, 6, &isnull), &map->ncols);
-		compile_map(map, DatumGetJsonbPCopy(jny_get(row, 5, &isnull)));
-		MemoryContextSwitchTo(old);
-	}
+	known = jny_lookup(&find_maps, keys.cols);
+	for (int i = 0; i < known->n; i++)
+		fill_map(list_nth(asked, known->row[i].key), &known->row[i]);
 }
 
 const JnyMap *
 jny_map_get(JnyTake *take, int attachment)
 {
-	JnyMap	   *map = hash_search(take->maps, &attachment, HASH_FIND, NULL);
+	JnyMap	   *map = take->maps != NULL ? hash_search(take->maps, &attachment, HASH_FIND, NULL) : NULL;
 
 	return map != NULL && map->present ? map : NULL;
 }

@@ -3,12 +3,11 @@
  *		The catalogue: products, prices and what is in stock.
  *
  * Called by take.c. Rows and events each say a part of what is known of a
- * product; what they leave out stays. One statement per lap. Permits read
+ * product; what they leave out stays. Only laps write products. Permits read
  * the live stock table where one is attached; this is what rules see.
  */
 #include "observe/fact.h"
 
-#include "executor/spi.h"
 #include "utils/builtins.h"
 
 typedef struct Product
@@ -33,19 +32,12 @@ typedef struct JnyProducts
 	HTAB	   *table;
 } JnyProducts;
 
-JNY_PLAN(upsert_products,
-		 "text[], text[], text[], text[], boolean[], interval[], numeric[], numeric[], text[], numeric[], jsonb[], timestamptz[]",
-		 "INSERT INTO journey.product AS p (sku, name, category, class, replenishable, replenish_after, price, cost,"
-		 "  currency, available, traits, changed_at)"
-		 " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) AS n"
-		 " ON CONFLICT (sku) DO UPDATE SET name = COALESCE(excluded.name, p.name),"
-		 "  category = COALESCE(excluded.category, p.category), class = COALESCE(excluded.class, p.class),"
-		 "  replenishable = COALESCE(excluded.replenishable, p.replenishable),"
-		 "  replenish_after = COALESCE(excluded.replenish_after, p.replenish_after),"
-		 "  price = COALESCE(excluded.price, p.price), cost = COALESCE(excluded.cost, p.cost),"
-		 "  currency = COALESCE(excluded.currency, p.currency),"
-		 "  available = COALESCE(excluded.available, p.available),"
-		 "  traits = p.traits || excluded.traits, changed_at = excluded.changed_at");
+#define PRODUCT_COLUMNS \
+	"name, category, class, replenishable, replenish_after, price, cost, currency, available, traits, changed_at"
+#define NPRODUCT_COLUMNS 11
+#define TRAITS 10				/* with the sku in front */
+JNY_LOOKUP(find_products, "product", "product_pkey", "sku", PRODUCT_COLUMNS, NULL);
+JNY_UPSERT(upsert_products, "product", "product_pkey", "sku", "sku, " PRODUCT_COLUMNS, PRODUCT_COLUMNS);
 
 static Product *
 find(JnyTake *take, const char *sku)
@@ -56,10 +48,8 @@ find(JnyTake *take, const char *sku)
 
 	if (take->products == NULL)
 	{
-		HASHCTL		ctl = {.keysize = sizeof(int64), .entrysize = sizeof(Product), .hcxt = take->batch->cxt};
-
-		take->products = palloc0(sizeof(JnyProducts));
-		take->products->table = hash_create("journey products", 64, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+		take->products = palloc(sizeof(JnyProducts));
+		take->products->table = jny_table(take, "journey products", sizeof(int64), sizeof(Product));
 	}
 	p = hash_search(take->products->table, &hash, HASH_ENTER, &found);
 	if (!found)
@@ -153,8 +143,37 @@ jny_product_apply(JnyTake *take, JnyFact *fact)
 		apply_row(p, fact);
 }
 
+/* ---- writing ---------------------------------------------------------- */
+
 static void
-add_product(JnyCols *cols, const Product *p)
+put_stored(JnyCols *cols, const JnyRow *row)
+{
+	for (int i = 0; i < NPRODUCT_COLUMNS; i++)
+		if (!row->nulls[i])
+			jny_cols_set(cols, i + 1, row->values[i]);
+}
+
+static Jsonb *
+merged(Jsonb *stored, Jsonb *said)
+{
+	JnyObject	o;
+
+	jny_object_begin(&o);
+	jny_object_all(&o, stored);
+	jny_object_all(&o, said);
+	return jny_object_end(&o);
+}
+
+static void
+put_number(JnyCols *cols, int col, Datum number)
+{
+	if (number != (Datum) 0)
+		jny_cols_set(cols, col, number);
+}
+
+/* What the lap says of a product; the rest of the row is left as it is set. */
+static void
+put_said(JnyCols *cols, const Product *p)
 {
 	bool		replenishable;
 
@@ -166,30 +185,48 @@ add_product(JnyCols *cols, const Product *p)
 		jny_cols_set(cols, 4, BoolGetDatum(replenishable));
 	if (p->replenish_after != NULL)
 		jny_cols_set(cols, 5, IntervalPGetDatum(p->replenish_after));
-	if (p->price != (Datum) 0)
-		jny_cols_set(cols, 6, p->price);
-	if (p->cost != (Datum) 0)
-		jny_cols_set(cols, 7, p->cost);
+	put_number(cols, 6, p->price);
+	put_number(cols, 7, p->cost);
 	jny_cols_text(cols, 8, p->currency);
-	if (p->available != (Datum) 0)
-		jny_cols_set(cols, 9, p->available);
-	jny_cols_set(cols, 10, JsonbPGetDatum(p->traits != NULL ? p->traits : jny_object_empty()));
+	put_number(cols, 9, p->available);
 	jny_cols_set(cols, 11, TimestampTzGetDatum(p->changed_at));
-	jny_cols_next(cols);
 }
 
 void
 jny_product_write(JnyTake *take)
 {
+	JnyCols    *keys;
 	JnyCols    *cols;
+	List	   *all = NIL;
+	const JnyRow **stored;
+	JnyRows    *found;
 	HASH_SEQ_STATUS scan;
 	Product    *p;
 
 	if (take->products == NULL)
 		return;
-	cols = jny_cols("text, text, text, text, boolean, interval, numeric, numeric, text, numeric, jsonb, timestamptz");
+	keys = jny_cols_of(&find_products);
+	cols = jny_cols_of(&upsert_products);
 	hash_seq_init(&scan, take->products->table);
 	while ((p = hash_seq_search(&scan)) != NULL)
-		add_product(cols, p);
-	jny_run(&upsert_products, jny_cols_datums(cols, 0), NULL);
+	{
+		jny_cols_text(keys, 0, p->sku);
+		jny_cols_next(keys);
+		all = lappend(all, p);
+	}
+	found = jny_lookup(&find_products, keys);
+	stored = palloc0(sizeof(JnyRow *) * list_length(all));
+	for (int i = 0; i < found->n; i++)
+		stored[found->row[i].key] = &found->row[i];
+	for (int i = 0; i < list_length(all); i++)
+	{
+		p = list_nth(all, i);
+		if (stored[i] != NULL)
+			put_stored(cols, stored[i]);
+		put_said(cols, p);
+		jny_cols_set(cols, TRAITS, JsonbPGetDatum(merged(stored[i] ? DatumGetJsonbP(stored[i]->values[TRAITS - 1]) : NULL,
+														 p->traits)));
+		jny_cols_next(cols);
+	}
+	jny_write(&upsert_products, cols);
 }
