@@ -236,6 +236,52 @@ $$;
 COMMENT ON FUNCTION journey._refusals_told(uuid, text) IS
     'Each recorded reason for which a person was not contacted by a journey.';
 
+CREATE FUNCTION journey._channel_obstacles(person uuid, in_scope text, on_channel text, for_purpose text)
+    RETURNS TABLE (what text, because text)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    b smallint := journey.bucket(person);
+    live jsonb := (SELECT d.doc FROM journey.document AS d WHERE d.kind = 'channel' AND d.name = on_channel AND d.state = 'active');
+    namespace text := CASE WHEN live IS NOT NULL THEN live ->> 'address'
+                      ELSE (SELECT k.address FROM (VALUES ('email', 'email'), ('sms', 'phone'), ('push', 'push')) AS k (name, address) WHERE k.name = on_channel) END;
+    answer text;
+    said text;
+BEGIN
+    -- the questions of read_facts and read_contacts in deliver/gate.c
+    IF live ->> 'mode' = 'ops' THEN
+        RETURN;
+    END IF;
+    IF for_purpose = 'marketing' THEN
+        SELECT coalesce(max(c.state) FILTER (WHERE c.state NOT IN ('granted', 'unknown', 'pending')),
+                        max(c.state) FILTER (WHERE c.state = 'granted' AND (c.expires_at IS NULL OR c.expires_at > journey.clock())),
+                        max(CASE c.state WHEN 'granted' THEN 'expired' ELSE c.state END)),
+               string_agg(format('%s %s: %s since %s', c.channel, c.purpose, c.state, c.at)
+                          || coalesce(format(', until %s', c.expires_at), ''), '; ' ORDER BY c.at)
+        INTO answer, said
+        FROM journey.consent AS c
+        WHERE c.bucket = b AND c.profile_id = person AND c.scope IN (in_scope, '*')
+          AND c.channel IN (on_channel, namespace, '*') AND c.purpose IN (for_purpose, '*');
+        IF answer IS DISTINCT FROM 'granted' THEN
+            RETURN QUERY SELECT format('there is no consent to marketing by %s', on_channel), coalesce(said, 'nothing has been said about it');
+        END IF;
+    END IF;
+    IF namespace IS NOT NULL AND NOT EXISTS (
+        SELECT FROM (SELECT c.state, bool_or(c.state IN ('hard', 'complained')) OVER (PARTITION BY c.address_hash) AS spoilt
+                     FROM journey.contact_point AS c
+                     WHERE c.bucket = b AND c.profile_id = person AND c.scope IN (in_scope, '*') AND c.channel IN (on_channel, namespace, '*')) AS c
+        WHERE c.state <> 'replaced' AND NOT c.spoilt) THEN
+        RETURN QUERY SELECT format('there is no usable address for %s', on_channel), (
+            SELECT string_agg(format('%s: %s since %s', c.channel, c.state, c.since), '; ' ORDER BY c.since)
+            FROM journey.contact_point AS c WHERE c.bucket = b AND c.profile_id = person);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._channel_obstacles(uuid, text, text, text) IS
+    'Why a permit for a message of a purpose to a person by a channel would be refused at this moment: consent and address, as the permit reads them.';
+
 CREATE FUNCTION journey._obstacles(person uuid, wanted text)
     RETURNS TABLE (what text, because text)
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -249,13 +295,16 @@ DECLARE
                             WHERE x ? 'on');
     b smallint := journey.bucket(person);
     state text := journey.mode();
+    -- of an action: that of the event which enters
+    in_scope text := coalesce((SELECT e.scope FROM journey.event AS e WHERE e.bucket = b AND e.profile_id = person AND e.type = ANY (entries)
+                               ORDER BY e.received_at DESC, e.seq DESC LIMIT 1), nullif(live ->> 'scope', '*'), 'default');
 BEGIN
     IF live IS NULL THEN
         RETURN QUERY SELECT 'the journey is not live', format('no active document journey/%s', wanted);
         RETURN;
     END IF;
-    IF state NOT IN ('live', 'test') THEN
-        RETURN QUERY SELECT format('this database is in mode %s', state), 'only live and test contact everybody';
+    IF state = 'off' OR (state = 'sandbox' AND NOT EXISTS (SELECT FROM journey.profile AS p WHERE p.bucket = b AND p.profile_id = person AND p.test)) THEN
+        RETURN QUERY SELECT format('this database is in mode %s', state), CASE state WHEN 'off' THEN 'which contacts nobody' ELSE 'which contacts test profiles only' END;
     END IF;
     IF NOT EXISTS (SELECT FROM journey.event AS e WHERE e.bucket = b AND e.profile_id = person AND e.type = ANY (entries)) THEN
         RETURN QUERY SELECT 'no event that enters the journey has been seen for this person', format('it enters on %s', array_to_string(entries, ', '));
@@ -263,20 +312,19 @@ BEGIN
         RETURN QUERY SELECT 'the entry condition was not true at any event', (
             SELECT string_agg(x ->> 'when', '; or ') FROM jsonb_array_elements(live -> 'entry') AS x);
     END IF;
-    RETURN QUERY SELECT format('%s is paused', p.what), p.reason FROM journey.pause AS p
-    WHERE p.what = 'all' OR (p.what = 'journey' AND p.name = wanted);
+    RETURN QUERY SELECT CASE p.what WHEN 'all' THEN 'everything is paused' ELSE format('%s %s is paused', p.what, p.name) END, p.reason
+    FROM journey.pause AS p
+    WHERE p.what = 'all' OR (p.what = 'journey' AND p.name = wanted) OR (p.what = 'scope' AND p.name = in_scope)
+       OR (p.what = 'template' AND jsonb_path_exists(live, '$.steps.*.send.template ? (@ == $n)', jsonb_build_object('n', p.name)))
+       OR (p.what = 'channel' AND jsonb_path_exists(live, '$.steps.*.send.channel[*] ? (@ == $n)', jsonb_build_object('n', p.name)));
     RETURN QUERY SELECT 'processing of this person''s data is restricted'::text, NULL::text FROM journey.profile AS p
     WHERE p.bucket = b AND p.profile_id = person AND p.restricted;
-    IF live ->> 'purpose' = 'marketing' AND NOT EXISTS (
-        SELECT FROM journey.consent AS c WHERE c.bucket = b AND c.profile_id = person AND c.purpose IN ('marketing', '*')
-          AND c.state = 'granted' AND (c.expires_at IS NULL OR c.expires_at > journey.clock())) THEN
-        RETURN QUERY SELECT 'there is no consent to marketing', (
-            SELECT string_agg(format('%s %s: %s since %s', c.channel, c.purpose, c.state, c.at), '; ')
-            FROM journey.consent AS c WHERE c.bucket = b AND c.profile_id = person);
-    END IF;
-    IF NOT EXISTS (SELECT FROM journey.contact_point AS c WHERE c.bucket = b AND c.profile_id = person AND c.state NOT IN ('hard', 'complained')) THEN
-        RETURN QUERY SELECT 'there is no usable address'::text, NULL::text;
-    END IF;
+    RETURN QUERY SELECT 'somebody has suppressed this person by hand'::text, s.note FROM journey.suppression AS s
+    WHERE s.bucket = b AND s.profile_id = person AND s.type = 'manual' AND live ->> 'purpose' <> 'transactional'
+      AND s.released_at IS NULL AND (s.until IS NULL OR s.until > journey.clock()) AND s.scope IN (in_scope, '*');
+    RETURN QUERY SELECT o.what, o.because
+    FROM (SELECT DISTINCT c #>> '{}' AS channel FROM jsonb_path_query(live, '$.steps.*.send.channel[*]') AS c ORDER BY 1) AS x
+    CROSS JOIN LATERAL journey._channel_obstacles(person, in_scope, x.channel, live ->> 'purpose') AS o;
 END
 $$;
 COMMENT ON FUNCTION journey._obstacles(uuid, text) IS
