@@ -164,6 +164,11 @@ extern bool jny_json_bool(Jsonb *object, const char *key, bool missing);
 extern Interval *jny_json_interval(Jsonb *object, const char *key);
 extern Jsonb *jny_json_parse(const char *text);
 extern char *jny_json_scalar_text(JsonbValue *value);
+/* One more member of the object that is being built; NULL = null. */
+extern void jny_json_put(JsonbParseState **state, const char *key, Jsonb *value);
+/* {} and [], for the life of the backend. */
+extern Jsonb *jny_json_empty_object(void);
+extern Jsonb *jny_json_empty_array(void);
 
 /* ---- local time (zone.c) ---------------------------------------------- */
 

@@ -8,6 +8,7 @@
 #include "core/core.h"
 
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 
 JsonbValue *
@@ -79,4 +80,52 @@ Jsonb *
 jny_json_parse(const char *text)
 {
 	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(text)));
+}
+
+void
+jny_json_put(JsonbParseState **state, const char *key, Jsonb *value)
+{
+	JsonbValue	k = {.type = jbvString};
+	JsonbValue	v = {.type = jbvNull};
+
+	k.val.string.val = unconstify(char *, key);
+	k.val.string.len = (int) strlen(key);
+	pushJsonbValue(state, WJB_KEY, &k);
+	if (value != NULL)
+	{
+		/* taken apart by pushJsonbValue, a lone scalar too */
+		v.type = jbvBinary;
+		v.val.binary.data = &value->root;
+		v.val.binary.len = VARSIZE(value) - VARHDRSZ;
+	}
+	pushJsonbValue(state, WJB_VALUE, &v);
+}
+
+static Jsonb *
+keep(const char *text)
+{
+	Jsonb	   *parsed = jny_json_parse(text);
+	Jsonb	   *kept = MemoryContextAlloc(TopMemoryContext, VARSIZE(parsed));
+
+	return memcpy(kept, parsed, VARSIZE(parsed));
+}
+
+Jsonb *
+jny_json_empty_object(void)
+{
+	static Jsonb *empty = NULL;
+
+	if (empty == NULL)
+		empty = keep("{}");
+	return empty;
+}
+
+Jsonb *
+jny_json_empty_array(void)
+{
+	static Jsonb *empty = NULL;
+
+	if (empty == NULL)
+		empty = keep("[]");
+	return empty;
 }
