@@ -71,25 +71,19 @@ set_what(JnyCols *cols, const JnyAction *a)
 	jny_cols_text(cols, 20, a->locale);
 }
 
-static Datum
-json_or(Jsonb *doc, const char *missing)
-{
-	return JsonbPGetDatum(doc != NULL ? doc : jny_json_parse(missing));
-}
-
 static void
 set_how(JnyCols *cols, const JnyAction *a)
 {
-	jny_cols_set(cols, 21, json_or(a->payload, "{}"));
+	jny_cols_set(cols, 21, JsonbPGetDatum(a->payload));
 	jny_cols_text(cols, 22, a->placement);
 	jny_cols_text(cols, 23, a->exclusion);
-	jny_cols_set(cols, 24, json_or(a->suppress_on, "[]"));
+	jny_cols_set(cols, 24, JsonbPGetDatum(a->suppress_on));
 	jny_cols_text(cols, 25, a->own_ref ? a->own_ref : "");
 	if (a->entry_hash != 0)
 		jny_cols_set(cols, 26, Int64GetDatum(a->entry_hash));
 	if (a->stock_sku != NULL)
 		jny_cols_set(cols, 27, PointerGetDatum(a->stock_sku));
-	jny_cols_set(cols, 28, json_or(a->caps, "[]"));
+	jny_cols_set(cols, 28, JsonbPGetDatum(a->caps));
 	if (a->quiet != NULL)
 		jny_cols_set(cols, 29, JsonbPGetDatum(a->quiet));
 	jny_cols_set(cols, 30, Int32GetDatum(Max(1, a->max_attempts)));

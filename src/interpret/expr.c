@@ -142,30 +142,38 @@ build(const char *source, Oid owner, Oid result_type, uint64 hash)
 	return expr;
 }
 
-JnyExpr *
-jny_expr_compile(const char *source, Oid owner, Oid result_type)
+/* The rule as it was compiled before; NULL when it has to be compiled. */
+static JnyExpr *
+find_current(const char *source, Oid owner, Oid result_type, uint64 *hash)
 {
-	uint64		hash;
 	CacheSlot  *entry;
+	JnyExpr    *expr;
 
 	if (cache == NULL)
 		start_cache();
 	release_dropped();
-	hash = jny_hash64(source, strlen(source), ((uint64) owner << 32) | result_type);
-	entry = hash_search(cache, &hash, HASH_FIND, NULL);
-	if (entry != NULL)
+	*hash = jny_hash64(source, strlen(source), ((uint64) owner << 32) | result_type);
+	entry = hash_search(cache, hash, HASH_FIND, NULL);
+	if (entry == NULL)
+		return NULL;
+	expr = entry->expr;
+	if (is_current(expr) && expr->owner == owner && expr->wanted == result_type &&
+		strcmp(expr->source, source) == 0)
 	{
-		JnyExpr    *expr = entry->expr;
-
-		if (is_current(expr) && expr->owner == owner && expr->wanted == result_type &&
-			strcmp(expr->source, source) == 0)
-		{
-			dlist_move_head(&lru, &expr->lru);
-			return expr;
-		}
-		forget(expr);
+		dlist_move_head(&lru, &expr->lru);
+		return expr;
 	}
-	return build(source, owner, result_type, hash);
+	forget(expr);
+	return NULL;
+}
+
+JnyExpr *
+jny_expr_compile(const char *source, Oid owner, Oid result_type)
+{
+	uint64		hash;
+	JnyExpr    *expr = find_current(source, owner, result_type, &hash);
+
+	return expr != NULL ? expr : build(source, owner, result_type, hash);
 }
 
 /* ---- errors that are caught ---------------------------------------------------------- */
@@ -238,7 +246,13 @@ JnyExpr *
 jny_expr_check(const char *source, Oid owner, Oid result_type, ErrorData **error)
 {
 	Compilation c = {source, owner, result_type, NULL};
+	uint64		hash;
 
+	*error = NULL;
+	/* a rule that is there needs no subtransaction */
+	c.expr = find_current(source, owner, result_type, &hash);
+	if (c.expr != NULL)
+		return c.expr;
 	*error = jny_guard(compile_guarded, &c);
 	return *error == NULL ? c.expr : NULL;
 }

@@ -10,7 +10,6 @@
 #include "orchestrate/engine.h"
 
 #include "utils/builtins.h"
-#include "utils/json.h"
 
 /* Steps that one enrollment may enter in one phase: a document that runs in circles ends here. */
 #define MAX_HOPS 64
@@ -84,17 +83,15 @@ void
 jny_note_step(JnyRun *run, JnyEnrollment *e, const char *step, const char *json)
 {
 	Jsonb	   *old = jny_json_object(e->steps, step);
-	StringInfoData buf;
-	Datum		merged = JsonbPGetDatum(jny_json_parse(json));
+	Jsonb	   *note = jny_json_parse(json);
+	JsonbParseState *state = NULL;
 
 	if (old != NULL)
-		merged = DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(old), merged);
-	initStringInfo(&buf);
-	appendStringInfoChar(&buf, '{');
-	escape_json(&buf, step);
-	appendStringInfo(&buf, ": %s}", JsonbToCString(NULL, &DatumGetJsonbP(merged)->root, 64));
-	e->steps = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(e->steps),
-												  JsonbPGetDatum(jny_json_parse(buf.data))));
+		note = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(old), JsonbPGetDatum(note)));
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	jny_json_put(&state, step, note);
+	note = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	e->steps = DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(e->steps), JsonbPGetDatum(note)));
 	e->subject.steps = e->steps;
 	jny_touch(run, e);
 }

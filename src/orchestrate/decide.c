@@ -243,11 +243,11 @@ make_action(JnyRun *run, JnySend *s)
 	a->payload = s->payload;
 	a->placement = s->step->placement;
 	a->exclusion = s->exclusion;
-	a->suppress_on = j->suppress_on != NULL ? j->suppress_on : jny_json_parse("[]");
+	a->suppress_on = j->suppress_on != NULL ? j->suppress_on : jny_json_empty_array();
 	a->own_ref = jny_own_ref(e);
 	a->entry_hash = e->entry_hash;
 	a->stock_sku = sku_array(s->skus);
-	a->caps = j->own_caps != NULL ? j->own_caps : jny_json_parse("[]");
+	a->caps = j->own_caps != NULL ? j->own_caps : jny_json_empty_array();
 	a->quiet = s->quiet;
 	a->max_attempts = s->channel->attempts;
 	a->decision_id = s->decision->id;

@@ -12,7 +12,6 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 
 typedef struct ById
 {
@@ -157,10 +156,11 @@ static Jsonb *
 freeze(JnyRun *run, const JnyJourney *j, const JnyEntry *entry, JnySubjectContext *subject,
 	   const JnyEvent *event)
 {
-	StringInfoData buf;
+	JsonbParseState *state = NULL;
 
-	initStringInfo(&buf);
-	appendStringInfoChar(&buf, '{');
+	if (entry->ndata == 0)
+		return jny_json_empty_object();
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < entry->ndata; i++)
 	{
 		Datum		value;
@@ -172,12 +172,9 @@ freeze(JnyRun *run, const JnyJourney *j, const JnyEntry *entry, JnySubjectContex
 						  psprintf("journey/%s entry data %s", j->name, entry->data[i].name),
 						  &value, &type, &isnull) && !isnull)
 			json = jny_value_jsonb(value, type, false);
-		appendStringInfo(&buf, "%s", i > 0 ? ", " : "");
-		escape_json(&buf, entry->data[i].name);
-		appendStringInfo(&buf, ": %s", json ? JsonbToCString(NULL, &json->root, 64) : "null");
+		jny_json_put(&state, entry->data[i].name, json);
 	}
-	appendStringInfoChar(&buf, '}');
-	return jny_json_parse(buf.data);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
 static JnyEnrollment *
@@ -205,7 +202,7 @@ make_enrollment(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEv
 	else if (event->order_id != NULL)
 		e->entry_hash = jny_key_hash("order", psprintf("%s:%s", event->scope, event->order_id));
 	e->data = data;
-	e->steps = jny_json_parse("{}");
+	e->steps = jny_json_empty_object();
 	e->arm = arm_of(run, j, person->profile);
 	e->confidence = person->profile->confidence;
 	e->entered_at = Min(event->occurred_at, run->now);
@@ -328,19 +325,12 @@ parts_of(const char *text, Oid owner)
 	return expr != NULL ? jny_expr_parts(expr) : 0;
 }
 
-/*
- * One subject for each event that some journey enters on, with what their
- * conditions read, loaded for the whole batch.
- */
-void
-jny_entry_prepare(JnyRun *run)
+/* What the conditions, keys and data of all entries read. */
+static uint32
+entry_parts(JnyRun *run)
 {
-	JnyBatch   *batch = run->batch;
-	JnySubjectContext **wanted = palloc(sizeof(JnySubjectContext *) * (batch->nevents + 1));
-	int			n = 0;
 	uint32		parts = 0;
 
-	run->subjects = palloc0(sizeof(JnySubjectContext) * (batch->nevents + 1));
 	for (int i = 0; i < run->njourneys; i++)
 		for (int k = 0; k < run->journeys[i]->nentries; k++)
 		{
@@ -351,6 +341,22 @@ jny_entry_prepare(JnyRun *run)
 			for (int d = 0; d < entry->ndata; d++)
 				parts |= parts_of(entry->data[d].value, owner);
 		}
+	return parts;
+}
+
+/*
+ * One subject for each event that some journey enters on, with what their
+ * conditions read, loaded for the whole batch.
+ */
+void
+jny_entry_prepare(JnyRun *run)
+{
+	JnyBatch   *batch = run->batch;
+	JnySubjectContext **wanted = palloc(sizeof(JnySubjectContext *) * (batch->nevents + 1));
+	int			n = 0;
+	uint32		parts;
+
+	run->subjects = palloc0(sizeof(JnySubjectContext) * (batch->nevents + 1));
 	for (int ev = 0; ev < batch->nevents; ev++)
 	{
 		const JnyEvent *event = &batch->events[ev];
@@ -369,7 +375,8 @@ jny_entry_prepare(JnyRun *run)
 		run->subjects[ev].event = event;
 		wanted[n++] = &run->subjects[ev];
 	}
-	if (n > 0 && parts != 0)
+	parts = n > 0 ? entry_parts(run) : 0;
+	if (parts != 0)
 		jny_subjects_load(wanted, n, parts);
 }
 

@@ -9,7 +9,6 @@
 
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
-#include "utils/json.h"
 
 static uint32
 parts_of(const char *text, Oid owner)
@@ -109,15 +108,6 @@ as_declared(Jsonb *value, const char *type)
 	return isnull ? NULL : jny_value_jsonb(d, wanted, false);
 }
 
-static void
-append_member(StringInfo buf, const char *name, Jsonb *value)
-{
-	if (buf->len > 1)
-		appendStringInfoString(buf, ", ");
-	escape_json(buf, name);
-	appendStringInfo(buf, ": %s", value ? JsonbToCString(NULL, &value->root, 64) : "null");
-}
-
 /* Each sku of a scalar or an array. */
 static void
 collect_skus(JnySend *s, Jsonb *value)
@@ -134,20 +124,18 @@ collect_skus(JnySend *s, Jsonb *value)
 void
 jny_payload(JnyRun *run, JnySend *s)
 {
-	StringInfoData buf;
+	JsonbParseState *state = NULL;
 
-	initStringInfo(&buf);
-	appendStringInfoChar(&buf, '{');
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	for (int i = 0; i < s->template->nvariables; i++)
 	{
 		const char *name = s->template->variables[i].name;
 		const char *text = expression_of(s->step, name);
 
-		append_member(&buf, name, text == NULL ? NULL
-					  : as_declared(evaluate(run, s, name, text), s->template->variables[i].value));
+		jny_json_put(&state, name, text == NULL ? NULL
+					 : as_declared(evaluate(run, s, name, text), s->template->variables[i].value));
 	}
-	appendStringInfoChar(&buf, '}');
-	s->payload = jny_json_parse(buf.data);
+	s->payload = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 
 	for (int i = 0; i < s->step->nrequire; i++)
 	{

@@ -215,16 +215,18 @@ write_enrollments(JnyRun *run)
 static Datum
 json_list(StringInfo text, char open, char close)
 {
-	return JsonbPGetDatum(jny_json_parse(psprintf("%c%s%c", open, text ? text->data : "", close)));
+	if (text == NULL)
+		return JsonbPGetDatum(open == '{' ? jny_json_empty_object() : jny_json_empty_array());
+	return JsonbPGetDatum(jny_json_parse(psprintf("%c%s%c", open, text->data, close)));
 }
 
 static Datum
 merged_inputs(const JnyDecision *d)
 {
-	Datum		all = JsonbPGetDatum(jny_json_parse("{}"));
+	Datum		all = JsonbPGetDatum(d->inputs != NIL ? linitial(d->inputs) : jny_json_empty_object());
 	ListCell   *lc;
 
-	foreach(lc, d->inputs)
+	for_each_from(lc, d->inputs, 1)
 		all = DirectFunctionCall2(jsonb_concat, all, JsonbPGetDatum((Jsonb *) lfirst(lc)));
 	return all;
 }
@@ -420,7 +422,7 @@ write_incidents(JnyRun *run)
 		jny_cols_set(c, 5, TimestampTzGetDatum(run->now));
 		jny_cols_text(c, 6, in->message);
 		jny_cols_text(c, 7, "Its journey takes the fallback until the document is mended and applied again.");
-		jny_cols_set(c, 8, JsonbPGetDatum(jny_json_parse("{}")));
+		jny_cols_set(c, 8, JsonbPGetDatum(jny_json_empty_object()));
 		jny_cols_next(c);
 	}
 	write_rows(&add_incidents, c);
