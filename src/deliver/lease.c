@@ -15,6 +15,8 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
+#include "core/table.h"
+
 PG_FUNCTION_INFO_V1(journey_unknown);
 PG_FUNCTION_INFO_V1(journey_unknown_array);
 PG_FUNCTION_INFO_V1(journey_release);
@@ -52,6 +54,7 @@ JNY_PLAN(bring_back, "uuid[], timestamptz",
 		 "   d.error, d.idempotency_key, d.decision_id, d.decided_at, d.decided_lap,"
 		 "   (d.gates ->> 'decided_seq')::bigint, d.test"
 		 " FROM d RETURNING o.channel");
+JNY_LOOKUP(find_overdue, "outbox", "outbox_reap", "reap_at <=", "action_id", NULL);
 JNY_PLAN(overdue, "timestamptz, integer",
 		 "SELECT " JNY_WORK_COLUMNS ", NULL::timestamptz, o.status FROM journey.outbox o WHERE o.reap_at <= $1"
 		 " ORDER BY o.reap_at LIMIT $2 FOR UPDATE SKIP LOCKED");
@@ -320,6 +323,17 @@ journey_requeue(PG_FUNCTION_ARGS)
 
 /* ---- the reaper ----------------------------------------------------------------- */
 
+/* One probe says most of the time that there is nothing to do. */
+static bool
+is_any_overdue(TimestampTz now)
+{
+	JnyCols    *key = jny_cols_of(&find_overdue);
+
+	jny_cols_set(key, 0, TimestampTzGetDatum(now));
+	jny_cols_next(key);
+	return jny_lookup_locked(&find_overdue, key, true, 1, NULL, NULL)->n > 0;
+}
+
 void
 jny_deliver_reap(const JnyNode *node, int limit)
 {
@@ -335,6 +349,8 @@ jny_deliver_reap(const JnyNode *node, int limit)
 	if (!node->test && real - last < USECS_PER_SEC && real >= last)
 		return;
 	last = real;
+	if (!is_any_overdue(node->now))
+		return;
 	jny_run(&overdue, (Datum[]) {TimestampTzGetDatum(node->now), Int32GetDatum(limit)}, NULL);
 	works = jny_work_read();
 	foreach(lc, works)
