@@ -29,7 +29,7 @@ typedef struct JnyKeyCol
 typedef enum JnySqlForm
 {
 	JNY_SQL_PLAIN,				/* what the verb says */
-	JNY_SQL_WAIT,				/* a lookup FOR UPDATE */
+	JNY_SQL_WAIT,				/* a lookup FOR UPDATE; a change's first half */
 	JNY_SQL_SKIP,				/* and SKIP LOCKED */
 	JNY_SQL_FORMS
 } JnySqlForm;
@@ -50,9 +50,10 @@ typedef struct JnyPath
 	JnyKeyCol  *keys;
 	int			ncols;
 	AttrNumber *atts;			/* of the columns */
-	char	   *update;			/* of an upsert, per column: 0 as it is, '=', '+', '>' */
+	char	   *update;			/* of an upsert and a change, per column: 0 as it is, '=', '+', '>' */
 	bool		updates;		/* any of them */
 	Oid		   *types;			/* of the columns */
+	JnyColType *columns;		/* the same, with what copying needs */
 	int			nin;			/* columns of JnyCols: keys, then columns, as the verb has them */
 	JnyColType *in;
 	Datum	   *defaults;		/* of all attributes, for inserts */
@@ -71,5 +72,22 @@ extern bool jny_path_direct(const JnyPath *path);
 extern JnyPlan *jny_path_sql(JnyPath *path, JnySqlForm form);
 /* Scan keys of one row of JnyCols; false when one is null, which finds nothing. */
 extern bool jny_path_keys(const JnyPath *path, const Datum *values, const bool *nulls, ScanKey out);
+
+/* Whether rows of the table stay or come, so that its indexes are filled. */
+extern bool jny_path_fills(const JnyPath *path);
+
+/* ---- rows that are found (table_read.c) ------------------------------------ */
+
+extern JnyRows *jny_rows_of(const JnyPath *path);
+extern void jny_rows_add(JnyRows *rows, const JnyRow *row);
+extern void jny_row_init(JnyRow *row, const JnyPath *path, int key);
+/* The row as it lies in the slot; its values point into the page that the slot has pinned. */
+extern void jny_row_view(JnyRow *row, const JnyPath *path, TupleTableSlot *slot);
+/* Copies what they point to. */
+extern void jny_row_own(JnyRow *row, const JnyPath *path);
+/* Locks the row's latest version, which replaces what is in the slot; false when it is gone or another's. */
+extern bool jny_row_lock(Relation rel, TupleTableSlot *slot, Snapshot snapshot, bool skip);
+/* The rows that a lookup FOR UPDATE gives and the judge takes. */
+extern void jny_rows_judged(JnyRows *rows, JnyPath *path, JnyCols *keys, bool skip, int limit, JnyJudge judge, void *arg);
 
 #endif							/* JNY_CORE_PATH_H */

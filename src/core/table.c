@@ -141,12 +141,14 @@ learn_columns(JnyPath *p, Relation rel)
 
 	p->atts = palloc0(sizeof(AttrNumber) * JNY_MAX_COLS);
 	p->types = palloc0(sizeof(Oid) * JNY_MAX_COLS);
+	p->columns = palloc0(sizeof(JnyColType) * JNY_MAX_COLS);
 	while (list != NULL && (name = next_word(&list, &mark)) != NULL)
 	{
 		if (p->ncols == JNY_MAX_COLS)
 			elog(ERROR, "too many columns of %s", p->access->table);
 		p->atts[p->ncols] = column_of(rel, name);
 		p->types[p->ncols] = TupleDescAttr(RelationGetDescr(rel), p->atts[p->ncols] - 1)->atttypid;
+		jny_col_type(p->types[p->ncols], &p->columns[p->ncols]);
 		p->last = Max(p->last, p->atts[p->ncols]);
 		p->ncols++;
 	}
@@ -219,7 +221,7 @@ learn_checks(JnyPath *p, Relation rel)
 	TupleConstr *constr = RelationGetDescr(rel)->constr;
 	JnyVerb		verb = p->access->verb;
 
-	if (constr == NULL || verb == JNY_DO_LOOKUP || verb == JNY_DO_DELETE)
+	if (constr == NULL || verb == JNY_DO_LOOKUP || !jny_path_fills(p))
 		return;
 	p->checks = palloc(sizeof(ExprState *) * Max(1, constr->num_check));
 	p->check_names = palloc(sizeof(char *) * Max(1, constr->num_check));
@@ -241,10 +243,10 @@ learn_input(JnyPath *p, Relation rel)
 	JnyVerb		verb = p->access->verb;
 
 	p->in = palloc0(sizeof(JnyColType) * (p->nkeys + p->ncols + 1));
-	if (verb == JNY_DO_LOOKUP || verb == JNY_DO_UPDATE || verb == JNY_DO_DELETE)
+	if (verb != JNY_DO_INSERT && verb != JNY_DO_UPSERT)
 		for (int i = 0; i < p->nkeys; i++)
 			jny_col_type(TupleDescAttr(RelationGetDescr(rel), p->keys[i].att - 1)->atttypid, &p->in[p->nin++]);
-	if (verb != JNY_DO_LOOKUP)
+	if (verb != JNY_DO_LOOKUP && verb != JNY_DO_CHANGE)
 		for (int i = 0; i < p->ncols; i++)
 			jny_col_type(p->types[i], &p->in[p->nin++]);
 }
@@ -289,6 +291,7 @@ learn(JnyAccess *access)
 	p->nkeys = p->ncols = p->nin = p->nchecks = 0;
 	p->last = 0;
 	p->updates = false;
+	p->update = NULL;
 	p->keys = NULL;
 	p->indexid = InvalidOid;
 	p->valid = false;
@@ -303,7 +306,7 @@ learn(JnyAccess *access)
 	learn_input(p, rel);
 	p->simple = is_simple(p, rel);
 	learn_checks(p, rel);
-	if (access->verb == JNY_DO_UPSERT)
+	if (access->verb == JNY_DO_UPSERT || (access->verb == JNY_DO_CHANGE && access->rest != NULL))
 		learn_update(p, rel);
 	if (access->verb == JNY_DO_INSERT || access->verb == JNY_DO_UPSERT)
 		p->simple &= learn_defaults(p, rel);
@@ -331,6 +334,12 @@ bool
 jny_path_direct(const JnyPath *path)
 {
 	return path->simple && jny_direct_access;
+}
+
+bool
+jny_path_fills(const JnyPath *path)
+{
+	return path->access->verb != JNY_DO_DELETE && (path->access->verb != JNY_DO_CHANGE || path->access->rest != NULL);
 }
 
 bool
@@ -382,8 +391,6 @@ put_condition(StringInfo sql, const JnyPath *p)
 {
 	static const char *const ops[] = {"<", "<=", "=", ">=", ">"};
 
-	if (p->access->key == NULL)
-		appendStringInfoString(sql, " WHERE t.ctid = $1");
 	for (int i = 0; i < p->nkeys; i++)
 		appendStringInfo(sql, " %s t.%s %s $%d", i ? "AND" : "WHERE", name_of(p, p->keys[i].att),
 						 ops[p->keys[i].op - 1], i + 1);
@@ -399,7 +406,7 @@ put_lookup(StringInfo sql, const JnyPath *p, JnySqlForm form)
 		appendStringInfo(sql, ", t.%s", name_of(p, p->atts[i]));
 	appendStringInfo(sql, " FROM journey.%s t", quote_identifier(p->access->table));
 	put_condition(sql, p);
-	if (p->access->rest != NULL)
+	if (p->access->verb == JNY_DO_LOOKUP && p->access->rest != NULL)
 		appendStringInfo(sql, " %s %s", p->nkeys > 0 ? "AND" : "WHERE", p->access->rest);
 	for (int i = 0; i < IndexRelationGetNumberOfKeyAttributes(index); i++)
 		appendStringInfo(sql, "%s t.%s%s", i ? "," : " ORDER BY", name_of(p, index->rd_index->indkey.values[i]),
@@ -440,49 +447,64 @@ put_insert(StringInfo sql, const JnyPath *p)
 	}
 }
 
+/* Rows that are known by their place, and not by a key. */
+static bool
+by_place(const JnyPath *p)
+{
+	return p->access->verb == JNY_DO_CHANGE ||
+		(p->access->key == NULL && (p->access->verb == JNY_DO_UPDATE || p->access->verb == JNY_DO_DELETE));
+}
+
 static void
 put_change(StringInfo sql, const JnyPath *p)
 {
-	int			first = (p->access->key == NULL ? 1 : p->nkeys) + 1;
+	int			first = (by_place(p) ? 1 : p->nkeys) + 1;
+	const char *sep = " ";
 
-	if (p->access->verb == JNY_DO_DELETE)
+	if (!jny_path_fills(p))
 		appendStringInfo(sql, "DELETE FROM journey.%s t", quote_identifier(p->access->table));
 	else
 	{
 		appendStringInfo(sql, "UPDATE journey.%s t SET", quote_identifier(p->access->table));
 		for (int i = 0; i < p->ncols; i++)
-			appendStringInfo(sql, "%s %s = $%d", i ? "," : "", name_of(p, p->atts[i]), first + i);
+		{
+			if (p->update != NULL && p->update[i] == 0)
+				continue;
+			appendStringInfo(sql, "%s%s = $%d", sep, name_of(p, p->atts[i]), first + i);
+			sep = ", ";
+		}
 	}
-	put_condition(sql, p);
+	if (by_place(p))
+		appendStringInfoString(sql, " WHERE t.ctid = $1");
+	else
+		put_condition(sql, p);
 }
 
 JnyPlan *
 jny_path_sql(JnyPath *path, JnySqlForm form)
 {
 	JnyPlan    *plan = &path->sql[form];
+	bool		finds = form != JNY_SQL_PLAIN || path->access->verb == JNY_DO_LOOKUP;
 	StringInfoData sql;
 
 	if (plan->sql != NULL)
 		return plan;
 	initStringInfo(&sql);
-	switch (path->access->verb)
-	{
-		case JNY_DO_LOOKUP:
-			put_lookup(&sql, path, form);
-			break;
-		case JNY_DO_INSERT:
-		case JNY_DO_UPSERT:
-			put_insert(&sql, path);
-			break;
-		default:
-			put_change(&sql, path);
-			break;
-	}
 	plan->nargs = 0;
-	if (path->access->key == NULL && (path->access->verb == JNY_DO_UPDATE || path->access->verb == JNY_DO_DELETE))
+	if (!finds && by_place(path))
 		plan->argtypes[plan->nargs++] = TIDOID;
-	for (int i = 0; i < path->nin; i++)
-		plan->argtypes[plan->nargs++] = path->in[i].type;
+	if (!finds && path->access->verb == JNY_DO_CHANGE)
+		for (int i = 0; i < path->ncols && path->updates; i++)
+			plan->argtypes[plan->nargs++] = path->types[i];
+	else
+		for (int i = 0; i < path->nin; i++)
+			plan->argtypes[plan->nargs++] = path->in[i].type;
+	if (finds)
+		put_lookup(&sql, path, form);
+	else if (path->access->verb == JNY_DO_INSERT || path->access->verb == JNY_DO_UPSERT)
+		put_insert(&sql, path);
+	else
+		put_change(&sql, path);
 	plan->sql = MemoryContextStrdup(path->cxt, sql.data);
 	return plan;
 }

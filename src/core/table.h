@@ -29,7 +29,8 @@ typedef enum JnyVerb
 	JNY_DO_INSERT,
 	JNY_DO_UPSERT,
 	JNY_DO_UPDATE,
-	JNY_DO_DELETE
+	JNY_DO_DELETE,
+	JNY_DO_CHANGE
 } JnyVerb;
 
 typedef struct JnyAccess
@@ -39,7 +40,7 @@ typedef struct JnyAccess
 	const char *index;			/* a btree, by which rows are found; NULL for inserts */
 	const char *key;			/* its leading columns; the last may carry an operator: "bucket, granted_at >=" */
 	const char *columns;		/* read or written */
-	const char *rest;			/* of an upsert: what to do with a row that is there; of a lookup: the index's predicate */
+	const char *rest;			/* of an upsert and a change: what is written; of a lookup: the index's predicate */
 	struct JnyPath *path;		/* what has been learned about them */
 } JnyAccess;
 
@@ -65,7 +66,11 @@ typedef struct JnyAccess
 #define JNY_DELETE(name, table_, index_, key_) \
 	static JnyAccess name = {JNY_DO_DELETE, table_, index_, key_, NULL, NULL, NULL}
 
-/* An empty set of rows with the columns of the declaration; of a lookup, update and delete those of the key first. */
+/* Rows that are judged where they are found, and changed at once. changed: those of the columns that are set; NULL = the rows are deleted. */
+#define JNY_CHANGE(name, table_, index_, key_, columns_, changed_) \
+	static JnyAccess name = {JNY_DO_CHANGE, table_, index_, key_, columns_, changed_, NULL}
+
+/* An empty set of rows with the columns of the declaration; of a lookup and a change those of the key; of an update and delete these first. */
 extern JnyCols *jny_cols_of(JnyAccess *access);
 
 /* ---- reading ------------------------------------------------------------ */
@@ -118,5 +123,29 @@ extern int	jny_write(JnyAccess *access, JnyCols *rows);
  * NULL in the declaration says that rows are known by their place.
  */
 extern void jny_write_found(JnyAccess *access, const JnyRows *found, JnyCols *rows);
+
+/* ---- changing what is found ------------------------------------------------ */
+
+typedef enum JnyChoice
+{
+	JNY_LEAVE,						/* leave the row */
+	JNY_CHOOSE,					/* change or delete it */
+	JNY_STOP					/* leave this one and all that follow */
+} JnyChoice;
+
+/*
+ * Sees a row as it was found and sets the columns to be changed in its values.
+ * When another transaction was quicker, the latest version is judged again.
+ * arg is the caller's.
+ */
+typedef JnyChoice (*JnyJudge) (JnyRow *row, void *arg);
+
+/*
+ * At most limit rows, in the order of the keys and of the index, with the
+ * values that they have now (deleted ones: had). Rows that another transaction
+ * holds are waited for, or left out with skip. A row is changed once, however
+ * many keys name it.
+ */
+extern JnyRows *jny_change(JnyAccess *access, JnyCols *keys, bool skip, int limit, JnyJudge judge, void *arg);
 
 #endif							/* JNY_CORE_TABLE_H */

@@ -32,19 +32,30 @@ typedef struct Lookup
 	int			limit;
 	Snapshot	snapshot;		/* NULL = a new one */
 	JnyWanted	wanted;
+	JnyJudge	judge;			/* instead of wanted */
 	void	   *arg;
 } Lookup;
 
-static void
-init_row(JnyRow *row, const JnyPath *path, int key)
+JnyRows *
+jny_rows_of(const JnyPath *path)
+{
+	JnyRows    *rows = palloc0(sizeof(JnyRows));
+
+	/* its own copy: what is learned may be learned again while the rows are in use */
+	rows->types = memcpy(palloc(sizeof(Oid) * Max(1, path->ncols)), path->types, sizeof(Oid) * path->ncols);
+	return rows;
+}
+
+void
+jny_row_init(JnyRow *row, const JnyPath *path, int key)
 {
 	row->key = key;
 	row->values = palloc(sizeof(Datum) * Max(1, path->ncols));
 	row->nulls = palloc(sizeof(bool) * Max(1, path->ncols));
 }
 
-static void
-keep(JnyRows *rows, const JnyRow *row)
+void
+jny_rows_add(JnyRows *rows, const JnyRow *row)
 {
 	if (rows->n == rows->max)
 	{
@@ -55,9 +66,8 @@ keep(JnyRows *rows, const JnyRow *row)
 	rows->row[rows->n++] = *row;
 }
 
-/* The row as it lies in the slot; its values point into the page that the slot has pinned. */
-static void
-view_slot(JnyRow *row, const JnyPath *path, TupleTableSlot *slot)
+void
+jny_row_view(JnyRow *row, const JnyPath *path, TupleTableSlot *slot)
 {
 	slot_getsomeattrs(slot, path->last);
 	row->tid = slot->tts_tid;
@@ -68,23 +78,18 @@ view_slot(JnyRow *row, const JnyPath *path, TupleTableSlot *slot)
 	}
 }
 
-static void
-own_values(JnyRow *row, TupleDesc desc, const AttrNumber *atts, int n)
+void
+jny_row_own(JnyRow *row, const JnyPath *path)
 {
-	for (int i = 0; i < n; i++)
-	{
-		Form_pg_attribute att = TupleDescAttr(desc, atts ? atts[i] - 1 : i + 1);
-
-		if (!row->nulls[i] && !att->attbyval)
-			row->values[i] = datumCopy(row->values[i], false, att->attlen);
-	}
+	for (int i = 0; i < path->ncols; i++)
+		if (!row->nulls[i] && !path->columns[i].byval)
+			row->values[i] = datumCopy(row->values[i], false, path->columns[i].len);
 }
 
 /* ---- straight --------------------------------------------------------------- */
 
-/* Locks the row's latest version, which replaces what is in the slot; false when it is gone or another's. */
-static bool
-lock_row(Relation rel, TupleTableSlot *slot, Snapshot snapshot, bool skip)
+bool
+jny_row_lock(Relation rel, TupleTableSlot *slot, Snapshot snapshot, bool skip)
 {
 	TM_FailureData failure;
 	ItemPointerData tid = slot->tts_tid;
@@ -115,21 +120,21 @@ find_rows(Lookup *l, Relation rel, IndexScanDesc scan, TupleTableSlot *slot, Sna
 
 	while (more && index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
-		init_row(&row, l->path, key);
-		view_slot(&row, l->path, slot);
+		jny_row_init(&row, l->path, key);
+		jny_row_view(&row, l->path, slot);
 		if (l->wanted != NULL && !l->wanted(&row, l->arg))
 			continue;
 		if (l->lock)
 		{
 			latest->tts_tid = slot->tts_tid;
-			if (!lock_row(rel, latest, snapshot, l->skip))
+			if (!jny_row_lock(rel, latest, snapshot, l->skip))
 				continue;
-			view_slot(&row, l->path, latest);
+			jny_row_view(&row, l->path, latest);
 			if (l->wanted != NULL && !l->wanted(&row, l->arg))
 				continue;
 		}
-		own_values(&row, RelationGetDescr(rel), l->path->atts, l->path->ncols);
-		keep(l->rows, &row);
+		jny_row_own(&row, l->path);
+		jny_rows_add(l->rows, &row);
 		more = l->rows->n < l->limit;
 	}
 	if (latest != NULL)
@@ -187,23 +192,26 @@ fetch_rows(Lookup *l, Portal cursor, int key)
 		JnyRow		row;
 		Datum		d[JNY_MAX_COLS + 1];
 		bool		nulls[JNY_MAX_COLS + 1];
+		JnyChoice	choice;
 
 		SPI_cursor_fetch(cursor, true, 1);
 		MemoryContextSwitchTo(cxt);
 		if (SPI_processed == 0)
 			return true;
 		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, d, nulls);
-		init_row(&row, l->path, key);
+		jny_row_init(&row, l->path, key);
 		row.tid = *(ItemPointer) DatumGetPointer(d[0]);
 		memcpy(row.values, d + 1, sizeof(Datum) * l->path->ncols);
 		memcpy(row.nulls, nulls + 1, sizeof(bool) * l->path->ncols);
-		if (l->wanted == NULL || l->wanted(&row, l->arg))
+		choice = l->judge != NULL ? l->judge(&row, l->arg)
+			: l->wanted == NULL || l->wanted(&row, l->arg) ? JNY_CHOOSE : JNY_LEAVE;
+		if (choice == JNY_CHOOSE)
 		{
-			own_values(&row, SPI_tuptable->tupdesc, NULL, l->path->ncols);
-			keep(l->rows, &row);
+			jny_row_own(&row, l->path);
+			jny_rows_add(l->rows, &row);
 		}
 		SPI_freetuptable(SPI_tuptable);
-		if (l->rows->n >= l->limit)
+		if (choice == JNY_STOP || l->rows->n >= l->limit)
 			return false;
 	}
 }
@@ -242,6 +250,14 @@ lookup_sql(Lookup *l, JnyCols *keys)
 	MemoryContextSwitchTo(cxt);
 }
 
+void
+jny_rows_judged(JnyRows *rows, JnyPath *path, JnyCols *keys, bool skip, int limit, JnyJudge judge, void *arg)
+{
+	Lookup		l = {.path = path, .rows = rows, .lock = true, .skip = skip, .limit = limit, .judge = judge, .arg = arg};
+
+	lookup_sql(&l, keys);
+}
+
 /* ---- calls ---------------------------------------------------------------------- */
 
 static JnyRows *
@@ -250,12 +266,10 @@ lookup(Lookup *l, JnyAccess *access, JnyCols *keys)
 	Relation	rel;
 
 	Assert(access->verb == JNY_DO_LOOKUP);
-	l->rows = palloc0(sizeof(JnyRows));
 	if (keys->nrows == 0 || l->limit <= 0)
-		return l->rows;
+		return palloc0(sizeof(JnyRows));
 	l->path = jny_path_open(access, l->lock ? RowShareLock : AccessShareLock, &rel);
-	/* its own copy: what is learned may be learned again while the rows are in use */
-	l->rows->types = memcpy(palloc(sizeof(Oid) * Max(1, l->path->ncols)), l->path->types, sizeof(Oid) * l->path->ncols);
+	l->rows = jny_rows_of(l->path);
 	if (jny_path_direct(l->path))
 		lookup_direct(l, rel, keys);
 	else

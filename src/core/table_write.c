@@ -46,8 +46,9 @@ typedef struct Writer
 	CommandId	cid;
 } Writer;
 
+/* Rows are found as a snapshot sees them, or, without one, in whatever state they are. */
 static void
-open_writer(Writer *w, JnyPath *path, Relation rel)
+open_writer(Writer *w, JnyPath *path, Relation rel, Snapshot snapshot)
 {
 	memset(w, 0, sizeof(*w));
 	w->path = path;
@@ -66,7 +67,7 @@ open_writer(Writer *w, JnyPath *path, Relation rel)
 		w->routing->rootResultRelInfo = w->target;
 		w->partitions = ExecSetupPartitionTupleRouting(w->estate, rel);
 	}
-	else if (path->access->verb != JNY_DO_DELETE)
+	else if (jny_path_fills(path))
 		ExecOpenIndices(w->target, false);
 	if (path->access->verb == JNY_DO_INSERT)
 		return;
@@ -75,7 +76,7 @@ open_writer(Writer *w, JnyPath *path, Relation rel)
 		return;
 	w->index = index_open(path->indexid, AccessShareLock);
 	InitDirtySnapshot(w->dirty);
-	w->scan = jny_index_beginscan(rel, w->index, &w->dirty, path->nkeys);
+	w->scan = jny_index_beginscan(rel, w->index, snapshot != NULL ? snapshot : &w->dirty, path->nkeys);
 }
 
 static void
@@ -89,7 +90,7 @@ close_writer(Writer *w)
 		ExecDropSingleTupleTableSlot(w->old);
 	if (w->partitions != NULL)
 		ExecCleanupTupleRouting(w->routing, w->partitions);
-	else if (w->path->access->verb != JNY_DO_DELETE)
+	else if (jny_path_fills(w->path))
 		ExecCloseIndices(w->target);
 	ExecDropSingleTupleTableSlot(w->slot);
 	ExecResetTupleTable(w->estate->es_tupleTable, false);
@@ -240,8 +241,8 @@ change_column(JnyPath *path, int i, Datum value, bool isnull, TupleTableSlot *sl
 	slot->tts_isnull[at] = isnull;
 }
 
-/* Writes over w->old; false when another transaction was quicker. */
-static bool
+/* Writes over w->old. */
+static TM_Result
 update_old(Writer *w, const Datum *values, const bool *nulls)
 {
 	TM_FailureData failure;
@@ -261,28 +262,28 @@ update_old(Writer *w, const Datum *values, const bool *nulls)
 	w->slot->tts_tableOid = RelationGetRelid(w->rel);
 	result = table_tuple_update(w->rel, &tid, w->slot, w->cid, InvalidSnapshot, InvalidSnapshot,
 								true, &failure, &mode, &which);
-	if (result == TM_Updated || result == TM_Deleted)
-		return false;
-	if (result != TM_Ok)
-		elog(ERROR, "row of %s is changed twice by one command", RelationGetRelationName(w->rel));
-	if (w->target->ri_NumIndices > 0)
+	if (result == TM_Ok && w->target->ri_NumIndices > 0)
 		list_free(jny_update_index_tuples(w->target, w->slot, w->estate, which));
 	ResetPerTupleExprContext(w->estate);
-	return true;
+	return result;
 }
 
-static bool
+static TM_Result
 delete_old(Writer *w)
 {
 	TM_FailureData failure;
-	TM_Result	result = table_tuple_delete(w->rel, &w->old->tts_tid, w->cid, InvalidSnapshot, InvalidSnapshot,
-											true, &failure, false);
 
-	if (result == TM_Updated || result == TM_Deleted)
-		return false;
-	if (result != TM_Ok)
-		elog(ERROR, "row of %s is deleted twice by one command", RelationGetRelationName(w->rel));
-	return true;
+	return table_tuple_delete(w->rel, &w->old->tts_tid, w->cid, InvalidSnapshot, InvalidSnapshot,
+							  true, &failure, false);
+}
+
+/* False when another transaction was quicker. */
+static bool
+is_done(const Writer *w, TM_Result result)
+{
+	if (result != TM_Ok && result != TM_Updated && result != TM_Deleted)
+		elog(ERROR, "row of %s is changed twice by one command", RelationGetRelationName(w->rel));
+	return result == TM_Ok;
 }
 
 /* The key among the columns of an upsert, in the index's order. */
@@ -317,7 +318,7 @@ upsert_row(Writer *w, const Datum *values, const bool *nulls)
 		}
 		if (!w->path->updates)
 			return 0;
-		if (update_old(w, values, nulls))
+		if (is_done(w, update_old(w, values, nulls)))
 			return 1;
 	}
 }
@@ -329,7 +330,8 @@ change_row(Writer *w, const Datum *values, const bool *nulls)
 
 	while (find_latest(w, values, nulls))
 	{
-		if (w->path->access->verb == JNY_DO_DELETE ? delete_old(w) : update_old(w, values + nkeys, nulls + nkeys))
+		if (is_done(w, w->path->access->verb == JNY_DO_DELETE ? delete_old(w)
+					: update_old(w, values + nkeys, nulls + nkeys)))
 			return 1;
 	}
 	return 0;
@@ -360,11 +362,110 @@ write_at(Writer *w, const ItemPointerData *tid, const Datum *values, const bool 
 	if (!table_tuple_fetch_row_version(w->rel, &at, SnapshotSelf, w->old))
 		done = false;
 	else if (w->path->access->verb == JNY_DO_DELETE)
-		done = delete_old(w);
+		done = is_done(w, delete_old(w));
 	else
-		done = update_old(w, values, nulls);
+		done = is_done(w, update_old(w, values, nulls));
 	if (!done)
 		elog(ERROR, "row of %s is not where it was locked", RelationGetRelationName(w->rel));
+}
+
+/* ---- changing what is found ------------------------------------------------------- */
+
+typedef struct Change
+{
+	Writer		w;
+	JnyRows    *rows;
+	Snapshot	snapshot;
+	bool		skip;
+	int			limit;
+	JnyJudge	judge;
+	void	   *arg;
+} Change;
+
+/*
+ * The row in w.old, which was judged as the snapshot sees it. To change it is
+ * to lock it; but what others hold cannot be left out other than by locking
+ * first, and a row that has moved on is locked before it is judged again.
+ */
+static bool
+change_found(Change *c, JnyRow *row)
+{
+	Writer	   *w = &c->w;
+	bool		lock = c->skip;
+
+	for (;;)
+	{
+		ItemPointerData seen = w->old->tts_tid;
+
+		if (lock && !jny_row_lock(w->rel, w->old, c->snapshot, c->skip))
+			return false;
+		if (!ItemPointerEquals(&seen, &w->old->tts_tid))
+		{
+			jny_row_view(row, w->path, w->old);
+			if (c->judge(row, c->arg) != JNY_CHOOSE)
+				return false;
+		}
+		switch (w->path->updates ? update_old(w, row->values, row->nulls) : delete_old(w))
+		{
+			case TM_Ok:
+				return true;
+			case TM_SelfModified:	/* another key named it, too */
+				return false;
+			case TM_Updated:
+			case TM_Deleted:
+				lock = true;
+				break;
+			default:
+				elog(ERROR, "row of %s cannot be changed", RelationGetRelationName(w->rel));
+		}
+	}
+}
+
+/* The rows of one key; false when there are enough. */
+static bool
+change_rows(Change *c, int key)
+{
+	Writer	   *w = &c->w;
+
+	while (index_getnext_slot(w->scan, ForwardScanDirection, w->old))
+	{
+		JnyRow		row;
+		JnyChoice	choice;
+
+		jny_row_init(&row, w->path, key);
+		jny_row_view(&row, w->path, w->old);
+		choice = c->judge(&row, c->arg);
+		if (choice == JNY_STOP)
+			return false;
+		if (choice == JNY_LEAVE || !change_found(c, &row))
+			continue;
+		jny_row_own(&row, w->path);
+		jny_rows_add(c->rows, &row);
+		if (c->rows->n >= c->limit)
+			return false;
+	}
+	return true;
+}
+
+static void
+change_direct(Change *c, JnyPath *path, Relation rel, JnyCols *keys)
+{
+	ScanKeyData key[INDEX_MAX_KEYS];
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetTransactionSnapshot());
+	c->snapshot = GetActiveSnapshot();
+	open_writer(&c->w, path, rel, c->snapshot);
+	for (int i = 0; i < keys->nrows; i++)
+	{
+		if (!jny_path_keys(path, keys->values + (size_t) i * keys->ncols, keys->nulls + (size_t) i * keys->ncols, key))
+			continue;
+		index_rescan(c->w.scan, key, path->nkeys, NULL, 0);
+		if (!change_rows(c, i))
+			break;
+	}
+	close_writer(&c->w);
+	PopActiveSnapshot();
 }
 
 /* ---- as SQL ---------------------------------------------------------------------- */
@@ -400,6 +501,23 @@ write_sql(JnyPath *path, const ItemPointerData *tids, JnyCols *rows, int nrows)
 	return done;
 }
 
+static void
+change_sql(JnyPath *path, const JnyRows *rows)
+{
+	JnyPlan    *plan = jny_path_sql(path, JNY_SQL_PLAIN);
+	Datum		values[JNY_MAX_COLS + 1];
+	bool		nulls[JNY_MAX_COLS + 1];
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		values[0] = PointerGetDatum(&rows->row[i].tid);
+		nulls[0] = false;
+		memcpy(values + 1, rows->row[i].values, sizeof(Datum) * path->ncols);
+		memcpy(nulls + 1, rows->row[i].nulls, sizeof(bool) * path->ncols);
+		jny_run(plan, values, nulls);
+	}
+}
+
 /* ---- calls ------------------------------------------------------------------------- */
 
 int
@@ -419,7 +537,7 @@ jny_write(JnyAccess *access, JnyCols *rows)
 	{
 		Writer		w;
 
-		open_writer(&w, path, rel);
+		open_writer(&w, path, rel, NULL);
 		for (int i = 0; i < rows->nrows; i++)
 			done += write_row(&w, rows->values + (size_t) i * rows->ncols, rows->nulls + (size_t) i * rows->ncols);
 		close_writer(&w);
@@ -450,7 +568,7 @@ jny_write_found(JnyAccess *access, const JnyRows *found, JnyCols *rows)
 	{
 		Writer		w;
 
-		open_writer(&w, path, rel);
+		open_writer(&w, path, rel, NULL);
 		for (int i = 0; i < found->n; i++)
 			write_at(&w, &found->row[i].tid,
 					 rows ? rows->values + (size_t) i * rows->ncols : NULL,
@@ -458,4 +576,27 @@ jny_write_found(JnyAccess *access, const JnyRows *found, JnyCols *rows)
 		close_writer(&w);
 	}
 	table_close(rel, NoLock);
+}
+
+JnyRows *
+jny_change(JnyAccess *access, JnyCols *keys, bool skip, int limit, JnyJudge judge, void *arg)
+{
+	Change		c = {.skip = skip, .limit = limit, .judge = judge, .arg = arg};
+	Relation	rel;
+	JnyPath    *path;
+
+	Assert(access->verb == JNY_DO_CHANGE);
+	if (keys->nrows == 0 || limit <= 0)
+		return palloc0(sizeof(JnyRows));
+	path = jny_path_open(access, RowExclusiveLock, &rel);
+	c.rows = jny_rows_of(path);
+	if (jny_path_direct(path))
+		change_direct(&c, path, rel, keys);
+	else
+	{
+		jny_rows_judged(c.rows, path, keys, skip, limit, judge, arg);
+		change_sql(path, c.rows);
+	}
+	table_close(rel, NoLock);
+	return c.rows;
 }

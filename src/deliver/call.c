@@ -37,24 +37,21 @@ jny_call_close(JnyCall *call)
 void
 jny_call_one(FunctionCallInfo fcinfo, JnyCall *call)
 {
-	call->n = 1;
-	call->ids = palloc(sizeof(Datum));
-	call->tokens = palloc(sizeof(Datum));
-	call->nulls = palloc(sizeof(bool));
-	call->ids[0] = PG_GETARG_DATUM(0);
-	call->tokens[0] = PG_GETARG_DATUM(1);
-	call->nulls[0] = PG_ARGISNULL(0) || PG_ARGISNULL(1);
-	call->id_array = PointerGetDatum(construct_array(call->ids, call->nulls[0] ? 0 : 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
-	call->token_array = PointerGetDatum(construct_array(call->tokens, call->nulls[0] ? 0 : 1, INT8OID, sizeof(int64),
+	call->proof.n = 1;
+	call->proof.ids = palloc(sizeof(Datum));
+	call->proof.tokens = palloc(sizeof(Datum));
+	call->proof.nulls = palloc(sizeof(bool));
+	call->proof.ids[0] = PG_GETARG_DATUM(0);
+	call->proof.tokens[0] = PG_GETARG_DATUM(1);
+	call->proof.nulls[0] = PG_ARGISNULL(0) || PG_ARGISNULL(1);
+	call->id_array = PointerGetDatum(construct_array(call->proof.ids, call->proof.nulls[0] ? 0 : 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
+	call->token_array = PointerGetDatum(construct_array(call->proof.tokens, call->proof.nulls[0] ? 0 : 1, INT8OID, sizeof(int64),
 														FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
 }
 
 void
 jny_call_arrays(FunctionCallInfo fcinfo, JnyCall *call)
 {
-	bool	   *token_nulls;
-	int			m;
-
 	if (PG_ARGISNULL(0) || PG_ARGISNULL(1))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -62,46 +59,35 @@ jny_call_arrays(FunctionCallInfo fcinfo, JnyCall *call)
 				 errhint("Give the action ids and the tokens that claim() gave.")));
 	call->id_array = PG_GETARG_DATUM(0);
 	call->token_array = PG_GETARG_DATUM(1);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR,
-					  &call->ids, &call->nulls, &call->n);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-					  &call->tokens, &token_nulls, &m);
-	if (call->n != m)
-		ereport(ERROR,
-				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("%d actions with %d tokens", call->n, m),
-				 errhint("Give one token per action, in the same order.")));
-	for (int i = 0; i < m; i++)
-		call->nulls[i] |= token_nulls[i];
+	jny_proof_read(&call->proof, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_ARRAYTYPE_P(1));
 }
 
-Datum
-jny_call_companion(FunctionCallInfo fcinfo, int arg, JnyCall *call, bool *isnull)
+JnySaid
+jny_call_said(FunctionCallInfo fcinfo, int arg, const JnyCall *call)
 {
+	JnySaid		said = {0};
 	ArrayType  *a;
+	int			n;
 
-	*isnull = PG_ARGISNULL(arg);
-	if (*isnull)
-		return (Datum) 0;
+	if (PG_ARGISNULL(arg))
+		return said;
 	a = PG_GETARG_ARRAYTYPE_P(arg);
-	if (ArrayGetNItems(ARR_NDIM(a), ARR_DIMS(a)) != call->n)
+	deconstruct_array(a, ARR_ELEMTYPE(a), -1, false, TYPALIGN_INT, &said.values, &said.nulls, &n);
+	if (n != call->proof.n)
 		ereport(ERROR,
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
 				 errmsg("argument %d must have one element per action", arg + 1),
 				 errhint("Give one element per action, in the same order, or null for none.")));
-	return PointerGetDatum(a);
+	return said;
 }
 
 /* ---- an action that is named twice --------------------------------------------- */
 
-JNY_PLAN(proven, "uuid[], bigint[]",
-		 "SELECT o.action_id, o.token FROM journey.outbox o WHERE " JNY_PROVEN);
-
 static bool
-is_place(const JnyCall *call, int i, const pg_uuid_t *id, int64 token)
+is_place(const JnyProof *proof, int i, const pg_uuid_t *id, int64 token)
 {
-	return !call->nulls[i] && DatumGetInt64(call->tokens[i]) == token &&
-		memcmp(DatumGetUUIDP(call->ids[i]), id, sizeof(pg_uuid_t)) == 0;
+	return !proof->nulls[i] && DatumGetInt64(proof->tokens[i]) == token &&
+		memcmp(DatumGetUUIDP(proof->ids[i]), id, sizeof(pg_uuid_t)) == 0;
 }
 
 static int
@@ -111,44 +97,19 @@ by_id(const void *a, const void *b)
 }
 
 static bool
-names_one_twice(const JnyCall *call)
+names_one_twice(const JnyProof *proof)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * Max(1, call->n));
+	Datum	   *ids = palloc(sizeof(Datum) * Max(1, proof->n));
 	int			n = 0;
 
-	for (int i = 0; i < call->n; i++)
-		if (!call->nulls[i])
-			ids[n++] = call->ids[i];
+	for (int i = 0; i < proof->n; i++)
+		if (!proof->nulls[i])
+			ids[n++] = proof->ids[i];
 	qsort(ids, n, sizeof(Datum), by_id);
 	for (int i = 1; i < n; i++)
 		if (by_id(&ids[i - 1], &ids[i]) == 0)
 			return true;
 	return false;
-}
-
-void
-jny_call_once(JnyCall *call)
-{
-	int			lower = 1;
-
-	if (!names_one_twice(call))
-		return;
-	call->idle = palloc(sizeof(bool) * call->n);
-	memset(call->idle, true, sizeof(bool) * call->n);
-	jny_run(&proven, (Datum[]) {call->id_array, call->token_array}, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		pg_uuid_t  *id = jny_get_uuid(row, 1);
-		int64		token = jny_get_int8(row, 2, 0);
-		int			i = 0;
-
-		while (i < call->n && !is_place(call, i, id, token))
-			i++;
-		if (i < call->n)
-			call->idle[i] = false;
-	}
-	call->id_array = PointerGetDatum(construct_md_array(call->ids, call->idle, 1, &call->n, &lower,
-														UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }
 
 /* ---- taking the rows that a token proves --------------------------------------- */
@@ -160,8 +121,8 @@ JNY_PLAN(lock_rows, "uuid[], bigint[], text[]",
 static int
 place_of(const JnyCall *call, const JnyWork *w)
 {
-	for (int i = 0; i < call->n; i++)
-		if (is_place(call, i, &w->action_id, w->token))
+	for (int i = 0; i < call->proof.n; i++)
+		if (is_place(&call->proof, i, &w->action_id, w->token))
 			return i;
 	return -1;
 }
@@ -196,22 +157,23 @@ jny_call_lock(JnyCall *call, const char *const *statuses, int n)
 Datum
 jny_call_answers(const JnyCall *call, List *done)
 {
-	Datum	   *values = palloc(sizeof(Datum) * Max(1, call->n));
-	bool		twice = names_one_twice(call);
+	const JnyProof *proof = &call->proof;
+	Datum	   *values = palloc(sizeof(Datum) * Max(1, proof->n));
+	bool		twice = names_one_twice(proof);
 	ListCell   *lc;
 
-	for (int i = 0; i < call->n; i++)
+	for (int i = 0; i < call->proof.n; i++)
 		values[i] = BoolGetDatum(false);
 	foreach(lc, done)
 	{
 		int			place = ((JnyWork *) lfirst(lc))->input;
 
 		values[place] = BoolGetDatum(true);
-		for (int i = place + 1; twice && i < call->n; i++)
-			if (is_place(call, i, DatumGetUUIDP(call->ids[place]), DatumGetInt64(call->tokens[place])))
+		for (int i = 0; twice && i < proof->n; i++)
+			if (is_place(proof, i, DatumGetUUIDP(proof->ids[place]), DatumGetInt64(proof->tokens[place])))
 				values[i] = BoolGetDatum(true);
 	}
-	return PointerGetDatum(construct_array(values, call->n, BOOLOID, 1, true, TYPALIGN_CHAR));
+	return PointerGetDatum(construct_array(values, proof->n, BOOLOID, 1, true, TYPALIGN_CHAR));
 }
 
 /* ---- writing an attempt's end ------------------------------------------------ */

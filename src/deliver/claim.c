@@ -2,8 +2,10 @@
  * claim.c
  *		Handing actions to a sender: claim, and claim fused with the permit.
  *
- * One UPDATE per priority takes the next candidates by index, SKIP LOCKED, so
- * a claim waits for nobody; then they are judged with newer snapshots. What
+ * The next candidates of a priority are locked and changed where the index
+ * has them, leaving out what others have locked, so a claim waits for nobody;
+ * then they are judged with newer snapshots. A token is the hash of the action
+ * under a seed that is random for each look at the index. What
  * is refused is settled at once and the claim goes on, so that a block of
  * ended actions at the head starves nobody.
  *
@@ -24,6 +26,7 @@
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -36,30 +39,8 @@
 /* microseconds; one that costs less is always made */
 #define CHEAP_LOOK 5000
 
-/*
- * $1 channel $2 priority $3 from claim_at $4 from action_id $5 now $6 limit
- * $7-$10 pauses $11 test $12 seed of the tokens $13 lease_until $14 sender.
- *
- * The candidates are an array, so that they are found once, whatever the
- * planner thinks of the table's size. A token is the hash of the action under
- * a seed that is random for each statement.
- */
-#define TAKE(status, more) \
-	"UPDATE journey.outbox o SET status = '" status "', taken_from = o.claim_at, claim_at = NULL, reap_at = $13," \
-	" lease_until = $13, token = pg_catalog.uuid_hash_extended(o.action_id, $12) & 9223372036854775807," \
-	" sender = $14, claimed_at = $5" more \
-	" WHERE o.ctid = ANY (ARRAY(SELECT q.ctid FROM journey.outbox q" \
-	"  WHERE q.channel = $1 AND q.priority = $2 AND q.claim_at IS NOT NULL AND q.claim_at >= $3 AND q.claim_at <= $5" \
-	"   AND (q.claim_at, q.action_id) > ($3, $4) AND q.test = $11 AND q.status = 'pending'" \
-	"   AND q.scope <> ALL ($7) AND q.journey <> ALL ($8) AND q.channel <> ALL ($9) AND q.template <> ALL ($10)" \
-	"  ORDER BY q.claim_at, q.action_id LIMIT $6 FOR UPDATE SKIP LOCKED))" \
-	" RETURNING " JNY_WORK_COLUMNS ", o.taken_from"
-#define TAKE_TYPES \
-	"text, integer, timestamptz, uuid, timestamptz, bigint, text[], text[], text[], text[], boolean, bigint, timestamptz, text"
-
-JNY_PLAN(take, TAKE_TYPES, TAKE("claimed", ""));
-JNY_PLAN(take_and_send, TAKE_TYPES ", uuid",
-		 TAKE("sending", ", granted_at = $5, permit_batch = $15, attempt = o.attempt + 1"));
+JNY_CHANGE(take, "outbox", "outbox_claim", "channel, priority, claim_at >=", JNY_HELD_COLUMNS,
+		   "status, taken_from, claim_at, reap_at, lease_until, token, sender, claimed_at, granted_at, permit_batch, attempt");
 JNY_PLAN(next_priority, "text, integer",
 		 "SELECT q.priority FROM journey.outbox q WHERE q.channel = $1 AND q.claim_at IS NOT NULL"
 		 " AND q.priority < $2 ORDER BY q.priority DESC LIMIT 1");
@@ -139,43 +120,79 @@ random_seed(void)
 	return seed;
 }
 
-static int
-by_rank(const ListCell *a, const ListCell *b)
+/* Candidates of one priority, in the order of the index, from a place on. */
+typedef struct Take
 {
-	const JnyWork *x = lfirst(a);
-	const JnyWork *y = lfirst(b);
+	JnyClaim   *claim;
+	TimestampTz from;
+	const pg_uuid_t *after;
+	int64		seed;			/* of the tokens */
+	Datum		status;
+	Datum		sender;
+	const pg_uuid_t *batch;
+} Take;
 
-	if (x->claim_at != y->claim_at)
-		return x->claim_at < y->claim_at ? -1 : 1;
-	return memcmp(&x->action_id, &y->action_id, sizeof(pg_uuid_t));
+static bool
+is_paused(const JnyHouse *house, JnyPaused what, const JnyRow *row, int col)
+{
+	return house->paused[what] != NIL && jny_house_paused(house, what, jny_row_text(row, col));
+}
+
+static JnyChoice
+choose(JnyRow *row, void *arg)
+{
+	Take	   *t = arg;
+	JnyClaim   *c = t->claim;
+	TimestampTz now = c->gate.node.now;
+	TimestampTz at = jny_row_time(row, W_CLAIM_AT);
+	pg_uuid_t  *id = jny_row_uuid(row, W_ACTION);
+	Datum		hash;
+
+	if (!row->nulls[W_CLAIM_AT] && at > now)
+		return JNY_STOP;
+	if (row->nulls[W_CLAIM_AT] || at < t->from || (at == t->from && memcmp(id, t->after, sizeof(*id)) <= 0) ||
+		!jny_text_is(row, W_STATUS, "pending") || DatumGetBool(row->values[W_TEST]) != c->gate.node.test ||
+		is_paused(c->gate.house, JNY_PAUSED_SCOPE, row, W_SCOPE) ||
+		is_paused(c->gate.house, JNY_PAUSED_JOURNEY, row, W_JOURNEY) ||
+		is_paused(c->gate.house, JNY_PAUSED_TEMPLATE, row, W_TEMPLATE))
+		return JNY_LEAVE;
+	hash = DirectFunctionCall2(uuid_hash_extended, UUIDPGetDatum(id), Int64GetDatum(t->seed));
+	jny_row_set(row, W_STATUS, t->status);
+	jny_row_set(row, W_TAKEN_FROM, TimestampTzGetDatum(at));
+	row->nulls[W_CLAIM_AT] = true;
+	jny_row_set(row, W_REAP_AT, TimestampTzGetDatum(c->lease_until));
+	jny_row_set(row, W_LEASE_UNTIL, TimestampTzGetDatum(c->lease_until));
+	jny_row_set(row, W_TOKEN, Int64GetDatum(DatumGetInt64(hash) & PG_INT64_MAX));
+	jny_row_set(row, W_SENDER, t->sender);
+	jny_row_set(row, W_CLAIMED_AT, TimestampTzGetDatum(now));
+	if (c->fused)
+	{
+		jny_row_set(row, W_GRANTED_AT, TimestampTzGetDatum(now));
+		jny_row_set(row, W_PERMIT_BATCH, UUIDPGetDatum(t->batch));
+		jny_row_set(row, W_ATTEMPT, Int32GetDatum(DatumGetInt32(row->values[W_ATTEMPT]) + 1));
+	}
+	return JNY_CHOOSE;
 }
 
 static List *
 take_some(JnyClaim *c, int priority, TimestampTz from, const pg_uuid_t *after, int limit,
 		  const pg_uuid_t *batch)
 {
-	Datum		values[15];
+	Take		t = {
+		.claim = c, .from = from, .after = after, .seed = random_seed(),
+		.status = CStringGetTextDatum(c->fused ? "sending" : "claimed"),
+		.sender = CStringGetTextDatum(c->sender), .batch = batch
+	};
+	JnyCols    *key = jny_cols_of(&take);
+	TimestampTz began = GetCurrentTimestamp();
 	List	   *works;
-	TimestampTz began;
 
-	values[0] = CStringGetTextDatum(c->channel->name);
-	values[1] = Int32GetDatum(priority);
-	values[2] = TimestampTzGetDatum(from);
-	values[3] = UUIDPGetDatum(after);
-	values[4] = TimestampTzGetDatum(c->gate.node.now);
-	values[5] = Int64GetDatum(limit);
-	for (int i = 0; i < 4; i++)
-		values[6 + i] = PointerGetDatum(c->paused[i]);
-	values[10] = BoolGetDatum(c->gate.node.test);
-	values[11] = Int64GetDatum(random_seed());
-	values[12] = TimestampTzGetDatum(c->lease_until);
-	values[13] = CStringGetTextDatum(c->sender);
-	values[14] = UUIDPGetDatum(batch);
-	began = GetCurrentTimestamp();
-	jny_run(c->fused ? &take_and_send : &take, values, NULL);
+	jny_cols_text(key, 0, c->channel->name);
+	jny_cols_set(key, 1, Int32GetDatum(priority));
+	jny_cols_set(key, 2, TimestampTzGetDatum(from));
+	jny_cols_next(key);
+	works = jny_works_of(jny_change(&take, key, true, limit, choose, &t));
 	c->walked += GetCurrentTimestamp() - began;
-	works = jny_work_read();
-	list_sort(works, by_rank);
 	return works;
 }
 
@@ -325,8 +342,6 @@ open_claim(JnyClaim *c, const char *channel, Interval *lease)
 	jny_house_read_pauses(c->gate.house);
 	if (c->gate.house->all_paused || jny_house_paused(c->gate.house, JNY_PAUSED_CHANNEL, channel))
 		return false;
-	for (int i = 0; i < 4; i++)
-		c->paused[i] = jny_house_paused_array(c->gate.house, i);
 	c->lease_until = jny_zone_plus(c->gate.node.now, lease ? lease : &c->channel->lease, "UTC");
 	if (c->lease_until <= c->gate.node.now)
 		ereport(ERROR,

@@ -16,7 +16,6 @@ typedef struct JnyClaim
 	const char *sender;
 	bool		fused;			/* with the permit */
 	TimestampTz lease_until;
-	ArrayType  *paused[4];
 	int			want;			/* rows, after the rate */
 	int			postponed;		/* rows that must wait */
 	int64		walked;			/* microseconds spent on finding them */
@@ -32,15 +31,6 @@ extern TimestampTz jny_next_due(const char *channel);
 
 /* 25001 unless READ COMMITTED, 25006 on a standby. */
 extern void jny_require_sender_session(const char *what);
-
-/*
- * Of the rows of outbox o that $1 names, those that the token beside it in $2
- * proves. The rows are found, and locked, by index in the order of their ids;
- * IS TRUE keeps the pairs a filter, which no join can turn into that order.
- */
-#define JNY_PROVEN \
-	"o.action_id = ANY ($1) AND ((o.action_id, o.token) IN (SELECT u.action_id, u.token" \
-	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS u(action_id, token))) IS TRUE"
 
 /* permit.c: judges rows whose permit was counted in advance; writes permits, settles the rest. */
 extern void jny_permit_decide(JnyGate *gate, List *works, const pg_uuid_t *batch);

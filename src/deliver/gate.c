@@ -2,8 +2,8 @@
  * gate.c
  *		May this action go out? The one place that says no.
  *
- * Called by claim and begin_send after their UPDATE has locked the rows and
- * jny_limits_lock() the people. Every statement here takes a new snapshot and
+ * Called by claim and begin_send after they have locked the rows and
+ * jny_limits_lock() the people. Every read here takes a new snapshot and
  * none can wait: the fences come first, so that an event which the worker
  * consumes in between has become a suppression, a consent or the end of an
  * enrollment by the time those are read. Reads only. Memory: the caller's.

@@ -56,7 +56,7 @@ JNY_PLAN(bring_back, "uuid[], timestamptz",
 		 " FROM d RETURNING o.channel");
 JNY_LOOKUP(find_overdue, "outbox", "outbox_reap", "reap_at <=", "action_id", NULL);
 JNY_PLAN(overdue, "timestamptz, integer",
-		 "SELECT " JNY_WORK_COLUMNS ", NULL::timestamptz, o.status FROM journey.outbox o WHERE o.reap_at <= $1"
+		 "SELECT " JNY_WORK_COLUMNS ", NULL::timestamptz, status FROM journey.outbox o WHERE o.reap_at <= $1"
 		 " ORDER BY o.reap_at LIMIT $2 FOR UPDATE SKIP LOCKED");
 
 TimestampTz
@@ -356,7 +356,7 @@ jny_deliver_reap(const JnyNode *node, int limit)
 	foreach(lc, works)
 	{
 		JnyWork    *w = lfirst(lc);
-		char	   *status = TextDatumGetCString(w->values[W_EXTRA]);
+		char	   *status = TextDatumGetCString(w->values[W_STATUS]);
 
 		w->retry_at = node->now;
 		if (strcmp(status, "sending") == 0)

@@ -27,66 +27,102 @@ text_arg(FunctionCallInfo fcinfo, int arg)
 
 /* ---- ack -------------------------------------------------------------------------- */
 
-JNY_PLAN(move_sent, "uuid[], bigint[], text[], numeric[], timestamptz",
-		 "WITH d AS (DELETE FROM journey.outbox o WHERE " JNY_PROVEN
-		 "   AND o.status IN ('sending', 'unknown') RETURNING o.*)"
-		 " INSERT INTO journey.outbox_history AS h (bucket, profile_id, finished_at, action_id, channel, status, reason,"
-		 "   in_flight, priority, due_at, not_after, enrollment_id, journey, version, step, visit, purpose, scope,"
-		 "   template, template_version, locale, payload, attempt, sender, granted_at, permit_batch, sent_at,"
-		 "   provider_ref, cost, error, idempotency_key, decision_id, decided_at, decided_lap, test)"
-		 " SELECT d.bucket, d.profile_id, $5, d.action_id, d.channel, 'sent', '', false, d.priority, d.due_at, d.not_after,"
-		 "   d.enrollment_id, d.journey, d.version, d.step, d.visit, d.purpose, d.scope, d.template, d.template_version,"
-		 "   d.locale, d.payload, d.attempt, d.sender, d.granted_at, d.permit_batch, $5,"
-		 "   CASE WHEN $3 IS NULL THEN NULL ELSE $3[pg_catalog.array_position($1, d.action_id)] END,"
-		 "   CASE WHEN $4 IS NULL THEN NULL ELSE $4[pg_catalog.array_position($1, d.action_id)] END,"
-		 "   NULL, d.idempotency_key, d.decision_id, d.decided_at, d.decided_lap, d.test FROM d"
-		 " RETURNING h.profile_id, h.action_id, h.enrollment_id, h.step, h.visit, h.scope");
+/* What goes over to history as it is, in both tables. */
+#define KEPT_COLUMNS \
+	"profile_id, action_id, enrollment_id, step, visit, scope, bucket, channel, priority, due_at, not_after, journey," \
+	" version, purpose, template, template_version, locale, payload, attempt, sender, granted_at, permit_batch," \
+	" idempotency_key, decision_id, decided_at, decided_lap, test"
 
-/* The rows that were sent, as far as their enrollments need them. */
+enum
+{
+	K_PROFILE, K_ACTION, K_ENROLLMENT, K_STEP, K_VISIT, K_SCOPE,
+	/* behind them, in the outbox */
+	K_TOKEN = 27, K_STATUS,
+	/* and in the history */
+	K_FINISHED_AT = 27, K_SENT_AT, K_NEW_STATUS, K_REASON, K_IN_FLIGHT, K_PROVIDER_REF, K_COST
+};
+
+JNY_CHANGE(take_sent, "outbox", "outbox_action", "action_id", KEPT_COLUMNS ", token, status", NULL);
+JNY_INSERT(keep_sent, "outbox_history",
+		   KEPT_COLUMNS ", finished_at, sent_at, status, reason, in_flight, provider_ref, cost");
+
+static JnyChoice
+choose_sent(JnyRow *row, void *arg)
+{
+	const JnyCall *call = arg;
+
+	if (row->nulls[K_TOKEN] || !jny_proves(&call->proof, row, DatumGetInt64(row->values[K_TOKEN])) ||
+		(!jny_text_is(row, K_STATUS, "sending") && !jny_text_is(row, K_STATUS, "unknown")))
+		return JNY_LEAVE;
+	return JNY_CHOOSE;
+}
+
+static void
+set_said(JnyCols *cols, int col, const JnySaid *said, int place)
+{
+	if (said->values != NULL && !said->nulls[place])
+		jny_cols_set(cols, col, said->values[place]);
+}
+
+static void
+write_sent(const JnyCall *call, const JnyRows *rows, const JnySaid *refs, const JnySaid *costs)
+{
+	JnyCols    *cols = jny_cols_of(&keep_sent);
+	Datum		now = TimestampTzGetDatum(call->node.now);
+
+	for (int i = 0; i < rows->n; i++)
+	{
+		const JnyRow *row = &rows->row[i];
+		int			place = jny_proof_place(&call->proof, row);
+
+		for (int k = 0; k < K_FINISHED_AT; k++)
+			if (!row->nulls[k])
+				jny_cols_set(cols, k, row->values[k]);
+		jny_cols_set(cols, K_FINISHED_AT, now);
+		jny_cols_set(cols, K_SENT_AT, now);
+		jny_cols_text(cols, K_NEW_STATUS, "sent");
+		jny_cols_text(cols, K_REASON, "");
+		jny_cols_set(cols, K_IN_FLIGHT, BoolGetDatum(false));
+		set_said(cols, K_PROVIDER_REF, refs, place);
+		set_said(cols, K_COST, costs, place);
+		jny_cols_next(cols);
+	}
+	jny_write(&keep_sent, cols);
+}
+
+/* As far as their enrollments need them. */
 static List *
-read_sent(const JnyCall *call)
+works_sent(const JnyCall *call, const JnyRows *rows)
 {
 	List	   *works = NIL;
 
-	for (uint64 row = 0; row < SPI_processed; row++)
+	for (int i = 0; i < rows->n; i++)
 	{
+		const JnyRow *row = &rows->row[i];
 		JnyWork    *w = palloc0(sizeof(JnyWork));
-		pg_uuid_t  *enrollment = jny_get_uuid(row, 3);
 
-		w->profile_id = *jny_get_uuid(row, 1);
-		w->action_id = *jny_get_uuid(row, 2);
-		w->has_enrollment = enrollment != NULL;
-		if (enrollment != NULL)
-		{
-			w->enrollment_id = *enrollment;
-			w->step = jny_get_text(row, 4);
-			w->visit = (int) jny_get_int8(row, 5, 0);
-			w->scope = jny_get_text(row, 6);
-		}
-		for (w->input = 0; w->input < call->n; w->input++)
-			if (!call->nulls[w->input] && !(call->idle != NULL && call->idle[w->input]) &&
-				memcmp(DatumGetUUIDP(call->ids[w->input]), &w->action_id, sizeof(pg_uuid_t)) == 0)
-				break;
+		w->input = jny_proof_place(&call->proof, row);
+		w->profile_id = *jny_row_uuid(row, K_PROFILE);
+		w->action_id = *jny_row_uuid(row, K_ACTION);
+		w->has_enrollment = !row->nulls[K_ENROLLMENT];
+		if (w->has_enrollment)
+			w->enrollment_id = *jny_row_uuid(row, K_ENROLLMENT);
+		w->step = jny_row_text(row, K_STEP);
+		w->visit = (int) jny_row_int(rows, i, K_VISIT, 0);
+		w->scope = jny_row_text(row, K_SCOPE);
 		works = lappend(works, w);
 	}
 	return works;
 }
 
 static List *
-ack(JnyCall *call, Datum refs, bool norefs, Datum costs, bool nocosts)
+ack(JnyCall *call, const JnySaid *refs, const JnySaid *costs)
 {
-	Datum		values[5];
-	bool		nulls[] = {false, false, norefs, nocosts, false};
-	List	   *sent;
+	JnyRows    *rows = jny_change(&take_sent, jny_proof_keys(&call->proof, &take_sent), false, PG_INT32_MAX,
+								  choose_sent, call);
+	List	   *sent = works_sent(call, rows);
 
-	jny_call_once(call);
-	values[0] = call->id_array;
-	values[1] = call->token_array;
-	values[2] = refs;
-	values[3] = costs;
-	values[4] = TimestampTzGetDatum(call->node.now);
-	jny_run(&move_sent, values, nulls);
-	sent = read_sent(call);
+	write_sent(call, rows, refs, costs);
 	jny_outcome_append(sent, "action_sent");
 	return sent;
 }
@@ -95,17 +131,15 @@ Datum
 journey_ack(PG_FUNCTION_ARGS)
 {
 	JnyCall		call = {0};
-	Datum		ref = PG_ARGISNULL(2) ? (Datum) 0 : PG_GETARG_DATUM(2);
-	Datum		cost = PG_ARGISNULL(3) ? (Datum) 0 : PG_GETARG_DATUM(3);
+	Datum		ref = PG_GETARG_DATUM(2);
+	Datum		cost = PG_GETARG_DATUM(3);
+	bool		no_ref = PG_ARGISNULL(2);
+	bool		no_cost = PG_ARGISNULL(3);
 	bool		done;
 
 	jny_call_open(&call, "ack");
 	jny_call_one(fcinfo, &call);
-	if (!PG_ARGISNULL(2))
-		ref = PointerGetDatum(construct_array(&ref, 1, TEXTOID, -1, false, TYPALIGN_INT));
-	if (!PG_ARGISNULL(3))
-		cost = PointerGetDatum(construct_array(&cost, 1, NUMERICOID, -1, false, TYPALIGN_INT));
-	done = ack(&call, ref, PG_ARGISNULL(2), cost, PG_ARGISNULL(3)) != NIL;
+	done = ack(&call, &(JnySaid) {&ref, &no_ref}, &(JnySaid) {&cost, &no_cost}) != NIL;
 	jny_call_close(&call);
 	PG_RETURN_BOOL(done);
 }
@@ -114,17 +148,15 @@ Datum
 journey_ack_array(PG_FUNCTION_ARGS)
 {
 	JnyCall		call = {0};
-	Datum		refs;
-	Datum		costs;
-	bool		norefs;
-	bool		nocosts;
+	JnySaid		refs;
+	JnySaid		costs;
 	Datum		result;
 
 	jny_call_arrays(fcinfo, &call);
-	refs = jny_call_companion(fcinfo, 2, &call, &norefs);
-	costs = jny_call_companion(fcinfo, 3, &call, &nocosts);
+	refs = jny_call_said(fcinfo, 2, &call);
+	costs = jny_call_said(fcinfo, 3, &call);
 	jny_call_open(&call, "ack");
-	result = jny_call_answers(&call, ack(&call, refs, norefs, costs, nocosts));
+	result = jny_call_answers(&call, ack(&call, &refs, &costs));
 	result = SPI_datumTransfer(result, false, -1);
 	jny_call_close(&call);
 	return result;

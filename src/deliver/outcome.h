@@ -9,11 +9,7 @@
 
 typedef struct JnyCall
 {
-	int			n;
-	Datum	   *ids;
-	Datum	   *tokens;
-	bool	   *nulls;			/* of either */
-	bool	   *idle;			/* places that jny_call_once() has left out; NULL = none */
+	JnyProof	proof;
 	Datum		id_array;
 	Datum		token_array;
 	JnyNode		node;
@@ -24,12 +20,17 @@ extern void jny_call_open(JnyCall *call, const char *what);
 extern void jny_call_close(JnyCall *call);
 extern void jny_call_one(FunctionCallInfo fcinfo, JnyCall *call);
 extern void jny_call_arrays(FunctionCallInfo fcinfo, JnyCall *call);
-/* An array that goes along with the actions: null, or one element per action. */
-extern Datum jny_call_companion(FunctionCallInfo fcinfo, int arg, JnyCall *call, bool *isnull);
+/* What the caller says of each action; values NULL = nothing. */
+typedef struct JnySaid
+{
+	Datum	   *values;
+	bool	   *nulls;
+} JnySaid;
+
+/* An array that goes along with the actions: null, or one element, a text or a numeric, per action. */
+extern JnySaid jny_call_said(FunctionCallInfo fcinfo, int arg, const JnyCall *call);
 /* Rows in one of these states whose token the caller knows, locked. List of JnyWork *. */
 extern List *jny_call_lock(JnyCall *call, const char *const *statuses, int n);
-/* Takes out of id_array, where an action is named twice, each place but the first whose token proves it. */
-extern void jny_call_once(JnyCall *call);
 /* boolean[]: whether it was done, in the order of the input. */
 extern Datum jny_call_answers(const JnyCall *call, List *done);
 

@@ -2,8 +2,8 @@
  * permit.c
  *		The permit: lock, look, write.
  *
- * The order is the promise. The rows are locked by the caller's UPDATE (in
- * the order of action ids) and the people by jny_limits_lock(); only then are
+ * The order is the promise. The rows are locked by the caller, who changes
+ * them (begin_send in the order of action ids), and the people by jny_limits_lock(); only then are
  * the fences read, with a snapshot newer than every wait, and that snapshot
  * is written with the permits. An order that it sees has stopped them.
  * Nothing waits after it. Called inside SPI_connect(); memory: the caller's.
@@ -17,24 +17,20 @@
 JNY_PLAN(write_batch, "uuid, integer, text, bigint, timestamptz",
 		 "INSERT INTO journey.permit_batch (permit_batch, incarnation, snapshot, lap, at)"
 		 " VALUES ($1, $2, $3::pg_snapshot, $4, $5)");
-JNY_PLAN(write_attempts, "smallint[], uuid[], uuid[], integer[], bigint[], text[], text[], text[], text[], text[], text[], bigint[], timestamptz, uuid",
-		 "INSERT INTO journey.attempt_log (bucket, profile_id, granted_at, action_id, attempt, token, sender, channel,"
-		 "  journey, step, scope, purpose, address_hash, permit_batch)"
-		 " SELECT u.bucket, u.profile_id, $13, u.action_id, u.attempt, u.token, u.sender, u.channel, u.journey, u.step,"
-		 "  u.scope, u.purpose, u.address_hash, $14"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		 " pg_catalog.unnest($4), pg_catalog.unnest($5), pg_catalog.unnest($6), pg_catalog.unnest($7),"
-		 " pg_catalog.unnest($8), pg_catalog.unnest($9), pg_catalog.unnest($10), pg_catalog.unnest($11),"
-		 " pg_catalog.unnest($12))"
-		 "  AS u(bucket, profile_id, action_id, attempt, token, sender, channel, journey, step, scope, purpose, address_hash)");
+JNY_INSERT(attempts, "attempt_log",
+		   "bucket, profile_id, action_id, attempt, token, sender, channel, journey, step, scope, purpose, granted_at,"
+		   " permit_batch, address_hash");
 JNY_PLAN(unsubscribe_token, "uuid, text, text",
 		 "SELECT journey._unsubscribe_token($1, $2, $3)");
 
 static void
 write_permits(JnyGate *gate, List *granted, const pg_uuid_t *batch)
 {
-	JnyCols    *cols = jny_cols("smallint, uuid, uuid, integer, bigint, text, text, text, text, text, text, bigint");
-	Datum	   *values;
+	static const JnyWorkColumn columns[] = {
+		W_BUCKET, W_PROFILE, W_ACTION, W_ATTEMPT, W_TOKEN, W_SENDER, W_CHANNEL, W_JOURNEY, W_STEP, W_SCOPE, W_PURPOSE,
+		W_GRANTED_AT, W_PERMIT_BATCH
+	};
+	JnyCols    *cols = jny_cols_of(&attempts);
 	ListCell   *lc;
 
 	jny_run(&write_batch, (Datum[]) {UUIDPGetDatum(batch), Int32GetDatum(gate->node.incarnation),
@@ -42,21 +38,15 @@ write_permits(JnyGate *gate, List *granted, const pg_uuid_t *batch)
 									 Int64GetDatum(gate->fences->lap), TimestampTzGetDatum(gate->node.now)}, NULL);
 	foreach(lc, granted)
 	{
-		static const JnyWorkColumn columns[] = {
-			W_BUCKET, W_PROFILE, W_ACTION, W_ATTEMPT, W_TOKEN, W_SENDER, W_CHANNEL, W_JOURNEY, W_STEP, W_SCOPE, W_PURPOSE
-		};
 		JnyWork    *w = lfirst(lc);
 
 		for (size_t i = 0; i < lengthof(columns); i++)
 			jny_cols_set(cols, i, w->values[columns[i]]);
 		if (w->address != NULL)
-			jny_cols_set(cols, 11, Int64GetDatum(w->address_hash));
+			jny_cols_set(cols, lengthof(columns), Int64GetDatum(w->address_hash));
 		jny_cols_next(cols);
 	}
-	values = jny_cols_datums(cols, 2);
-	values[12] = TimestampTzGetDatum(gate->node.now);
-	values[13] = UUIDPGetDatum(batch);
-	jny_run(&write_attempts, values, NULL);
+	jny_write(&attempts, cols);
 }
 
 void
@@ -77,7 +67,7 @@ jny_permit_decide(JnyGate *gate, List *works, const pg_uuid_t *batch)
 		if (w->reason == NULL)
 			granted = lappend(granted, w);
 		else
-			w->attempt--;		/* counted in advance by the UPDATE */
+			w->attempt--;		/* counted in advance */
 	}
 	if (granted != NIL)
 		write_permits(gate, granted, batch);

@@ -191,41 +191,55 @@ require_permit_session(FunctionCallInfo fcinfo, const char *what)
 	MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
 }
 
-/*
- * Takes the rows whose token fits and judges them. The UPDATE is the lock:
- * in the order of action ids, since it walks the index with a sorted array.
- */
-JNY_PLAN(take_permits, "uuid[], bigint[], timestamptz, uuid",
-		 "UPDATE journey.outbox o SET status = 'sending', granted_at = $3, permit_batch = $4, attempt = o.attempt + 1"
-		 " WHERE " JNY_PROVEN " AND o.status = 'claimed' AND o.lease_until > $3"
-		 " RETURNING " JNY_WORK_COLUMNS);
+JNY_CHANGE(take_permits, "outbox", "outbox_action", "action_id", JNY_HELD_COLUMNS,
+		   "status, granted_at, permit_batch, attempt");
 
 typedef struct Permits
 {
 	JnyGate		gate;
+	JnyProof	proof;
+	pg_uuid_t	batch;
+	Datum		sending;
 	List	   *works;
 } Permits;
 
-static void
-begin_send(Permits *p, Datum ids, Datum tokens)
+static JnyChoice
+choose(JnyRow *row, void *arg)
 {
-	pg_uuid_t	batch;
+	Permits    *p = arg;
+	Datum		now = TimestampTzGetDatum(p->gate.node.now);
+
+	if (row->nulls[W_TOKEN] || !jny_proves(&p->proof, row, DatumGetInt64(row->values[W_TOKEN])) ||
+		!jny_text_is(row, W_STATUS, "claimed") || jny_row_time(row, W_LEASE_UNTIL) <= p->gate.node.now)
+		return JNY_LEAVE;
+	jny_row_set(row, W_STATUS, p->sending);
+	jny_row_set(row, W_GRANTED_AT, now);
+	jny_row_set(row, W_PERMIT_BATCH, UUIDPGetDatum(&p->batch));
+	jny_row_set(row, W_ATTEMPT, Int32GetDatum(DatumGetInt32(row->values[W_ATTEMPT]) + 1));
+	return JNY_CHOOSE;
+}
+
+/* Takes the rows whose token fits, in the order of action ids, and judges them. To change them is to lock them. */
+static void
+begin_send(Permits *p)
+{
 	int			level;
 
 	p->gate.permit = true;
 	jny_node_read(&p->gate.node);
-	jny_uuid_v7(&batch);
+	jny_uuid_v7(&p->batch);
+	p->sending = CStringGetTextDatum("sending");
 	level = jny_pin_plans();
 #ifdef JOURNEY_BUG_FENCE_BEFORE_LOCK
-	/* what commits while the UPDATE waits for the rows stays unseen */
+	/* what commits while the change waits for the rows stays unseen */
 	p->gate.fences = jny_fences_read();
 #endif
-	jny_run(&take_permits, (Datum[]) {ids, tokens, TimestampTzGetDatum(p->gate.node.now), UUIDPGetDatum(&batch)}, NULL);
-	p->works = jny_work_read();
+	p->works = jny_works_of(jny_change(&take_permits, jny_proof_keys(&p->proof, &take_permits), false, PG_INT32_MAX,
+									   choose, p));
 	if (p->works != NIL)
 	{
 		p->gate.house = jny_house_read(jny_work_channels(p->works));
-		jny_permit_decide(&p->gate, p->works, &batch);
+		jny_permit_decide(&p->gate, p->works, &p->batch);
 	}
 	jny_unpin_plans(level);
 	ForceSyncCommit();
@@ -274,40 +288,27 @@ Datum
 journey_begin_send_array(PG_FUNCTION_ARGS)
 {
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
-	Datum	   *ids;
-	Datum	   *tokens;
-	bool	   *idnulls;
-	bool	   *toknulls;
-	int			n;
-	int			m;
 	Permits		p = {0};
 
 	require_permit_session(fcinfo, "begin_send");
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids, &idnulls, &n);
-	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE,
-					  &tokens, &toknulls, &m);
-	if (n != m)
-		ereport(ERROR,
-				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("%d actions with %d tokens", n, m),
-				 errhint("Give one token per action, in the same order.")));
-	if (n > JNY_MAX_BATCH)
+	jny_proof_read(&p.proof, PG_GETARG_ARRAYTYPE_P(0), PG_GETARG_ARRAYTYPE_P(1));
+	if (p.proof.n > JNY_MAX_BATCH)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%d actions in one call", n),
+				 errmsg("%d actions in one call", p.proof.n),
 				 errhint("Ask for at most %d permits at once.", JNY_MAX_BATCH)));
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
-	begin_send(&p, PG_GETARG_DATUM(0), PG_GETARG_DATUM(1));
-	for (int i = 0; i < n; i++)
+	begin_send(&p);
+	for (int i = 0; i < p.proof.n; i++)
 	{
 		Datum		values[8];
 		bool		nulls[8] = {0};
-		JnyWork    *w = idnulls[i] || toknulls[i] ? NULL
-			: work_with(p.works, DatumGetUUIDP(ids[i]), DatumGetInt64(tokens[i]));
+		JnyWork    *w = p.proof.nulls[i] ? NULL
+			: work_with(p.works, DatumGetUUIDP(p.proof.ids[i]), DatumGetInt64(p.proof.tokens[i]));
 
-		values[0] = ids[i];
-		nulls[0] = idnulls[i];
+		values[0] = p.proof.ids[i];
+		nulls[0] = p.proof.ids[i] == (Datum) 0;
 		permit_columns(&p.gate, w, values + 1, nulls + 1);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
@@ -321,15 +322,15 @@ journey_begin_send(PG_FUNCTION_ARGS)
 	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
 	Datum		id = PG_GETARG_DATUM(0);
 	Datum		token = PG_GETARG_DATUM(1);
+	bool		none = false;
 	Datum		values[7];
 	bool		nulls[7];
-	Permits		p = {0};
+	Permits		p = {.proof = {.n = 1, .ids = &id, .tokens = &token, .nulls = &none}};
 
 	require_permit_session(fcinfo, "begin_send");
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
-	begin_send(&p, PointerGetDatum(construct_array(&id, 1, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)),
-			   PointerGetDatum(construct_array(&token, 1, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE)));
+	begin_send(&p);
 	permit_columns(&p.gate, p.works == NIL ? NULL : linitial(p.works), values, nulls);
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	SPI_finish();

@@ -301,17 +301,3 @@ jny_house_paused(const JnyHouse *house, JnyPaused what, const char *name)
 			return true;
 	return false;
 }
-
-ArrayType *
-jny_house_paused_array(const JnyHouse *house, JnyPaused what)
-{
-	JnyCols    *cols = jny_cols("text");
-	ListCell   *lc;
-
-	foreach(lc, house->paused[what])
-	{
-		jny_cols_text(cols, 0, lfirst(lc));
-		jny_cols_next(cols);
-	}
-	return DatumGetArrayTypeP(jny_cols_datums(cols, 0)[0]);
-}

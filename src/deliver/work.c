@@ -1,14 +1,14 @@
 /*
  * work.c
- *		Rows of the outbox, read from the statement that took them.
+ *		Rows of the outbox that a call has taken.
  *
  * Called by claim, permit and the outcome functions inside SPI_connect().
- * Results point into SPI_tuptable of that statement, which lives until
- * SPI_finish(). No lock of its own.
+ * Results point into what was read, which lives until SPI_finish(). No lock of its own.
  */
 #include "deliver/work.h"
 
 #include "access/htup_details.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
@@ -146,32 +146,138 @@ read_lists(JnyWork *w, Shared *stop, Shared *caps, Shared *quiet)
 	w->quiet = quiet->parsed;
 }
 
+/* What rows of one call have in common. */
+typedef struct Lists
+{
+	Shared		stop;
+	Shared		caps;
+	Shared		quiet;
+} Lists;
+
+static JnyWork *
+make_work(Datum *values, bool *nulls, Lists *lists)
+{
+	JnyWork    *w = palloc0(sizeof(JnyWork));
+
+	w->values = values;
+	w->nulls = nulls;
+	read_identity(w);
+	read_state(w);
+	read_lists(w, &lists->stop, &lists->caps, &lists->quiet);
+	if (!nulls[W_TAKEN_FROM])
+		w->claim_at = DatumGetTimestampTz(values[W_TAKEN_FROM]);
+	return w;
+}
+
 List *
 jny_work_read(void)
 {
 	List	   *works = NIL;
-	Shared		stop = {0};
-	Shared		caps = {0};
-	Shared		quiet = {0};
-	int			natts = SPI_tuptable->tupdesc->natts;
+	Lists		lists = {0};
 
+	Assert(SPI_tuptable->tupdesc->natts <= W_MAX);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		JnyWork    *w = palloc0(sizeof(JnyWork));
+		Datum	   *values = palloc0(sizeof(Datum) * W_MAX);
+		bool	   *nulls = palloc(sizeof(bool) * W_MAX);
 
-		w->values = palloc0(sizeof(Datum) * W_MAX);
-		w->nulls = palloc(sizeof(bool) * W_MAX);
-		memset(w->nulls, true, sizeof(bool) * W_MAX);
-		heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, w->values, w->nulls);
-		Assert(natts <= W_MAX);
-		read_identity(w);
-		read_state(w);
-		read_lists(w, &stop, &caps, &quiet);
-		if (natts > W_CLAIM_AT && !w->nulls[W_CLAIM_AT])
-			w->claim_at = DatumGetTimestampTz(w->values[W_CLAIM_AT]);
-		works = lappend(works, w);
+		memset(nulls, true, sizeof(bool) * W_MAX);
+		heap_deform_tuple(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, values, nulls);
+		works = lappend(works, make_work(values, nulls, &lists));
 	}
 	return works;
+}
+
+List *
+jny_works_of(const JnyRows *rows)
+{
+	List	   *works = NIL;
+	Lists		lists = {0};
+
+	for (int i = 0; i < rows->n; i++)
+		works = lappend(works, make_work(rows->row[i].values, rows->row[i].nulls, &lists));
+	return works;
+}
+
+/* ---- rows that are judged ------------------------------------------------------ */
+
+bool
+jny_text_is(const JnyRow *row, int col, const char *value)
+{
+	text	   *t;
+
+	if (row->nulls[col])
+		return false;
+	t = DatumGetTextPP(row->values[col]);
+	return VARSIZE_ANY_EXHDR(t) == strlen(value) && memcmp(VARDATA_ANY(t), value, strlen(value)) == 0;
+}
+
+void
+jny_row_set(JnyRow *row, int col, Datum value)
+{
+	row->values[col] = value;
+	row->nulls[col] = false;
+}
+
+/* ---- rows that are proven ------------------------------------------------------ */
+
+void
+jny_proof_read(JnyProof *proof, ArrayType *ids, ArrayType *tokens)
+{
+	bool	   *nulls;
+	int			m;
+
+	deconstruct_array(ids, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &proof->ids, &proof->nulls, &proof->n);
+	deconstruct_array(tokens, INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &proof->tokens, &nulls, &m);
+	if (proof->n != m)
+		ereport(ERROR,
+				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
+				 errmsg("%d actions with %d tokens", proof->n, m),
+				 errhint("Give one token per action, in the same order.")));
+	for (int i = 0; i < m; i++)
+		proof->nulls[i] |= nulls[i];
+}
+
+static int
+by_id(const void *a, const void *b, void *arg)
+{
+	const JnyProof *proof = arg;
+	int			x = *(const int *) a;
+	int			y = *(const int *) b;
+	int			c = memcmp(DatumGetUUIDP(proof->ids[x]), DatumGetUUIDP(proof->ids[y]), UUID_LEN);
+
+	return c != 0 ? c : x - y;	/* named twice: the first that proves it counts */
+}
+
+JnyCols *
+jny_proof_keys(JnyProof *proof, JnyAccess *access)
+{
+	JnyCols    *cols = jny_cols_of(access);
+	int			n = 0;
+
+	proof->order = palloc(sizeof(int) * Max(1, proof->n));
+	for (int i = 0; i < proof->n; i++)
+		if (!proof->nulls[i])
+			proof->order[n++] = i;
+	qsort_arg(proof->order, n, sizeof(int), by_id, proof);
+	for (int i = 0; i < n; i++)
+	{
+		jny_cols_set(cols, 0, proof->ids[proof->order[i]]);
+		jny_cols_next(cols);
+	}
+	return cols;
+}
+
+int
+jny_proof_place(const JnyProof *proof, const JnyRow *row)
+{
+	return proof->order[row->key];
+}
+
+bool
+jny_proves(const JnyProof *proof, const JnyRow *row, int64 token)
+{
+	return DatumGetInt64(proof->tokens[jny_proof_place(proof, row)]) == token;
 }
 
 List *

@@ -2,15 +2,14 @@
  * work.h
  *		Inside of deliver: actions in a sender's hands, and how they are judged.
  *
- * A call of claim or begin_send takes its rows with one UPDATE, which is also
- * their lock, and reads the world afterwards with newer snapshots: fences
- * first, then what consumed fences have become (suppressions, consent), so
- * that an event that is consumed in between is seen by one of the two. Rows
- * that must not go out are put back or moved to history before the commit.
+ * A call of claim or begin_send changes its rows, which is also their lock,
+ * and reads the world afterwards with newer snapshots: fences first, then what
+ * consumed fences have become (suppressions, consent), so that an event that
+ * is consumed in between is seen by one of the two. Rows that must not go out
+ * are put back or moved to history before the commit.
  *
- * Everything lives in the caller's memory context; strings and datums of a
- * JnyWork point into the SPI result that it was read from, which stays until
- * SPI_finish().
+ * Everything lives in the caller's memory context, or in the SPI result that
+ * it was read from, which stays until SPI_finish().
  */
 #ifndef JNY_DELIVER_WORK_H
 #define JNY_DELIVER_WORK_H
@@ -18,6 +17,7 @@
 #include "deliver/deliver.h"
 
 #include "core/inbox.h"
+#include "core/table.h"
 
 /* ---- settings.c: what documents and pauses say now --------------------- */
 
@@ -81,7 +81,6 @@ extern JnyHouse *jny_house_read(List *channels);	/* of char *, the ones to know 
 extern void jny_house_read_pauses(JnyHouse *house);
 extern JnyChannelRules *jny_house_channel(JnyHouse *house, const char *name);
 extern bool jny_house_paused(const JnyHouse *house, JnyPaused what, const char *name);
-extern ArrayType *jny_house_paused_array(const JnyHouse *house, JnyPaused what);
 extern void jny_require_channel(const char *name);	/* 42704 naming the nearest */
 extern int	jny_caps_parse(Jsonb *doc, bool of_journey, JnyCap **caps);
 extern JnyQuiet *jny_quiet_parse(Jsonb *doc);
@@ -132,7 +131,7 @@ typedef struct JnyWork
 	TimestampTz lease_until;
 	int64		decided_lap;
 	bool		test;
-	Datum	   *values;			/* the columns of JNY_WORK_COLUMNS */
+	Datum	   *values;			/* the columns of JNY_HELD_COLUMNS, as far as they were read */
 	bool	   *nulls;
 	/* what was found out (people.c) */
 	int			nkeys;			/* of its person, as far as they stand in a fence */
@@ -162,11 +161,14 @@ typedef struct JnyWork
 
 /* The order is that of the enum below. */
 #define JNY_WORK_COLUMNS \
-	"o.bucket, o.profile_id, o.action_id, o.channel, o.journey, o.version, o.step, o.visit, o.purpose, o.scope," \
-	" o.template, o.template_version, o.locale, o.payload, o.placement, o.offer, o.enrollment_id, o.attempt," \
-	" o.failures, o.max_attempts, o.due_at, o.not_after, o.late, o.suppress_on, o.own_ref, o.entry_hash," \
-	" o.stock_sku, o.caps, o.quiet, o.token, o.lease_until, o.decided_lap, o.test, o.idempotency_key," \
-	" o.decision_id, o.priority, o.sender"
+	"bucket, profile_id, action_id, channel, journey, version, step, visit, purpose, scope," \
+	" template, template_version, locale, payload, placement, offer, enrollment_id, attempt," \
+	" failures, max_attempts, due_at, not_after, late, suppress_on, own_ref, entry_hash," \
+	" stock_sku, caps, quiet, token, lease_until, decided_lap, test, idempotency_key," \
+	" decision_id, priority, sender"
+/* with what taking it changes */
+#define JNY_HELD_COLUMNS \
+	JNY_WORK_COLUMNS ", taken_from, status, claim_at, reap_at, claimed_at, granted_at, permit_batch"
 
 typedef enum JnyWorkColumn
 {
@@ -174,17 +176,38 @@ typedef enum JnyWorkColumn
 	W_TEMPLATE, W_TEMPLATE_VERSION, W_LOCALE, W_PAYLOAD, W_PLACEMENT, W_OFFER, W_ENROLLMENT, W_ATTEMPT,
 	W_FAILURES, W_MAX_ATTEMPTS, W_DUE_AT, W_NOT_AFTER, W_LATE, W_SUPPRESS_ON, W_OWN_REF, W_ENTRY_HASH,
 	W_STOCK_SKU, W_CAPS, W_QUIET, W_TOKEN, W_LEASE_UNTIL, W_DECIDED_LAP, W_TEST, W_KEY,
-	W_DECISION, W_PRIORITY, W_SENDER, W_CLAIM_AT
+	W_DECISION, W_PRIORITY, W_SENDER,
+	W_TAKEN_FROM, W_STATUS, W_CLAIM_AT, W_REAP_AT, W_CLAIMED_AT, W_GRANTED_AT, W_PERMIT_BATCH, W_MAX
 } JnyWorkColumn;
 
-/* a statement may return one more for itself, as W_EXTRA */
-#define W_EXTRA (W_CLAIM_AT + 1)
-#define W_MAX (W_EXTRA + 1)
-
-/* The rows of SPI_tuptable, whose columns are JNY_WORK_COLUMNS and perhaps claim_at. List of JnyWork *. */
+/* The rows of SPI_tuptable, whose columns are the first of JNY_HELD_COLUMNS. List of JnyWork *. */
 extern List *jny_work_read(void);
+/* Rows with the columns JNY_HELD_COLUMNS. */
+extern List *jny_works_of(const JnyRows *rows);
 /* Each channel among them once. List of char *. */
 extern List *jny_work_channels(List *works);
+
+/* A row's column of type text. */
+extern bool jny_text_is(const JnyRow *row, int col, const char *value);
+extern void jny_row_set(JnyRow *row, int col, Datum value);
+
+/* Actions that a caller names, each with the token that proves the lease. */
+typedef struct JnyProof
+{
+	int			n;
+	Datum	   *ids;
+	Datum	   *tokens;
+	bool	   *nulls;			/* of either */
+	int		   *order;			/* their places, by id: in this order rows are locked */
+} JnyProof;
+
+/* From arrays of uuid and bigint, which must be of the same length. */
+extern void jny_proof_read(JnyProof *proof, ArrayType *ids, ArrayType *tokens);
+/* Keys (action_id) of an access, in that order. */
+extern JnyCols *jny_proof_keys(JnyProof *proof, JnyAccess *access);
+/* Which of them it is that has found this row. */
+extern int	jny_proof_place(const JnyProof *proof, const JnyRow *row);
+extern bool jny_proves(const JnyProof *proof, const JnyRow *row, int64 token);
 
 /* One field of an object that is being built. */
 extern void jny_put(JsonbParseState **state, const char *key, JsonbValue *value);
