@@ -352,7 +352,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.why_not(jsonb, text) IS
-    'Why a person was not, or would not be, contacted by a journey: each recorded refusal with its clauses, then what stands in the way now (rows without a time).';
+    'Why a person was not, or would not be, contacted by a journey: each recorded refusal with its clauses, then what stands in the way now, as the permit asks (rows without a time). What changes by the minute (quiet hours, caps, stock) preview() judges.';
 
 CREATE FUNCTION journey.contacts(subject jsonb, "from" timestamptz DEFAULT NULL, "to" timestamptz DEFAULT NULL)
     RETURNS TABLE (at timestamptz, channel text, journey text, step text, purpose text, template text, template_version integer,
