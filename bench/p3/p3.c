@@ -166,8 +166,14 @@ consume(void *arg)
 			struct pollfd fd = {PQsocket(v->consumer), POLLIN, 0};
 			PGnotify   *note;
 
-			poll(&fd, 1, 200);
-			PQconsumeInput(v->consumer);
+			/* what came with the answer to the last take has been read from the socket already */
+			if ((note = PQnotifies(v->consumer)) == NULL)
+			{
+				poll(&fd, 1, 200);
+				PQconsumeInput(v->consumer);
+			}
+			else
+				PQfreemem(note);
 			while ((note = PQnotifies(v->consumer)) != NULL)
 				PQfreemem(note);
 		}
