@@ -155,7 +155,7 @@ as_owner(void (*work) (void *arg), void *arg, const char *what)
 	PopActiveSnapshot();
 	CommitTransactionCommand();
 	debug_query_string = NULL;
-	pgstat_report_stat(true);
+	(void) pgstat_report_stat(false);	/* once a second is enough */
 	pgstat_report_activity(STATE_IDLE, NULL);
 	return there;
 }
