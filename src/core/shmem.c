@@ -96,7 +96,7 @@ jny_wake_worker(void)
 		return;
 	LWLockAcquire(jny_shared->lock, LW_SHARED);
 	db = jny_shared_database(MyDatabaseId, false);
-	if (db != NULL && db->latch != NULL)
+	if (db != NULL && db->latch != NULL && !db->inert)
 		SetLatch(db->latch);
 	LWLockRelease(jny_shared->lock);
 }

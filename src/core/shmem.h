@@ -33,6 +33,7 @@ typedef struct JnyDatabase
 	JnyWorkerState state;
 	bool		stop;			/* somebody asks the worker to leave, and the launcher to keep it out */
 	bool		nudged;			/* look again now */
+	bool		inert;			/* its last lap found it not adopted: commits need not wake the worker */
 	pid_t		pid;
 	Latch	   *latch;			/* of the worker, NULL = none */
 	uint64		generation;		/* of the launcher that started it */

@@ -66,6 +66,7 @@ enter(void)
 	{
 		mine = true;
 		slot->pid = MyProcPid;
+		slot->inert = false;
 		slot->latch = MyLatch;
 		slot->state = JNY_WORKER_RUNNING;
 		slot->started_at = GetCurrentTimestamp();
@@ -186,6 +187,8 @@ count_lap(const JnyBatch *batch)
 {
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
 	slot->laps++;
+	/* adopt() nudges; whatever else may arm the database is seen after a nap */
+	slot->inert = batch->node.now != 0 && !batch->node.adopted;
 	slot->events += batch->taken;
 	slot->failures = 0;
 	slot->last_lap_at = GetCurrentTimestamp();

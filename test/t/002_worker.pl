@@ -40,6 +40,19 @@ ok($node->poll_query_until('postgres', $worker_of->('shop')), 'a worker comes wh
 my $lap = "SELECT lap > 0 FROM journey.cursor";
 ok($node->poll_query_until("shop", $lap), "and runs laps");
 
+# -- what is not adopted is not woken by every commit of its shop ------------
+$node->safe_psql('postgres', 'CREATE DATABASE waiting');
+(my $unadopted = $install) =~ s/SELECT journey.adopt\(\);//;
+$node->safe_psql('waiting', $unadopted);
+my $laps = "SELECT laps FROM journey.stat_worker WHERE database = 'waiting'";
+$node->poll_query_until('waiting', "SELECT coalesce(($laps), 0) > 1") or die "no worker";
+my $before = $node->safe_psql('waiting', $laps);
+my $began = time();
+$node->safe_psql('waiting', join('', map { "SELECT journey.track('s', 'x', '{\"email\": \"a\@x.example\"}', '{}', NULL, 'w$_');\n" } 1 .. 500));
+cmp_ok($node->safe_psql('waiting', $laps) - $before, '<', 20 + 10 * (time() - $began), 'commits in a database that is not adopted wake nobody');
+$node->safe_psql('waiting', 'SELECT journey.adopt()');
+ok($node->poll_query_until('waiting', "SELECT count(*) = 500 FROM journey.event WHERE message_id LIKE 'w%'"), 'once adopted, it catches up');
+
 # -- a rolled-back CREATE EXTENSION leaves no worker -----------------------
 $node->safe_psql('postgres', 'CREATE DATABASE never');
 $node->safe_psql('never', 'BEGIN; CREATE EXTENSION journey; ROLLBACK;');
