@@ -85,4 +85,8 @@ extern const char *jny_subject_cart(const JnySubjectContext *s);
 extern const char *jny_subject_order(const JnySubjectContext *s);
 extern const char *jny_subject_sku(const JnySubjectContext *s);
 
+/* subject_cart.c: one part of subjects that lack it; lines belong to the cart that was read. */
+extern void jny_subjects_read_carts(JnySubjectContext **subjects, int n);
+extern void jny_subjects_read_lines(JnySubjectContext **subjects, int n);
+
 #endif							/* JNY_SUBJECT_H */

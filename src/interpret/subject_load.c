@@ -1,7 +1,7 @@
 /*
  * subject_load.c
- *		Reading what rules speak of, set-based: one statement per part, for
- *		any number of subjects.
+ *		Reading what rules speak of, set-based: part by part, each for any
+ *		number of subjects.
  *
  * Called before a lap judges its subjects, and by the resolver for one subject
  * whose part is missing. Plain SELECTs, no locks; each sees what this
@@ -25,30 +25,6 @@ JNY_PLAN(read_profiles, "integer[], smallint[], uuid[]",
 		 " FROM unnest($1, $2, $3) AS k(n, bucket, profile_id)"
 		 " JOIN journey.profile p ON p.bucket = k.bucket AND p.profile_id = k.profile_id"
 		 " LEFT JOIN journey.profile_state s ON s.bucket = k.bucket AND s.profile_id = k.profile_id");
-
-/* The cart of that id, else the open one that changed last; the own scope first. */
-JNY_PLAN(read_carts, "integer[], smallint[], uuid[], text[], text[]",
-		 "SELECT k.n, c.cart_id, c.scope, c.status, c.items, c.lines, c.value, c.currency, c.changed_at"
-		 " FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, id)"
-		 " CROSS JOIN LATERAL (SELECT * FROM journey.cart c"
-		 "  WHERE c.bucket = k.bucket AND c.profile_id = k.profile_id"
-		 "    AND (c.cart_id = k.id OR k.id IS NULL AND c.status = 'open')"
-		 "  ORDER BY c.scope = k.scope DESC, c.changed_at DESC, c.cart_id LIMIT 1) c");
-
-/* Best line first: by value, ties by sku. */
-JNY_PLAN(read_lines, "integer[], smallint[], uuid[], text[], text[]",
-		 "SELECT l.n, pg_catalog.array_agg(l.sku ORDER BY l.value DESC, l.sku),"
-		 "       (pg_catalog.array_agg(l.category ORDER BY l.value DESC, l.sku))[1],"
-		 "       pg_catalog.array_agg(DISTINCT l.category) FILTER (WHERE l.category IS NOT NULL)"
-		 " FROM (SELECT k.n, l.sku, p.category,"
-		 "              pg_catalog.max(l.quantity * coalesce(l.price, p.price, 0)) AS value"
-		 "       FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, id)"
-		 "       JOIN journey.cart_line l ON l.bucket = k.bucket AND l.profile_id = k.profile_id"
-		 "        AND l.scope = k.scope AND l.cart_id = k.id"
-		 "       LEFT JOIN journey.product p ON p.sku = l.sku"
-		 "       WHERE l.quantity > 0"
-		 "       GROUP BY k.n, l.sku, p.category) l"
-		 " GROUP BY l.n");
 
 JNY_PLAN(read_order, "integer[], smallint[], uuid[], text[], text[]",
 		 "SELECT k.n, o.order_id, o.status, o.amount, o.currency, o.origin, o.placed_at, l.lines, l.skus"
@@ -139,35 +115,6 @@ take_profile(JnySubjectParts *p, uint64 row)
 }
 
 static void
-take_cart(JnySubjectParts *p, uint64 row)
-{
-	p->has_cart = true;
-	p->cart_id = get_string(row, 2);
-	p->cart_scope = get_string(row, 3);
-	p->cart_status = get_string(row, 4);
-	p->cart_items = get_ref(row, 5);
-	p->cart_lines = jny_get_int8(row, 6, 0);
-	p->cart_value = get_ref(row, 7);
-	p->cart_currency = get_string(row, 8);
-	p->cart_changed_at = get_time(row, 9);
-}
-
-static void
-take_lines(JnySubjectParts *p, uint64 row)
-{
-	ArrayType  *skus;
-	Datum		first;
-	bool		isnull;
-
-	p->skus = get_ref(row, 2);
-	p->top_category = get_string(row, 3);
-	p->categories = get_ref(row, 4);
-	skus = DatumGetArrayTypeP(p->skus);
-	first = array_get_element(PointerGetDatum(skus), 1, (int[]) {1}, -1, -1, false, TYPALIGN_INT, &isnull);
-	p->top_sku = isnull ? NULL : TextDatumGetCString(first);
-}
-
-static void
 take_order(JnySubjectParts *p, uint64 row)
 {
 	p->has_order = true;
@@ -232,9 +179,6 @@ typedef enum Argument
 	ARG_N,
 	ARG_PROFILE,				/* bucket and profile_id */
 	ARG_SCOPE,
-	ARG_CART,
-	ARG_FOUND_SCOPE,			/* of the cart that was found */
-	ARG_FOUND_CART,
 	ARG_ORDER,
 	ARG_SKU,
 	ARG_NOW,
@@ -244,20 +188,21 @@ typedef enum Argument
 typedef struct PartReader
 {
 	uint32		part;
+	void		(*read) (JnySubjectContext **subjects, int n);	/* by key; else by a statement */
 	JnyPlan    *plan;
 	Argument	args[6];
 	void		(*take) (JnySubjectParts *parts, uint64 row);
 } PartReader;
 
 static const PartReader readers[] = {
-	{JNY_PART_PROFILE, &read_profiles, {ARG_N, ARG_PROFILE, ARG_END}, take_profile},
-	{JNY_PART_CART, &read_carts, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_CART, ARG_END}, take_cart},
-	{JNY_PART_LINES, &read_lines, {ARG_N, ARG_PROFILE, ARG_FOUND_SCOPE, ARG_FOUND_CART, ARG_END}, take_lines},
-	{JNY_PART_ORDER, &read_order, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_ORDER, ARG_END}, take_order},
-	{JNY_PART_ORDERS, &read_orders, {ARG_N, ARG_PROFILE, ARG_END}, take_orders},
-	{JNY_PART_PRODUCT, &read_products, {ARG_N, ARG_SKU, ARG_END}, take_product},
-	{JNY_PART_CONSENT, &read_consents, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_NOW, ARG_END}, take_consents},
-	{0, NULL, {ARG_END}, NULL}
+	{JNY_PART_PROFILE, NULL, &read_profiles, {ARG_N, ARG_PROFILE, ARG_END}, take_profile},
+	{JNY_PART_CART, jny_subjects_read_carts, NULL, {ARG_END}, NULL},
+	{JNY_PART_LINES, jny_subjects_read_lines, NULL, {ARG_END}, NULL},
+	{JNY_PART_ORDER, NULL, &read_order, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_ORDER, ARG_END}, take_order},
+	{JNY_PART_ORDERS, NULL, &read_orders, {ARG_N, ARG_PROFILE, ARG_END}, take_orders},
+	{JNY_PART_PRODUCT, NULL, &read_products, {ARG_N, ARG_SKU, ARG_END}, take_product},
+	{JNY_PART_CONSENT, NULL, &read_consents, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_NOW, ARG_END}, take_consents},
+	{0, NULL, NULL, {ARG_END}, NULL}
 };
 
 static void
@@ -274,15 +219,6 @@ put_argument(JnyCols *cols, int *col, Argument arg, const JnySubjectContext *s, 
 			break;
 		case ARG_SCOPE:
 			jny_cols_text(cols, *col, jny_subject_scope(s));
-			break;
-		case ARG_CART:
-			jny_cols_text(cols, *col, jny_subject_cart(s));
-			break;
-		case ARG_FOUND_SCOPE:
-			jny_cols_text(cols, *col, s->parts->cart_scope);
-			break;
-		case ARG_FOUND_CART:
-			jny_cols_text(cols, *col, s->parts->cart_id);
 			break;
 		case ARG_ORDER:
 			jny_cols_text(cols, *col, jny_subject_order(s));
@@ -314,7 +250,7 @@ element_types(const char *types)
 }
 
 static void
-read_part(const PartReader *reader, JnySubjectContext **subjects, int n)
+read_by_statement(const PartReader *reader, JnySubjectContext **subjects, int n)
 {
 	MemoryContext here = CurrentMemoryContext;
 	JnyCols    *cols = jny_cols(element_types(reader->plan->types));
@@ -324,17 +260,10 @@ read_part(const PartReader *reader, JnySubjectContext **subjects, int n)
 	{
 		int			col = 0;
 
-		if (subjects[i]->parts->loaded & reader->part)
-			continue;
-		subjects[i]->parts->loaded |= reader->part;
-		if (reader->part == JNY_PART_PROFILE && subjects[i]->profile != NULL)
-			continue;			/* the lap knows better */
 		for (int a = 0; reader->args[a] != ARG_END; a++)
 			put_argument(cols, &col, reader->args[a], subjects[i], i);
 		jny_cols_next(cols);
 	}
-	if (jny_cols_count(cols) == 0)
-		return;
 	rows = jny_run(reader->plan, jny_cols_datums(cols, 0), NULL);
 	for (uint64 row = 0; row < rows; row++)
 	{
@@ -345,6 +274,29 @@ read_part(const PartReader *reader, JnySubjectContext **subjects, int n)
 		MemoryContextSwitchTo(here);
 	}
 	SPI_freetuptable(SPI_tuptable);
+}
+
+static void
+read_part(const PartReader *reader, JnySubjectContext **subjects, int n)
+{
+	JnySubjectContext **lacking = palloc(sizeof(JnySubjectContext *) * n);
+	int			nlacking = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		if (subjects[i]->parts->loaded & reader->part)
+			continue;
+		subjects[i]->parts->loaded |= reader->part;
+		/* of a profile the lap knows better */
+		if (reader->part != JNY_PART_PROFILE || subjects[i]->profile == NULL)
+			lacking[nlacking++] = subjects[i];
+	}
+	if (nlacking == 0)
+		return;
+	if (reader->read != NULL)
+		reader->read(lacking, nlacking);
+	else
+		read_by_statement(reader, lacking, nlacking);
 }
 
 /* Sources belong to nobody: read once, shared by all who ask in this call. */
@@ -395,7 +347,7 @@ jny_subjects_load(JnySubjectContext **subjects, int n, uint32 parts)
 		return;
 	work = AllocSetContextCreate(here, "journey subjects", ALLOCSET_DEFAULT_SIZES);
 	MemoryContextSwitchTo(work);
-	for (const PartReader *reader = readers; reader->plan != NULL; reader++)
+	for (const PartReader *reader = readers; reader->part != 0; reader++)
 		if (missing & reader->part)
 			read_part(reader, subjects, n);
 	if (missing & JNY_PART_SOURCE)
