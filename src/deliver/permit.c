@@ -14,9 +14,7 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
-JNY_PLAN(write_batch, "uuid, integer, text, bigint, timestamptz",
-		 "INSERT INTO journey.permit_batch (permit_batch, incarnation, snapshot, lap, at)"
-		 " VALUES ($1, $2, $3::pg_snapshot, $4, $5)");
+JNY_INSERT(batches, "permit_batch", "permit_batch, incarnation, snapshot, lap, at");
 JNY_INSERT(attempts, "attempt_log",
 		   "bucket, profile_id, action_id, attempt, token, sender, channel, journey, step, scope, purpose, granted_at,"
 		   " permit_batch, address_hash");
@@ -30,12 +28,17 @@ write_permits(JnyGate *gate, List *granted, const pg_uuid_t *batch)
 		W_BUCKET, W_PROFILE, W_ACTION, W_ATTEMPT, W_TOKEN, W_SENDER, W_CHANNEL, W_JOURNEY, W_STEP, W_SCOPE, W_PURPOSE,
 		W_GRANTED_AT, W_PERMIT_BATCH
 	};
+	JnyCols    *calls = jny_cols_of(&batches);
 	JnyCols    *cols = jny_cols_of(&attempts);
 	ListCell   *lc;
 
-	jny_run(&write_batch, (Datum[]) {UUIDPGetDatum(batch), Int32GetDatum(gate->node.incarnation),
-									 CStringGetTextDatum(gate->fences->snapshot),
-									 Int64GetDatum(gate->fences->lap), TimestampTzGetDatum(gate->node.now)}, NULL);
+	jny_cols_set(calls, 0, UUIDPGetDatum(batch));
+	jny_cols_set(calls, 1, Int32GetDatum(gate->node.incarnation));
+	jny_cols_set(calls, 2, DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(gate->fences->snapshot)));
+	jny_cols_set(calls, 3, Int64GetDatum(gate->fences->lap));
+	jny_cols_set(calls, 4, TimestampTzGetDatum(gate->node.now));
+	jny_cols_next(calls);
+	jny_write(&batches, calls);
 	foreach(lc, granted)
 	{
 		JnyWork    *w = lfirst(lc);

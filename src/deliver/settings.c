@@ -2,7 +2,7 @@
  * settings.c
  *		What channel documents, the house's policy and pauses say right now.
  *
- * Read once per call with a statement each: a pause must hold within one
+ * Read anew in each call, with a new snapshot each: a pause must hold within one
  * commit, and house policy is never pinned. Called by claim, permit and the
  * outcome functions inside SPI_connect(). Takes no lock. Results live in the
  * caller's memory context. A document is as applied (lint has passed); a field
@@ -16,13 +16,8 @@
 #include "utils/numeric.h"
 #include "utils/varlena.h"
 
-JNY_PLAN(read_documents, "text[]",
-		 "SELECT d.kind, d.name, d.doc FROM journey.document d"
-		 " WHERE d.state = 'active' AND d.kind = 'channel' AND d.name = ANY ($1)"
-		 " UNION ALL"
-		 " SELECT d.kind, d.name, d.doc FROM journey.document d"
-		 " WHERE d.state = 'active' AND d.kind = 'policy' AND d.name = 'house'");
-JNY_PLAN(read_pauses, "", "SELECT p.what, p.name FROM journey.pause p");
+JNY_LOOKUP(documents, "document", "document_active", "kind, name", "kind, name, doc", "t.state = 'active'");
+JNY_LOOKUP(pauses, "pause", "pause_pkey", "", "what, name", NULL);
 JNY_PLAN(nearest_channel, "text",
 		 "SELECT d.name FROM journey.document d WHERE d.kind = 'channel' AND d.state = 'active'"
 		 " ORDER BY d.name = $1 DESC, d.name");
@@ -216,29 +211,36 @@ read_policy(JnyHouse *house, Jsonb *doc)
 	house->ncaps = jny_caps_parse(jny_json_object(doc, "caps"), false, &house->caps);
 }
 
+static void
+ask_for(JnyCols *cols, const char *kind, const char *name)
+{
+	jny_cols_text(cols, 0, kind);
+	jny_cols_text(cols, 1, name);
+	jny_cols_next(cols);
+}
+
 JnyHouse *
 jny_house_read(List *channels)
 {
 	JnyHouse   *house = palloc0(sizeof(JnyHouse));
-	JnyCols    *cols = jny_cols("text");
+	JnyCols    *cols = jny_cols_of(&documents);
+	JnyRows    *rows;
 	ListCell   *lc;
 
 	house->zone = "UTC";
 	foreach(lc, channels)
+		ask_for(cols, "channel", lfirst(lc));
+	ask_for(cols, "policy", "house");
+	rows = jny_lookup(&documents, cols);
+	for (int i = 0; i < rows->n; i++)
 	{
-		jny_cols_text(cols, 0, lfirst(lc));
-		jny_cols_next(cols);
-	}
-	jny_run(&read_documents, jny_cols_datums(cols, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		bool		isnull;
-		Jsonb	   *doc = DatumGetJsonbP(jny_get(row, 3, &isnull));
+		const JnyRow *row = &rows->row[i];
+		Jsonb	   *doc = DatumGetJsonbP(row->values[2]);
 
-		if (strcmp(jny_get_text(row, 1), "policy") == 0)
+		if (jny_text_is(row, 0, "policy"))
 			read_policy(house, doc);
 		else
-			read_channel(jny_house_channel(house, jny_get_text(row, 2)), doc);
+			read_channel(jny_house_channel(house, jny_row_text(row, 1)), doc);
 	}
 	return house;
 }
@@ -277,17 +279,20 @@ void
 jny_house_read_pauses(JnyHouse *house)
 {
 	static const char *const whats[] = {"scope", "journey", "channel", "template"};
+	JnyCols    *all = jny_cols_of(&pauses);
+	JnyRows    *rows;
 
-	jny_run(&read_pauses, NULL, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
+	jny_cols_next(all);
+	rows = jny_lookup(&pauses, all);
+	for (int i = 0; i < rows->n; i++)
 	{
-		char	   *what = jny_get_text(row, 1);
+		const JnyRow *row = &rows->row[i];
 
-		if (strcmp(what, "all") == 0)
+		if (jny_text_is(row, 0, "all"))
 			house->all_paused = true;
-		for (size_t i = 0; i < lengthof(whats); i++)
-			if (strcmp(what, whats[i]) == 0)
-				house->paused[i] = lappend(house->paused[i], jny_get_text(row, 2));
+		for (size_t k = 0; k < lengthof(whats); k++)
+			if (jny_text_is(row, 0, whats[k]))
+				house->paused[k] = lappend(house->paused[k], jny_row_text(row, 1));
 	}
 }
 
