@@ -501,21 +501,38 @@ write_sql(JnyPath *path, const ItemPointerData *tids, JnyCols *rows, int nrows)
 	return done;
 }
 
+static bool
+is_among(const JnyRows *rows, int n, const ItemPointerData *tid)
+{
+	for (int i = 0; i < n; i++)
+		if (ItemPointerEquals(&rows->row[i].tid, unconstify(ItemPointerData *, tid)))
+			return true;
+	return false;
+}
+
+/* All have been found and locked; the second time that one was found does not count. */
 static void
-change_sql(JnyPath *path, const JnyRows *rows)
+change_sql(JnyPath *path, JnyRows *rows)
 {
 	JnyPlan    *plan = jny_path_sql(path, JNY_SQL_PLAIN);
 	Datum		values[JNY_MAX_COLS + 1];
 	bool		nulls[JNY_MAX_COLS + 1];
+	int			kept = 0;
 
 	for (int i = 0; i < rows->n; i++)
 	{
-		values[0] = PointerGetDatum(&rows->row[i].tid);
+		JnyRow		row = rows->row[i];
+
+		if (is_among(rows, kept, &row.tid))
+			continue;
+		values[0] = PointerGetDatum(&row.tid);
 		nulls[0] = false;
-		memcpy(values + 1, rows->row[i].values, sizeof(Datum) * path->ncols);
-		memcpy(nulls + 1, rows->row[i].nulls, sizeof(bool) * path->ncols);
+		memcpy(values + 1, row.values, sizeof(Datum) * path->ncols);
+		memcpy(nulls + 1, row.nulls, sizeof(bool) * path->ncols);
 		jny_run(plan, values, nulls);
+		rows->row[kept++] = row;
 	}
+	rows->n = kept;
 }
 
 /* ---- calls ------------------------------------------------------------------------- */
