@@ -136,23 +136,22 @@ CREATE FUNCTION journey._invalidate(rel regclass) RETURNS void
     SET search_path = pg_catalog, pg_temp
     AS 'MODULE_PATHNAME', 'journey_invalidate';
 COMMENT ON FUNCTION journey._invalidate(regclass) IS
-    'Tells every backend, at commit, to forget what it keeps of this table. Whoever changes journey.source or journey.fenced_type calls it in the same transaction.';
+    'Tells every backend, at commit, to forget what it keeps of this table. Whoever changes journey.source, journey.namespace or journey.fenced_type calls it in the same transaction.';
 
 -- Writers keep the test clock like the pointer: without a read per event.
--- Laps keep the namespaces.
-CREATE FUNCTION journey._kept_changed() RETURNS trigger
+CREATE FUNCTION journey._node_changed() RETURNS trigger
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 BEGIN
-    PERFORM journey._invalidate(TG_RELID::regclass);
+    PERFORM journey._invalidate('journey.node');
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION journey._kept_changed() IS
-    'Tells every backend that a table of which it keeps rows has changed: the node''s row, whose test clock an event takes that does not say when it occurred, and the namespaces.';
+COMMENT ON FUNCTION journey._node_changed() IS
+    'Tells every backend that the node''s row has changed: an event that does not say when it occurred takes the test clock where one is set.';
 CREATE TRIGGER node_changed AFTER UPDATE ON journey.node
-    FOR EACH STATEMENT EXECUTE FUNCTION journey._kept_changed();
+    FOR EACH STATEMENT EXECUTE FUNCTION journey._node_changed();
 
 CREATE FUNCTION journey._fence(types text[]) RETURNS integer
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

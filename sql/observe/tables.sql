@@ -39,8 +39,6 @@ CREATE TABLE journey.namespace (
     confidence double precision NOT NULL,
     meaning text NOT NULL
 );
-CREATE TRIGGER namespace_changed AFTER INSERT OR UPDATE OR DELETE ON journey.namespace
-    FOR EACH STATEMENT EXECUTE FUNCTION journey._kept_changed();
 CREATE TABLE journey.attachment (
     attachment integer PRIMARY KEY,
     rel_schema text NOT NULL,

@@ -111,24 +111,13 @@ extern void jny_keys_add_object(JnyKeys *keys, const char *namespace, const char
 /* The mark of an event with these keys, as JNY_FENCE_*. */
 extern char jny_fence_of(const char *type, const char *ref, const JnyKeys *keys);
 
-/* A namespace of subject keys, as registered. */
-typedef struct JnySpace
-{
-	const char *name;
-	enum {JNY_CLASS_PERSON, JNY_CLASS_SESSION, JNY_CLASS_OBJECT, JNY_CLASS_OTHER} class;	/* other: shared, or a group's */
-	int			rank;
-	bool		crosses_scopes;
-	double		confidence;
-} JnySpace;
-
 /*
  * Scope of a source, from journey.source; JNY_DEFAULT_SCOPE for one that has
- * no row. And all namespaces. Cached: a change of journey.source calls
- * journey._invalidate(regclass) in the same transaction; journey.namespace
- * has a trigger that does. What they answer lives until the next message.
+ * no row. Cached: whoever changes journey.source or journey.namespace calls
+ * journey._invalidate(regclass) in the same transaction. The string lives
+ * until the next message.
  */
 extern const char *jny_source_scope(const char *source);
-extern const JnySpace *jny_spaces(int *n);
 
 /* ---- fences, as a permit sees them ------------------------------------ */
 

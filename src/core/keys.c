@@ -2,8 +2,8 @@
  * keys.c
  *		The keys of an event, and the mark that they earn it.
  *
- * Also the two registries that capture and laps ask: which scope a source
- * speaks for, and whom the keys of a namespace name. They are small data tables, read
+ * Also the two registries that capture asks: which scope a source speaks for
+ * and which namespaces name one person. They are small data tables, read
  * through SPI as journey_owner on first use and again after a message that
  * they changed; kept under CacheMemoryContext. No locks beyond the read.
  */
@@ -19,8 +19,8 @@
 #include "utils/memutils.h"
 
 JNY_PLAN(read_sources, "", "SELECT s.source, s.scope FROM journey.source s ORDER BY s.source");
-JNY_PLAN(read_spaces, "",
-		 "SELECT n.namespace, n.class, n.rank, n.crosses_scopes, n.confidence FROM journey.namespace n ORDER BY 1");
+JNY_PLAN(read_groups, "",
+		 "SELECT n.namespace FROM journey.namespace n WHERE n.class IN ('group', 'shared')");
 
 typedef struct Source
 {
@@ -38,8 +38,8 @@ static struct
 	MemoryContext cxt;
 	int			nsources;
 	Source	   *sources;		/* sorted */
-	int			nspaces;
-	JnySpace   *spaces;
+	int			ngroups;
+	const char **groups;
 } registry;
 
 static void
@@ -47,21 +47,6 @@ forget(Datum arg, Oid relid)
 {
 	if (relid == InvalidOid || relid == registry.source_rel || relid == registry.namespace_rel)
 		registry.valid = registry.unchanged = false;
-}
-
-static void
-read_space(JnySpace *space, uint64 row)
-{
-	const char *class = jny_get_text(row, 2);
-	bool		isnull;
-
-	space->name = MemoryContextStrdup(registry.cxt, jny_get_text(row, 1));
-	space->class = strcmp(class, "person") == 0 ? JNY_CLASS_PERSON
-		: strcmp(class, "session") == 0 ? JNY_CLASS_SESSION
-		: strcmp(class, "object") == 0 ? JNY_CLASS_OBJECT : JNY_CLASS_OTHER;
-	space->rank = (int) jny_get_int8(row, 3, 0);
-	space->crosses_scopes = jny_get_int8(row, 4, 1) != 0;
-	space->confidence = DatumGetFloat8(jny_get(row, 5, &isnull));
 }
 
 static void
@@ -74,10 +59,10 @@ read_rows(void)
 		registry.sources[i].source = MemoryContextStrdup(registry.cxt, jny_get_text(i, 1));
 		registry.sources[i].scope = MemoryContextStrdup(registry.cxt, jny_get_text(i, 2));
 	}
-	registry.nspaces = (int) jny_run_latest(&read_spaces, NULL, NULL);
-	registry.spaces = MemoryContextAllocZero(registry.cxt, sizeof(JnySpace) * (registry.nspaces + 1));
-	for (int i = 0; i < registry.nspaces; i++)
-		read_space(&registry.spaces[i], i);
+	registry.ngroups = (int) jny_run_latest(&read_groups, NULL, NULL);
+	registry.groups = MemoryContextAlloc(registry.cxt, sizeof(char *) * (registry.ngroups + 1));
+	for (int i = 0; i < registry.ngroups; i++)
+		registry.groups[i] = MemoryContextStrdup(registry.cxt, jny_get_text(i, 1));
 }
 
 /*
@@ -99,7 +84,7 @@ load(void)
 	}
 	registry.valid = false;
 	MemoryContextReset(registry.cxt);
-	registry.nsources = registry.nspaces = 0;
+	registry.nsources = registry.ngroups = 0;
 	registry.source_rel = get_relname_relid("source", nsp);
 	registry.namespace_rel = get_relname_relid("namespace", nsp);
 	/* before install(): the tables' own messages will not reach us, so look again next time */
@@ -141,22 +126,14 @@ jny_source_scope(const char *source)
 	return found ? found->scope : JNY_DEFAULT_SCOPE;
 }
 
-const JnySpace *
-jny_spaces(int *n)
-{
-	refresh();
-	*n = registry.nspaces;
-	return registry.spaces;
-}
-
 /* A household's or a company's key must not let one member's order speak for all. */
 static bool
 names_a_group(const char *namespace)
 {
 	refresh();
-	for (int i = 0; i < registry.nspaces; i++)
-		if (strcmp(registry.spaces[i].name, namespace) == 0)
-			return registry.spaces[i].class == JNY_CLASS_OTHER;
+	for (int i = 0; i < registry.ngroups; i++)
+		if (strcmp(registry.groups[i], namespace) == 0)
+			return true;
 	return false;
 }
 

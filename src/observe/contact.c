@@ -6,7 +6,7 @@
  * states replaces the one before it and starts fresh; one that merely came
  * along in a subject is taken only while there is no other. What became of
  * an address (a bounce, a complaint) stays with the address; senders report
- * it beside us, so rows are locked before they are changed.
+ * it beside us, so the latest version is what is judged.
  */
 #include "observe/fact.h"
 
@@ -14,8 +14,8 @@
 
 #define POINT_KEY "bucket, profile_id, scope, channel"
 JNY_LOOKUP(find_points, "contact_point", "contact_point_pkey", POINT_KEY, "address_hash, state", NULL);
-JNY_LOOKUP(lock_points, "contact_point", "contact_point_pkey", POINT_KEY ", address_hash", "state, since, reason", NULL);
-JNY_UPDATE(change_points, "contact_point", NULL, NULL, "state, since, changed_at, reason");
+JNY_CHANGE(change_points, "contact_point", "contact_point_pkey", POINT_KEY ", address_hash",
+		   "state, since, changed_at, reason", "state, since, changed_at, reason");
 JNY_UPSERT(insert_points, "contact_point", "contact_point_pkey", POINT_KEY ", address_hash",
 		   POINT_KEY ", address_hash, address, state, since, changed_at", "");
 
@@ -213,25 +213,39 @@ judge(const Contact *c, List *changes, JnyOut *fresh, TimestampTz now)
 	return changes;
 }
 
-/* A bounce that a sender reports meanwhile is not overwritten. */
-static bool
-still_so(const JnyRow *row, void *changes)
+typedef struct Changes
 {
-	const Change *change = list_nth(changes, row->key);
+	List	   *list;			/* of Change, by key */
+	TimestampTz now;
+} Changes;
+
+/* What a bounce has made of the address meanwhile is left alone. */
+static JnyChoice
+change_point(JnyRow *row, void *arg)
+{
+	const Changes *changes = arg;
+	bool		again = ((Change *) list_nth(changes->list, row->key))->again;
 	const char *state = jny_row_text(row, 0);
 
-	return change->again ? strcmp(state, "replaced") == 0 : is_usable(state);
+	if (again ? strcmp(state, "replaced") != 0 : !is_usable(state))
+		return JNY_LEAVE;
+	row->values[0] = CStringGetTextDatum(again ? "active" : "replaced");
+	row->values[2] = TimestampTzGetDatum(changes->now);
+	if (again)
+	{
+		row->values[1] = TimestampTzGetDatum(changes->now);
+		row->nulls[3] = true;
+	}
+	return JNY_CHOOSE;
 }
 
 static void
-apply_changes(List *changes, TimestampTz now)
+apply_changes(Changes *changes)
 {
-	JnyCols    *keys = jny_cols_of(&lock_points);
-	JnyCols    *rows = jny_cols_of(&change_points);
-	JnyRows    *locked;
+	JnyCols    *keys = jny_cols_of(&change_points);
 	ListCell   *lc;
 
-	foreach(lc, changes)
+	foreach(lc, changes->list)
 	{
 		const Change *change = lfirst(lc);
 
@@ -239,35 +253,21 @@ apply_changes(List *changes, TimestampTz now)
 		jny_cols_set(keys, 4, Int64GetDatum(change->hash));
 		jny_cols_next(keys);
 	}
-	locked = jny_lookup_locked(&lock_points, keys, false, PG_INT32_MAX, still_so, changes);
-	for (int i = 0; i < locked->n; i++)
-	{
-		const JnyRow *row = &locked->row[i];
-		bool		again = ((Change *) list_nth(changes, row->key))->again;
-
-		jny_cols_text(rows, 0, again ? "active" : "replaced");
-		jny_cols_set(rows, 1, again ? TimestampTzGetDatum(now) : row->values[1]);
-		jny_cols_set(rows, 2, TimestampTzGetDatum(now));
-		if (!again && !row->nulls[2])
-			jny_cols_set(rows, 3, row->values[2]);
-		jny_cols_next(rows);
-	}
-	jny_write_found(&change_points, locked, rows);
+	(void) jny_change(&change_points, keys, false, PG_INT32_MAX, change_point, changes);
 }
 
 void
 jny_contact_write(JnyTake *take)
 {
-	TimestampTz now = take->batch->node.now;
+	Changes		changes = {.now = take->batch->node.now};
 	JnyOut		fresh = {.access = &insert_points};
-	List	   *changes = NIL;
 	ListCell   *lc;
 
 	if (take->contacts == NULL)
 		return;
 	foreach(lc, find_stored(take))
-		changes = judge(lfirst(lc), changes, &fresh, now);
-	if (changes != NIL)
-		apply_changes(changes, now);
+		changes.list = judge(lfirst(lc), changes.list, &fresh, changes.now);
+	if (changes.list != NIL)
+		apply_changes(&changes);
 	jny_out_write(&fresh);
 }

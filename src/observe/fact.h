@@ -63,6 +63,16 @@ typedef enum JnyField
 
 #define JNY_NAME_KEY 128			/* longest name of a type or source in a lap's hash tables */
 
+/* A namespace of subject keys, as registered. */
+typedef struct JnySpace
+{
+	const char *name;
+	enum {JNY_CLASS_PERSON, JNY_CLASS_SESSION, JNY_CLASS_OBJECT, JNY_CLASS_OTHER} class;
+	int			rank;
+	bool		crosses_scopes;
+	double		confidence;
+} JnySpace;
+
 /* One key of the batch; every fact that carries it points to the same one. */
 typedef struct JnyKey
 {

@@ -3,15 +3,17 @@
  *		Namespaces and the vocabulary, as they are registered when the lap
  *		begins.
  *
- * Called by take.c and decode_event.c. Namespaces are kept by core/keys.c
- * until they change; the lap works on a copy, since a change may arrive while
- * it runs. Event types are looked up one by one, once per lap: few events
- * make it necessary. Lives in the batch's context.
+ * Called by take.c and decode_event.c. A lap reads the few namespaces anew,
+ * so that a change holds from the next lap on whoever made it; of event types
+ * it looks up those that make a difference, once each. Lives in the batch's
+ * context.
  */
 #include "observe/fact.h"
 
-#include "core/table.h"
+#include "utils/builtins.h"
 
+JNY_LOOKUP(find_spaces, "namespace", "namespace_pkey", "namespace >=",
+		   "namespace, class, rank, crosses_scopes, confidence", NULL);
 JNY_LOOKUP(find_type, "event_type", "event_type_pkey", "type", "known", NULL);
 
 typedef struct KnownType
@@ -23,13 +25,27 @@ typedef struct KnownType
 void
 jny_registry_load(JnyTake *take)
 {
-	const JnySpace *spaces = jny_spaces(&take->nspaces);
+	JnyCols    *from = jny_cols_of(&find_spaces);
+	JnyRows    *rows;
 
-	take->spaces = palloc(sizeof(JnySpace) * Max(take->nspaces, 1));
-	for (int i = 0; i < take->nspaces; i++)
+	jny_cols_text(from, 0, "");
+	jny_cols_next(from);
+	rows = jny_lookup(&find_spaces, from);
+	take->spaces = palloc(sizeof(JnySpace) * Max(rows->n, 1));
+	take->nspaces = rows->n;
+	for (int i = 0; i < rows->n; i++)
 	{
-		take->spaces[i] = spaces[i];
-		take->spaces[i].name = pstrdup(spaces[i].name);
+		const JnyRow *row = &rows->row[i];
+		JnySpace   *space = &take->spaces[i];
+		const char *class = jny_row_text(row, 1);
+
+		space->name = jny_row_text(row, 0);
+		space->class = strcmp(class, "person") == 0 ? JNY_CLASS_PERSON
+			: strcmp(class, "session") == 0 ? JNY_CLASS_SESSION
+			: strcmp(class, "object") == 0 ? JNY_CLASS_OBJECT : JNY_CLASS_OTHER;
+		space->rank = (int) jny_row_int(rows, i, 2, 0);
+		space->crosses_scopes = jny_row_int(rows, i, 3, 1) != 0;
+		space->confidence = DatumGetFloat8(row->values[4]);
 	}
 }
 

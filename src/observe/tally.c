@@ -29,6 +29,7 @@ typedef struct TypeCount
 {
 	char		name[JNY_NAME_KEY];
 	int64		seen;
+	bool		counted;		/* its row is there */
 } TypeCount;
 
 typedef struct IncidentKey
@@ -58,12 +59,11 @@ static const char *const signals[SIGNALS] = {"identity", "orders", "inventory", 
 
 JNY_UPSERT(count_sources, "source", "source_pkey", "source",
 		   "source, events, last_event_at, last_received_at", "events +, last_event_at >, last_received_at >");
-JNY_LOOKUP(find_types, "event_type", "event_type_pkey", "type", "first_at", NULL);
-JNY_UPSERT(count_types, "event_type", "event_type_pkey", "type",
-		   "type, known, meaning, seen, first_at, last_at", "seen +, first_at, last_at");
-JNY_LOOKUP(find_truths, "source_of_truth", "source_of_truth_pkey", "signal", "source", NULL);
-JNY_UPSERT(note_writers, "source_of_truth", "source_of_truth_pkey", "signal",
-		   "signal, second_writer, second_at, second_count", "second_writer, second_at, second_count +");
+JNY_CHANGE(count_types, "event_type", "event_type_pkey", "type", "seen, first_at, last_at", "seen, first_at, last_at");
+JNY_INSERT(insert_types, "event_type", "type, known, meaning, seen, first_at, last_at");
+JNY_LOOKUP(find_truth, "source_of_truth", "source_of_truth_pkey", "signal", "source", NULL);
+JNY_CHANGE(note_writers, "source_of_truth", "source_of_truth_pkey", "signal",
+		   "second_writer, second_at, second_count", "second_writer, second_at, second_count");
 JNY_PLAN(note_incidents, "text[], text[], text[], bigint[], text[], text[], timestamptz",
 		 "INSERT INTO journey.incident AS i (kind, name, severity, count, first_at, last_at, message, hint, detail)"
 		 " SELECT n.kind, n.name, n.severity, n.count, $7, $7, n.message, n.hint, '{}'"
@@ -145,6 +145,7 @@ jny_tally_type(JnyTake *take, const char *type)
 	TypeCount  *t = hash_search(tally_of(take)->types, type, HASH_ENTER, &found);
 
 	t->seen = found ? t->seen + 1 : 1;
+	t->counted = false;
 }
 
 void
@@ -241,78 +242,103 @@ write_sources(JnyTake *take)
 	jny_out_write(&out);
 }
 
-/* Who else than its declared source wrote the signal in this lap. */
-static void
-note_second_writer(JnyTake *take, JnyOut *out, int signal, const char *truth)
+/* Another source than the declared one wrote the signal in this lap. */
+typedef struct SecondWriter
 {
-	const char *second = NULL;
-	int64		count = 0;
+	const char *source;
+	int64		count;
+	TimestampTz now;
+} SecondWriter;
+
+static void
+find_second_writer(const JnyTally *tally, int signal, const char *truth, SecondWriter *second)
+{
 	HASH_SEQ_STATUS scan;
 	SourceCount *s;
 
-	hash_seq_init(&scan, take->tally->sources);
+	hash_seq_init(&scan, tally->sources);
 	while ((s = hash_seq_search(&scan)) != NULL)
 	{
 		if (s->signal[signal] == 0 || strcmp(s->name, truth) == 0)
 			continue;
-		count += s->signal[signal];
-		if (second == NULL || strcmp(s->name, second) < 0)
-			second = s->name;
+		second->count += s->signal[signal];
+		if (second->source == NULL || strcmp(s->name, second->source) < 0)
+			second->source = s->name;
 	}
-	if (second == NULL)
+}
+
+static bool
+is_written(const JnyTally *tally, int signal)
+{
+	HASH_SEQ_STATUS scan;
+	SourceCount *s;
+	bool		written = false;
+
+	hash_seq_init(&scan, tally->sources);
+	while ((s = hash_seq_search(&scan)) != NULL)
+		written |= s->signal[signal] > 0;
+	return written;
+}
+
+static JnyChoice
+note_writer(JnyRow *row, void *arg)
+{
+	const SecondWriter *second = arg;
+
+	row->values[0] = CStringGetTextDatum(second->source);
+	row->values[1] = TimestampTzGetDatum(second->now);
+	row->values[2] = Int64GetDatum(DatumGetInt64(row->values[2]) + second->count);
+	row->nulls[0] = row->nulls[1] = false;
+	return JNY_CHOOSE;
+}
+
+static void
+write_second_writer(JnyTake *take, int signal)
+{
+	JnyCols    *key = jny_cols_of(&find_truth);
+	SecondWriter second = {.now = take->batch->node.now};
+	JnyRows    *truth;
+
+	jny_cols_text(key, 0, signals[signal]);
+	jny_cols_next(key);
+	truth = jny_lookup(&find_truth, key);
+	if (truth->n > 0 && !truth->row[0].nulls[0])
+		find_second_writer(take->tally, signal, jny_row_text(&truth->row[0], 0), &second);
+	if (second.source == NULL)
 		return;
-	jny_cols_text(jny_out(out), 0, signals[signal]);
-	jny_cols_text(out->cols, 1, second);
-	jny_cols_set(out->cols, 2, TimestampTzGetDatum(take->batch->node.now));
-	jny_cols_set(out->cols, 3, Int64GetDatum(count));
-	jny_cols_next(out->cols);
-	jny_tally_incident(take, "second_writer", psprintf("%s: %s", signals[signal], second), "warning",
+	(void) jny_change(&note_writers, key, false, 1, note_writer, &second);
+	jny_tally_incident(take, "second_writer", psprintf("%s: %s", signals[signal], second.source), "warning",
 					   "a source writes a signal whose source of truth is declared to be another",
 					   "Correct journey.declare_truth(), or stop the second source from writing the signal.");
 }
 
-static void
-write_second_writers(JnyTake *take)
+typedef struct Counting
 {
-	JnyOut		keys = {.access = &find_truths};
-	JnyOut		out = {.access = &note_writers};
-	int			asked[SIGNALS];
-	int			n = 0;
-	JnyRows    *truths;
-	int64		written[SIGNALS] = {0};
-	HASH_SEQ_STATUS scan;
-	SourceCount *s;
+	List	   *types;			/* of TypeCount, by key */
+	TimestampTz now;
+} Counting;
 
-	hash_seq_init(&scan, take->tally->sources);
-	while ((s = hash_seq_search(&scan)) != NULL)
-		for (int i = 0; i < SIGNALS; i++)
-			written[i] += s->signal[i];
-	for (int i = 0; i < SIGNALS; i++)
-	{
-		if (written[i] == 0)
-			continue;
-		jny_cols_text(jny_out(&keys), 0, signals[i]);
-		jny_cols_next(keys.cols);
-		asked[n++] = i;
-	}
-	if (n == 0)
-		return;
-	truths = jny_lookup(&find_truths, keys.cols);
-	for (int i = 0; i < truths->n; i++)
-		if (!truths->row[i].nulls[0])
-			note_second_writer(take, &out, asked[truths->row[i].key], jny_row_text(&truths->row[i], 0));
-	jny_out_write(&out);
+static JnyChoice
+count_type(JnyRow *row, void *arg)
+{
+	const Counting *counting = arg;
+	TypeCount  *t = list_nth(counting->types, row->key);
+
+	t->counted = true;
+	row->values[0] = Int64GetDatum(DatumGetInt64(row->values[0]) + t->seen);
+	if (row->nulls[1])
+		row->values[1] = TimestampTzGetDatum(counting->now);
+	row->values[2] = TimestampTzGetDatum(counting->now);
+	row->nulls[1] = row->nulls[2] = false;
+	return JNY_CHOOSE;
 }
 
 static void
 write_types(JnyTake *take)
 {
-	TimestampTz now = take->batch->node.now;
-	JnyOut		keys = {.access = &find_types};
-	JnyOut		out = {.access = &count_types};
-	List	   *types = NIL;
-	TimestampTz *first;
-	JnyRows    *known;
+	Counting	counting = {.now = take->batch->node.now};
+	JnyOut		keys = {.access = &count_types};
+	JnyOut		fresh = {.access = &insert_types};
 	HASH_SEQ_STATUS scan;
 	TypeCount  *t;
 
@@ -321,28 +347,25 @@ write_types(JnyTake *take)
 	{
 		jny_cols_text(jny_out(&keys), 0, t->name);
 		jny_cols_next(keys.cols);
-		types = lappend(types, t);
+		counting.types = lappend(counting.types, t);
 	}
-	if (types == NIL)
+	if (counting.types == NIL)
 		return;
-	first = palloc0(sizeof(TimestampTz) * list_length(types));
-	known = jny_lookup(&find_types, keys.cols);
-	for (int i = 0; i < known->n; i++)
-		first[known->row[i].key] = jny_row_time(&known->row[i], 0);
-	for (int i = 0; i < list_length(types); i++)
+	(void) jny_change(&count_types, keys.cols, false, PG_INT32_MAX, count_type, &counting);
+	hash_seq_init(&scan, take->tally->types);
+	while ((t = hash_seq_search(&scan)) != NULL)
 	{
-		JnyCols    *cols = jny_out(&out);
-
-		t = list_nth(types, i);
-		jny_cols_text(cols, 0, t->name);
-		jny_cols_set(cols, 1, BoolGetDatum(false));
-		jny_cols_text(cols, 2, "seen, but not in the vocabulary");
-		jny_cols_set(cols, 3, Int64GetDatum(t->seen));
-		jny_cols_set(cols, 4, TimestampTzGetDatum(first[i] != 0 ? first[i] : now));
-		jny_cols_set(cols, 5, TimestampTzGetDatum(now));
-		jny_cols_next(cols);
+		if (t->counted)
+			continue;
+		jny_cols_text(jny_out(&fresh), 0, t->name);
+		jny_cols_set(fresh.cols, 1, BoolGetDatum(false));
+		jny_cols_text(fresh.cols, 2, "seen, but not in the vocabulary");
+		jny_cols_set(fresh.cols, 3, Int64GetDatum(t->seen));
+		jny_cols_set(fresh.cols, 4, TimestampTzGetDatum(counting.now));
+		jny_cols_set(fresh.cols, 5, TimestampTzGetDatum(counting.now));
+		jny_cols_next(fresh.cols);
 	}
-	jny_out_write(&out);
+	jny_out_write(&fresh);
 }
 
 static void
@@ -378,7 +401,9 @@ jny_tally_write(JnyTake *take)
 	if (take->tally == NULL)
 		return;
 	write_sources(take);
-	write_second_writers(take);
+	for (int i = 0; i < SIGNALS; i++)
+		if (is_written(take->tally, i))
+			write_second_writer(take, i);
 	write_types(take);
 	write_incidents(take);
 	jny_out_write(&take->tally->quarantine);

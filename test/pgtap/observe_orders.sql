@@ -1,6 +1,6 @@
 -- Orders: one status machine for rows and events, lines joined to their
 -- order, illegal steps reported and not taken, odd values no loss of an order.
-SELECT plan(41);
+SELECT plan(42);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 CREATE TABLE "Orders" (id int PRIMARY KEY, customer int, cart text, state text, total text, coupon text, at timestamptz) ;
@@ -133,6 +133,11 @@ SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT second_writer, second_count FROM journey.source_of_truth WHERE signal = 'orders'$$, $$VALUES ('pos', 1::bigint)$$,
     'a second writer of a signal is seen');
 SELECT is((SELECT name FROM journey.incident WHERE kind = 'second_writer'), 'orders: pos', 'and reported');
+SELECT journey.declare_truth('orders', 'pos');
+SELECT journey.track('pos', 'order_placed', '{"customer_id": "47"}', '{"order_id": "P4"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT second_writer, second_count FROM journey.source_of_truth WHERE signal = 'orders'$$, $$VALUES (NULL, 0::bigint)$$,
+    'and is none any more once it is the declared one');
 SELECT throws_ok($$SELECT journey.declare_truth('weather', 'shop')$$, '22023', 'there is no signal "weather"', 'there are five signals');
 
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');

@@ -33,6 +33,7 @@ SELECT is((SELECT channel FROM journey._fences() WHERE type = 'unsubscribed'), '
 SELECT journey.track('web', 'order_cancelled', '{"customer_id":"42"}', '{"order_id":"7"}');
 SELECT is((pg_temp.last()).fence::text, 'r', 'a cancelled order releases');
 INSERT INTO journey.namespace (namespace, class, rank, confidence, meaning) VALUES ('company', 'group', 1, 1, '') ON CONFLICT DO NOTHING;
+SELECT journey._invalidate('journey.namespace');
 SELECT journey.track('web', 'cart_viewed', '{"company":"acme","customer_id":"43"}');
 SELECT is((pg_temp.last()).fence, NULL, 'a company''s key links nobody');
 SELECT journey.track('web', 'order_placed', '{"company":"acme","customer_id":"43"}', '{"order_id":"8"}');
