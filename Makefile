@@ -57,6 +57,14 @@ sql/journey--$(EXTVERSION).sql: $(SQL_FRAGMENTS) scripts/build-sql
 
 $(OBJS): $(wildcard $(srcdir)/src/*/*.h)
 
+# The tests say themselves when a lap is run; a worker would run some between.
+installcheck: worker-is-off
+.PHONY: worker-is-off
+worker-is-off:
+	@if [ "$$($(bindir)/psql -XAtc 'SHOW journey.worker' postgres 2>/dev/null)" = on ]; then \
+		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
+		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
+
 .PHONY: lint coverage crash crash-bugs
 lint:
 	$(srcdir)/scripts/lint
