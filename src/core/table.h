@@ -128,7 +128,7 @@ extern void jny_write_found(JnyAccess *access, const JnyRows *found, JnyCols *ro
 
 typedef enum JnyChoice
 {
-	JNY_LEAVE,						/* leave the row */
+	JNY_LEAVE,					/* leave the row */
 	JNY_CHOOSE,					/* change or delete it */
 	JNY_STOP					/* leave this one and all that follow */
 } JnyChoice;
