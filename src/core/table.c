@@ -360,14 +360,18 @@ jny_path_keys(const JnyPath *path, const Datum *values, const bool *nulls, ScanK
 JnyCols *
 jny_cols_of(JnyAccess *access)
 {
-	Relation	rel;
-	JnyPath    *p = jny_path_open(access, AccessShareLock, &rel);
+	JnyPath    *p = access->path;
+	JnyColType *types;
 
-	JnyColType *types = palloc(sizeof(JnyColType) * Max(1, p->nin));
-
+	/* types of columns change with the extension's version only; the table's lock comes with the rows */
+	if (p == NULL || !p->valid)
+	{
+		learn(access);
+		p = access->path;
+	}
 	/* its own copy: what is learned may be learned again before the rows are written */
+	types = palloc(sizeof(JnyColType) * Max(1, p->nin));
 	memcpy(types, p->in, sizeof(JnyColType) * p->nin);
-	table_close(rel, NoLock);
 	return jny_cols_typed(p->nin, types);
 }
 

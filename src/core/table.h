@@ -99,7 +99,10 @@ extern JnyRows *jny_lookup(JnyAccess *access, JnyCols *keys);
  */
 typedef bool (*JnyWanted) (const JnyRow *row, void *arg);
 extern JnyRows *jny_lookup_wanted(JnyAccess *access, JnyCols *keys, JnyWanted wanted, void *arg);
-/* The same as of one snapshot, registered or active, and at most limit rows; lookups of several tables then agree. */
+/*
+ * The same, at most limit rows, and as of one snapshot, registered or active,
+ * so that lookups of several tables agree; NULL = a new one.
+ */
 extern JnyRows *jny_lookup_at(JnyAccess *access, JnyCols *keys, Snapshot snapshot, int limit);
 
 extern char *jny_row_text(const JnyRow *row, int col);	/* of a text column; palloc'd; NULL for null */

@@ -41,12 +41,8 @@
 
 JNY_CHANGE(take, "outbox", "outbox_claim", "channel, priority, claim_at >=", JNY_HELD_COLUMNS,
 		   "status, taken_from, claim_at, reap_at, lease_until, token, sender, claimed_at, granted_at, permit_batch, attempt");
-JNY_PLAN(next_priority, "text, integer",
-		 "SELECT q.priority FROM journey.outbox q WHERE q.channel = $1 AND q.claim_at IS NOT NULL"
-		 " AND q.priority < $2 ORDER BY q.priority DESC LIMIT 1");
-JNY_PLAN(first_due, "text, integer",
-		 "SELECT q.claim_at FROM journey.outbox q WHERE q.channel = $1 AND q.claim_at IS NOT NULL"
-		 " AND q.priority = $2 ORDER BY q.priority DESC, q.claim_at, q.action_id LIMIT 1");
+/* The first row below a priority: that of the next one, and the first of it to fall due. */
+JNY_LOOKUP(next_priority, "outbox", "outbox_claim", "channel, priority <", "priority, claim_at", "t.claim_at IS NOT NULL");
 
 /* ---- the hint ------------------------------------------------------------- */
 
@@ -57,6 +53,7 @@ typedef struct Hint
 	char		channel[NAMEDATALEN];	/* hash key, first */
 	int			n;
 	int			priority[HINT_PRIORITIES];	/* falling */
+	TimestampTz first[HINT_PRIORITIES]; /* when its first row falls due */
 	TimestampTz mark[HINT_PRIORITIES];	/* everything before was taken */
 	TimestampTz looked_at;		/* real time of the last look from the beginning */
 	int64		look_cost;		/* microseconds it took */
@@ -94,15 +91,23 @@ hint_of(const char *channel, TimestampTz now)
 static void
 list_priorities(Hint *h, const char *channel)
 {
-	int			last = PG_INT32_MAX;
+	Datum		last = Int32GetDatum(PG_INT32_MAX);
 
-	h->n = 0;
-	while (h->n < HINT_PRIORITIES &&
-		   jny_run(&next_priority, (Datum[]) {CStringGetTextDatum(channel), Int32GetDatum(last)}, NULL) == 1)
+	for (h->n = 0; h->n < HINT_PRIORITIES; h->n++)
 	{
-		last = (int) jny_get_int8(0, 1, 0);
-		h->priority[h->n] = last;
-		h->mark[h->n++] = DT_NOBEGIN;
+		JnyCols    *key = jny_cols_of(&next_priority);
+		JnyRows    *next;
+
+		jny_cols_text(key, 0, channel);
+		jny_cols_set(key, 1, last);
+		jny_cols_next(key);
+		next = jny_lookup_at(&next_priority, key, NULL, 1);
+		if (next->n == 0)
+			break;
+		last = next->row[0].values[0];
+		h->priority[h->n] = DatumGetInt32(last);
+		h->first[h->n] = jny_row_time(&next->row[0], 1);
+		h->mark[h->n] = DT_NOBEGIN;
 	}
 }
 
@@ -378,11 +383,6 @@ jny_next_due(const char *channel)
 
 	list_priorities(&h, channel);
 	for (int i = 0; i < h.n; i++)
-	{
-		bool		isnull;
-
-		if (jny_run(&first_due, (Datum[]) {CStringGetTextDatum(channel), Int32GetDatum(h.priority[i])}, NULL) == 1)
-			due = Min(due, DatumGetTimestampTz(jny_get(0, 1, &isnull)));
-	}
+		due = Min(due, h.first[i]);
 	return due;
 }
