@@ -11,6 +11,7 @@
  */
 #include "core/core.h"
 
+#include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/namespace.h"
 #include "miscadmin.h"
@@ -79,7 +80,8 @@ the_row(JnyAccess *access)
 
 /*
  * Has the cursor not yet passed the adopt() that read the shop's tables? Once
- * it has, it has for good.
+ * it has, it has for good; what this transaction has written itself may yet be
+ * rolled back.
  */
 static bool
 is_draining(uint64 adopted_xid)
@@ -96,7 +98,8 @@ is_draining(uint64 adopted_xid)
 	previous = jny_snap_parse(jny_snap_text(cursor->row[0].values[0]));
 	if (!jny_snap_sees(&previous, adopted_xid))
 		return true;
-	passed = adopted_xid;
+	if (!TransactionIdIsValid(GetTopTransactionIdIfAny()))
+		passed = adopted_xid;
 	return false;
 }
 
