@@ -58,6 +58,8 @@ typedef struct JnyPath
 	JnyColType *in;
 	Datum	   *defaults;		/* of all attributes, for inserts */
 	bool	   *nodefault;
+	bool		usable;			/* the index is built */
+	ExprState  *predicate;		/* of a partial index */
 	int			nchecks;
 	ExprState **checks;			/* of what is written */
 	char	  **check_names;
@@ -72,6 +74,9 @@ extern bool jny_path_direct(const JnyPath *path);
 extern JnyPlan *jny_path_sql(JnyPath *path, JnySqlForm form);
 /* Scan keys of one row of JnyCols; false when one is null, which finds nothing. */
 extern bool jny_path_keys(const JnyPath *path, const Datum *values, const bool *nulls, ScanKey out);
+
+/* Does a row still fit, key and index, that was found by them in an earlier version? */
+extern bool jny_path_fits(const JnyPath *path, ScanKey keys, TupleTableSlot *slot);
 
 /* Whether rows of the table stay or come, so that its indexes are filled. */
 extern bool jny_path_fills(const JnyPath *path);

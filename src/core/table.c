@@ -39,7 +39,7 @@ forget(Datum arg, Oid relid)
 }
 
 static Oid
-member(const char *name)
+member(const char *name, bool is_index)
 {
 	Oid			nsp = get_namespace_oid("journey", true);
 	Oid			oid = OidIsValid(nsp) ? get_relname_relid(name, nsp) : InvalidOid;
@@ -48,7 +48,8 @@ member(const char *name)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("journey.%s does not exist", name),
-				 errhint("Run SELECT journey.install() in this database.")));
+				 is_index ? errhint("It is an index that journey finds rows by. Create it again as it was.")
+				 : errhint("Run SELECT journey.install() in this database.")));
 	return oid;
 }
 
@@ -94,6 +95,18 @@ operator_of(const char *mark)
 	elog(ERROR, "no operator of a key: \"%s\"", mark);
 }
 
+/*
+ * One that is being built, or whose building failed, has not all rows. The
+ * table's message that comes with its completion makes us look again.
+ */
+static bool
+is_usable(Relation index)
+{
+	return index->rd_index->indisvalid && index->rd_index->indisready &&
+		(!index->rd_index->indcheckxmin ||
+		 TransactionIdPrecedes(HeapTupleHeaderGetXmin(index->rd_indextuple->t_data), TransactionXmin));
+}
+
 /* The key's columns lead the index, in its order. */
 static void
 learn_keys(JnyPath *p, Relation rel)
@@ -103,12 +116,17 @@ learn_keys(JnyPath *p, Relation rel)
 	char	   *name;
 	char	   *mark;
 
+	p->usable = true;
+	p->predicate = NULL;
 	if (p->access->index == NULL)
 		return;
-	p->indexid = member(p->access->index);
+	p->indexid = member(p->access->index, true);
 	index = index_open(p->indexid, AccessShareLock);
 	if (index->rd_rel->relam != BTREE_AM_OID)
 		elog(ERROR, "%s is no btree", p->access->index);
+	p->usable = is_usable(index);
+	if (RelationGetIndexPredicate(index) != NIL)
+		p->predicate = ExecInitQual((List *) expression_planner((Expr *) RelationGetIndexPredicate(index)), NULL);
 	p->keys = palloc0(sizeof(JnyKeyCol) * INDEX_MAX_KEYS);
 	while ((name = next_word(&list, &mark)) != NULL)
 	{
@@ -259,7 +277,7 @@ is_simple(const JnyPath *p, Relation rel)
 	if (p->access->verb != JNY_DO_LOOKUP &&
 		(rel->trigdesc != NULL || (constr != NULL && constr->has_generated_stored)))
 		return false;
-	if (rel->rd_rules != NULL || rel->rd_rel->relrowsecurity)
+	if (!p->usable || rel->rd_rules != NULL || rel->rd_rel->relrowsecurity)
 		return false;
 	if (p->partitioned)
 		return p->access->verb == JNY_DO_INSERT;
@@ -295,7 +313,7 @@ learn(JnyAccess *access)
 	p->keys = NULL;
 	p->indexid = InvalidOid;
 	p->valid = false;
-	p->relid = member(access->table);
+	p->relid = member(access->table, false);
 	/* before it is read, so that a message that comes meanwhile counts */
 	p->unchanged = true;
 	rel = table_open(p->relid, AccessShareLock);
@@ -355,6 +373,29 @@ jny_path_keys(const JnyPath *path, const Datum *values, const bool *nulls, ScanK
 									   unconstify(FmgrInfo *, &k->fn), values[i]);
 	}
 	return true;
+}
+
+bool
+jny_path_fits(const JnyPath *path, ScanKey keys, TupleTableSlot *slot)
+{
+	ExprContext *context;
+	bool		fits = true;
+
+	for (int i = 0; fits && i < path->nkeys; i++)
+	{
+		bool		isnull;
+		Datum		value = slot_getattr(slot, path->keys[i].att, &isnull);
+
+		fits = !isnull && DatumGetBool(FunctionCall2Coll(&keys[i].sk_func, keys[i].sk_collation, value,
+														 keys[i].sk_argument));
+	}
+	if (!fits || path->predicate == NULL)
+		return fits;
+	context = CreateStandaloneExprContext();
+	context->ecxt_scantuple = slot;
+	fits = ExecQual(path->predicate, context);
+	FreeExprContext(context, true);
+	return fits;
 }
 
 JnyCols *

@@ -16,6 +16,7 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "executor/tuptable.h"
 #include "storage/bufmgr.h"
 #include "utils/builtins.h"
@@ -110,31 +111,41 @@ jny_row_lock(Relation rel, TupleTableSlot *slot, Snapshot snapshot, bool skip)
 	}
 }
 
+/*
+ * Locks the row in slot and looks at its latest version, which the key and
+ * the index must still fit, as a statement would ask again.
+ */
+static bool
+lock_found(Lookup *l, Relation rel, ScanKey key, TupleTableSlot *slot, TupleTableSlot *latest, Snapshot snapshot,
+		   JnyRow *row)
+{
+	latest->tts_tid = slot->tts_tid;
+	if (!jny_row_lock(rel, latest, snapshot, l->skip))
+		return false;
+	jny_row_view(row, l->path, latest);
+	return ItemPointerEquals(&slot->tts_tid, &latest->tts_tid) ||
+		(jny_path_fits(l->path, key, latest) && (l->wanted == NULL || l->wanted(row, l->arg)));
+}
+
 /* The rows of one key; false when there are enough. */
 static bool
-find_rows(Lookup *l, Relation rel, IndexScanDesc scan, TupleTableSlot *slot, Snapshot snapshot, int key)
+find_rows(Lookup *l, Relation rel, IndexScanDesc scan, ScanKey keys, TupleTableSlot *slot, Snapshot snapshot, int key)
 {
 	JnyRow		row;
 	TupleTableSlot *latest = l->lock ? table_slot_create(rel, NULL) : NULL;
 	bool		more = true;
 
+	jny_row_init(&row, l->path, key);
 	while (more && index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
-		jny_row_init(&row, l->path, key);
 		jny_row_view(&row, l->path, slot);
 		if (l->wanted != NULL && !l->wanted(&row, l->arg))
 			continue;
-		if (l->lock)
-		{
-			latest->tts_tid = slot->tts_tid;
-			if (!jny_row_lock(rel, latest, snapshot, l->skip))
-				continue;
-			jny_row_view(&row, l->path, latest);
-			if (l->wanted != NULL && !l->wanted(&row, l->arg))
-				continue;
-		}
+		if (l->lock && !lock_found(l, rel, keys, slot, latest, snapshot, &row))
+			continue;
 		jny_row_own(&row, l->path);
 		jny_rows_add(l->rows, &row);
+		jny_row_init(&row, l->path, key);
 		more = l->rows->n < l->limit;
 	}
 	if (latest != NULL)
@@ -152,7 +163,8 @@ lookup_direct(Lookup *l, Relation rel, JnyCols *keys)
 	Snapshot	snapshot;
 	IndexScanDesc scan;
 
-	if (l->snapshot == NULL)
+	/* a parallel query has begun no command that it could end */
+	if (l->snapshot == NULL && !IsInParallelMode())
 		CommandCounterIncrement();
 	PushActiveSnapshot(l->snapshot != NULL ? l->snapshot : GetTransactionSnapshot());
 	snapshot = GetActiveSnapshot();
@@ -170,7 +182,7 @@ lookup_direct(Lookup *l, Relation rel, JnyCols *keys)
 		if (!jny_path_keys(path, keys->values + (size_t) i * keys->ncols, keys->nulls + (size_t) i * keys->ncols, key))
 			continue;
 		index_rescan(scan, key, path->nkeys, NULL, 0);
-		if (!find_rows(l, rel, scan, slot, snapshot, i))
+		if (!find_rows(l, rel, scan, key, slot, snapshot, i))
 			break;
 	}
 	index_endscan(scan);
@@ -186,10 +198,11 @@ static bool
 fetch_rows(Lookup *l, Portal cursor, int key)
 {
 	MemoryContext cxt = CurrentMemoryContext;
+	JnyRow		row;
 
+	jny_row_init(&row, l->path, key);
 	for (;;)
 	{
-		JnyRow		row;
 		Datum		d[JNY_MAX_COLS + 1];
 		bool		nulls[JNY_MAX_COLS + 1];
 		JnyChoice	choice;
@@ -199,7 +212,6 @@ fetch_rows(Lookup *l, Portal cursor, int key)
 		if (SPI_processed == 0)
 			return true;
 		heap_deform_tuple(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, d, nulls);
-		jny_row_init(&row, l->path, key);
 		row.tid = *(ItemPointer) DatumGetPointer(d[0]);
 		memcpy(row.values, d + 1, sizeof(Datum) * l->path->ncols);
 		memcpy(row.nulls, nulls + 1, sizeof(bool) * l->path->ncols);
@@ -209,6 +221,7 @@ fetch_rows(Lookup *l, Portal cursor, int key)
 		{
 			jny_row_own(&row, l->path);
 			jny_rows_add(l->rows, &row);
+			jny_row_init(&row, l->path, key);
 		}
 		SPI_freetuptable(SPI_tuptable);
 		if (choice == JNY_STOP || l->rows->n >= l->limit)
@@ -268,6 +281,8 @@ lookup(Lookup *l, JnyAccess *access, JnyCols *keys)
 	Assert(access->verb == JNY_DO_LOOKUP);
 	if (keys->nrows == 0 || l->limit <= 0)
 		return palloc0(sizeof(JnyRows));
+	if (l->lock)
+		PreventCommandIfReadOnly("SELECT FOR UPDATE");
 	l->path = jny_path_open(access, l->lock ? RowShareLock : AccessShareLock, &rel);
 	l->rows = jny_rows_of(l->path);
 	if (jny_path_direct(l->path))

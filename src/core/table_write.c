@@ -17,11 +17,13 @@
 #include "access/tableam.h"
 #include "access/tupconvert.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "common/int.h"
 #include "executor/execPartition.h"
 #include "executor/executor.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -40,6 +42,7 @@ typedef struct Writer
 	TupleTableSlot *slot;		/* the row to be written */
 	TupleTableSlot *old;		/* the row that is there */
 	IndexScanDesc scan;
+	IndexScanDesc again;		/* of find_latest */
 	SnapshotData dirty;
 	ModifyTableState *routing;	/* of a partitioned table */
 	PartitionTupleRouting *partitions;
@@ -84,6 +87,11 @@ close_writer(Writer *w)
 {
 	if (w->scan != NULL)
 		index_endscan(w->scan);
+	if (w->again != NULL)
+	{
+		index_endscan(w->again);
+		PopActiveSnapshot();
+	}
 	if (w->index != NULL)
 		index_close(w->index, NoLock);
 	if (w->old != NULL)
@@ -135,6 +143,29 @@ check_row(Writer *w, TupleTableSlot *slot)
 					 errtableconstraint(w->rel, w->path->check_names[i])));
 }
 
+/* Has somebody given a partition of ours what its parent has not? */
+static bool
+is_plain_leaf(Relation parent, const ResultRelInfo *leaf)
+{
+	const TupleConstr *of_parent = RelationGetDescr(parent)->constr;
+	const TupleConstr *of_leaf = RelationGetDescr(leaf->ri_RelationDesc)->constr;
+	int			checks = of_parent != NULL ? of_parent->num_check : 0;
+
+	return leaf->ri_TrigDesc == NULL && leaf->ri_RelationDesc->rd_rel->relkind == RELKIND_RELATION &&
+		(of_leaf == NULL || (of_leaf->num_check <= checks && !of_leaf->has_generated_stored));
+}
+
+static void
+insert_by_statement(JnyPath *path, const Datum *values, const bool *nulls)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	SPI_connect();
+	jny_run(jny_path_sql(path, JNY_SQL_PLAIN), unconstify(Datum *, values), nulls);
+	SPI_finish();
+	MemoryContextSwitchTo(cxt);
+}
+
 static void
 insert_row(Writer *w, const Datum *values, const bool *nulls)
 {
@@ -157,6 +188,11 @@ insert_row(Writer *w, const Datum *values, const bool *nulls)
 		TupleConversionMap *map;
 
 		target = ExecFindPartition(w->routing, w->target, w->partitions, slot, w->estate);
+		if (!is_plain_leaf(w->rel, target))
+		{
+			insert_by_statement(path, values, nulls);
+			return;
+		}
 		map = jny_root_to_child(target, w->estate);
 		if (map != NULL)
 			slot = execute_attr_map_slot(map->attrMap, slot,
@@ -170,6 +206,29 @@ insert_row(Writer *w, const Datum *values, const bool *nulls)
 }
 
 /* ---- changing ------------------------------------------------------------------ */
+
+/*
+ * A dirty scan takes a page of the index with it, and reads the rows later: a
+ * version that has made room for the next one in between is dead, and the
+ * next one is not on the page that was taken. A new snapshot sees it.
+ */
+static bool
+is_really_gone(Writer *w, ScanKey keys)
+{
+	bool		found;
+
+	if (w->again != NULL)
+	{
+		index_endscan(w->again);
+		PopActiveSnapshot();
+	}
+	PushActiveSnapshot(GetLatestSnapshot());
+	w->again = jny_index_beginscan(w->rel, w->index, GetActiveSnapshot(), w->path->nkeys);
+	index_rescan(w->again, keys, w->path->nkeys, NULL, 0);
+	found = index_getnext_slot(w->again, ForwardScanDirection, w->old);
+	ExecClearTuple(w->old);
+	return !found;
+}
 
 /*
  * The row with this key, in its latest version, into w->old. Whoever is
@@ -188,7 +247,12 @@ find_latest(Writer *w, const Datum *key, const bool *nulls)
 
 		index_rescan(w->scan, keys, w->path->nkeys, NULL, 0);
 		if (!index_getnext_slot(w->scan, ForwardScanDirection, w->old))
-			return false;
+		{
+			/* an insert that should not be one is told by the unique index, and tried again */
+			if (w->path->access->verb == JNY_DO_UPSERT || is_really_gone(w, keys))
+				return false;
+			continue;
+		}
 		other = TransactionIdIsValid(w->dirty.xmin) ? w->dirty.xmin : w->dirty.xmax;
 		if (!TransactionIdIsValid(other))
 			return true;
@@ -388,7 +452,7 @@ typedef struct Change
  * first, and a row that has moved on is locked before it is judged again.
  */
 static bool
-change_found(Change *c, JnyRow *row)
+change_found(Change *c, ScanKey keys, JnyRow *row)
 {
 	Writer	   *w = &c->w;
 	bool		lock = c->skip;
@@ -402,7 +466,7 @@ change_found(Change *c, JnyRow *row)
 		if (!ItemPointerEquals(&seen, &w->old->tts_tid))
 		{
 			jny_row_view(row, w->path, w->old);
-			if (c->judge(row, c->arg) != JNY_CHOOSE)
+			if (!jny_path_fits(w->path, keys, w->old) || c->judge(row, c->arg) != JNY_CHOOSE)
 				return false;
 		}
 		switch (w->path->updates ? update_old(w, row->values, row->nulls) : delete_old(w))
@@ -423,24 +487,25 @@ change_found(Change *c, JnyRow *row)
 
 /* The rows of one key; false when there are enough. */
 static bool
-change_rows(Change *c, int key)
+change_rows(Change *c, ScanKey keys, int key)
 {
 	Writer	   *w = &c->w;
+	JnyRow		row;
 
+	jny_row_init(&row, w->path, key);
 	while (index_getnext_slot(w->scan, ForwardScanDirection, w->old))
 	{
-		JnyRow		row;
 		JnyChoice	choice;
 
-		jny_row_init(&row, w->path, key);
 		jny_row_view(&row, w->path, w->old);
 		choice = c->judge(&row, c->arg);
 		if (choice == JNY_STOP)
 			return false;
-		if (choice == JNY_LEAVE || !change_found(c, &row))
+		if (choice == JNY_LEAVE || !change_found(c, keys, &row))
 			continue;
 		jny_row_own(&row, w->path);
 		jny_rows_add(c->rows, &row);
+		jny_row_init(&row, w->path, key);
 		if (c->rows->n >= c->limit)
 			return false;
 	}
@@ -461,7 +526,7 @@ change_direct(Change *c, JnyPath *path, Relation rel, JnyCols *keys)
 		if (!jny_path_keys(path, keys->values + (size_t) i * keys->ncols, keys->nulls + (size_t) i * keys->ncols, key))
 			continue;
 		index_rescan(c->w.scan, key, path->nkeys, NULL, 0);
-		if (!change_rows(c, i))
+		if (!change_rows(c, key, i))
 			break;
 	}
 	close_writer(&c->w);
@@ -537,6 +602,16 @@ change_sql(JnyPath *path, JnyRows *rows)
 
 /* ---- calls ------------------------------------------------------------------------- */
 
+static void
+require_writable(const JnyAccess *access)
+{
+	const char *what = access->verb == JNY_DO_DELETE ? "DELETE" :
+		access->verb == JNY_DO_UPDATE || access->verb == JNY_DO_CHANGE ? "UPDATE" : "INSERT";
+
+	PreventCommandIfReadOnly(what);
+	PreventCommandIfParallelMode(what);
+}
+
 int
 jny_write(JnyAccess *access, JnyCols *rows)
 {
@@ -547,6 +622,7 @@ jny_write(JnyAccess *access, JnyCols *rows)
 	Assert(access->verb != JNY_DO_LOOKUP && access->path != NULL);
 	if (rows->nrows == 0)
 		return 0;
+	require_writable(access);
 	path = jny_path_open(access, RowExclusiveLock, &rel);
 	if (!jny_path_direct(path))
 		done = write_sql(path, NULL, rows, rows->nrows);
@@ -572,6 +648,7 @@ jny_write_found(JnyAccess *access, const JnyRows *found, JnyCols *rows)
 	if (found->n == 0)
 		return;
 	Assert(rows == NULL || rows->nrows == found->n);
+	require_writable(access);
 	path = jny_path_open(access, RowExclusiveLock, &rel);
 	if (!jny_path_direct(path))
 	{
@@ -605,6 +682,7 @@ jny_change(JnyAccess *access, JnyCols *keys, bool skip, int limit, JnyJudge judg
 	Assert(access->verb == JNY_DO_CHANGE);
 	if (keys->nrows == 0 || limit <= 0)
 		return palloc0(sizeof(JnyRows));
+	require_writable(access);
 	path = jny_path_open(access, RowExclusiveLock, &rel);
 	c.rows = jny_rows_of(path);
 	if (jny_path_direct(path))
