@@ -4,7 +4,8 @@
  *
  * Called by claim and begin_send after they have locked the rows and
  * jny_limits_lock() the people. Every read here takes a new snapshot and
- * none can wait: the fences come first, so that an event which the worker
+ * none can wait, so that what was committed during those waits holds, the
+ * node's mode and clock too: the fences come first, so that an event which the worker
  * consumes in between has become a suppression, a consent or the end of an
  * enrollment by the time those are read. Reads only. Memory: the caller's.
  *
@@ -357,6 +358,8 @@ judge_time(JnyGate *gate, JnyWork *w)
 {
 	TimestampTz at;
 
+	if (w->test != gate->node.test)
+		return;					/* this clock is not the row's: see judge_pause() */
 	if (w->not_after <= gate->node.now)
 	{
 		jny_refuse(w, "expired");
@@ -402,6 +405,14 @@ judge_pause(JnyGate *gate, JnyWork *w)
 		jny_postpone(gate, w, "paused", w->claim_at != 0 ? w->claim_at : gate->node.now);
 }
 
+/* Its lease ended while the permit waited: a send that begins now would be nobody's. */
+static void
+judge_lease(JnyGate *gate, JnyWork *w)
+{
+	if (w->lease_until <= gate->node.now)
+		jny_postpone(gate, w, "changed", 0);
+}
+
 static void
 judge_ended(JnyWork *w)
 {
@@ -426,8 +437,10 @@ jny_gate_judge(JnyGate *gate, List *works)
 	if (gate->fences == NULL)
 #endif
 	gate->fences = jny_fences_read();
-	doubt = gate->fences->broken || gate->fences->overflow || gate->fences->lagging || gate->node.draining;
+	jny_node_read(&gate->node);
+	gate->windows = NIL;		/* they end with the clock that was read before */
 	jny_house_read_pauses(gate->house);
+	doubt = gate->fences->broken || gate->fences->overflow || gate->fences->lagging || gate->node.draining;
 	foreach(lc, works)
 		judge_time(gate, lfirst(lc));
 	judge_complaints(gate, works);
@@ -447,8 +460,10 @@ jny_gate_judge(JnyGate *gate, List *works)
 		if (doubt && suppressible(w))
 			jny_postpone(gate, w, "stale_data", 0);
 		judge_pause(gate, w);
-		if (gate->permit)
-			jny_limits_quiet(gate, w);
+		if (!gate->permit)
+			continue;
+		judge_lease(gate, w);
+		jny_limits_quiet(gate, w);
 	}
 	if (gate->permit)
 		jny_limits_caps(gate, works);

@@ -21,6 +21,7 @@ JNY_INSERT(attempts, "attempt_log",
 JNY_PLAN(unsubscribe_token, "uuid, text, text",
 		 "SELECT journey._unsubscribe_token($1, $2, $3)");
 
+/* A permit is of the moment at which it was judged, by which the next ones count it; the row was taken before. */
 static void
 write_permits(JnyGate *gate, List *granted, const pg_uuid_t *batch)
 {
@@ -44,7 +45,7 @@ write_permits(JnyGate *gate, List *granted, const pg_uuid_t *batch)
 		JnyWork    *w = lfirst(lc);
 
 		for (size_t i = 0; i < lengthof(columns); i++)
-			jny_cols_set(cols, i, w->values[columns[i]]);
+			jny_cols_set(cols, i, columns[i] == W_GRANTED_AT ? TimestampTzGetDatum(gate->node.now) : w->values[columns[i]]);
 		if (w->address != NULL)
 			jny_cols_set(cols, lengthof(columns), Int64GetDatum(w->address_hash));
 		jny_cols_next(cols);

@@ -238,6 +238,10 @@ begin_send(Permits *p)
 									   choose, p));
 	if (p->works != NIL)
 	{
+		/*
+		 * The policy tells whom to lock, so it is read before; one that is
+		 * applied while this call waits for people holds from the next call on.
+		 */
 		p->gate.house = jny_house_read(jny_work_channels(p->works));
 		jny_permit_decide(&p->gate, p->works, &p->batch);
 	}
