@@ -45,6 +45,7 @@ typedef struct JnyPath
 	Oid			indexid;
 	bool		simple;			/* may be reached directly: a plain heap without triggers, or an insert into partitions of one */
 	bool		partitioned;
+	bool		filled;			/* the table has had a page */
 	int			natts;
 	int			nkeys;
 	JnyKeyCol  *keys;

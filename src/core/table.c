@@ -308,7 +308,7 @@ learn(JnyAccess *access)
 	old = MemoryContextSwitchTo(p->cxt);
 	p->nkeys = p->ncols = p->nin = p->nchecks = 0;
 	p->last = 0;
-	p->updates = false;
+	p->updates = p->filled = false;
 	p->update = NULL;
 	p->keys = NULL;
 	p->indexid = InvalidOid;

@@ -168,12 +168,13 @@ lookup_direct(Lookup *l, Relation rel, JnyCols *keys)
 		CommandCounterIncrement();
 	PushActiveSnapshot(l->snapshot != NULL ? l->snapshot : GetTransactionSnapshot());
 	snapshot = GetActiveSnapshot();
-	/* tables of what happens seldom, and of what is short-lived, often have no page */
-	if (RelationGetNumberOfBlocks(rel) == 0)
+	/* tables of what happens seldom, and of what is short-lived, often have no page; TRUNCATE makes us learn again */
+	if (!path->filled && RelationGetNumberOfBlocks(rel) == 0)
 	{
 		PopActiveSnapshot();
 		return;
 	}
+	path->filled = true;
 	index = index_open(path->indexid, AccessShareLock);
 	slot = table_slot_create(rel, NULL);
 	scan = jny_index_beginscan(rel, index, snapshot, path->nkeys);
