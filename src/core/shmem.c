@@ -119,13 +119,16 @@ jny_nudge_launcher(void)
 	LWLockRelease(jny_shared->lock);
 }
 
-/* This backend's slot; a slot stays its database's as long as that exists. */
+/*
+ * This backend's slot. It stays its database's as long as that exists: the
+ * launcher sees to it, and this looks.
+ */
 static JnyDatabase *
 my_slot(void)
 {
 	static JnyDatabase *slot = NULL;
 
-	if (slot == NULL && jny_shared != NULL)
+	if (jny_shared != NULL && (slot == NULL || slot->dboid != MyDatabaseId))
 	{
 		LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
 		slot = jny_shared_database(MyDatabaseId, true);

@@ -37,6 +37,16 @@
 #define BACKOFF_MAX_MS 60000L
 
 static BackgroundWorkerHandle *handles[JNY_MAX_DATABASES];
+/* of each slot's database, as the last list had it */
+static bool gone[JNY_MAX_DATABASES];
+static bool closed[JNY_MAX_DATABASES];	/* no worker may connect */
+
+/* Oids. */
+typedef struct Databases
+{
+	List	   *all;
+	List	   *open;			/* those a worker may connect to */
+} Databases;
 
 void
 jny_launcher_register(void)
@@ -89,11 +99,10 @@ enter(void)
 	LWLockRelease(jny_shared->lock);
 }
 
-/* Oids of the databases a worker may connect to. */
-static List *
+static Databases
 list_databases(void)
 {
-	List	   *oids = NIL;
+	Databases	databases = {NIL, NIL};
 	MemoryContext caller = CurrentMemoryContext;
 	Relation	rel;
 	TableScanDesc scan;
@@ -106,40 +115,45 @@ list_databases(void)
 	while ((tup = heap_getnext(scan, ForwardScanDirection)) != NULL)
 	{
 		Form_pg_database db = (Form_pg_database) GETSTRUCT(tup);
+		MemoryContext old = MemoryContextSwitchTo(caller);
 
+		databases.all = lappend_oid(databases.all, db->oid);
 		if (!db->datistemplate && db->datallowconn)
-		{
-			MemoryContext old = MemoryContextSwitchTo(caller);
-
-			oids = lappend_oid(oids, db->oid);
-			MemoryContextSwitchTo(old);
-		}
+			databases.open = lappend_oid(databases.open, db->oid);
+		MemoryContextSwitchTo(old);
 	}
 	table_endscan(scan);
 	table_close(rel, AccessShareLock);
 	CommitTransactionCommand();
 	MemoryContextSwitchTo(caller);
-	return oids;
+	return databases;
 }
 
-/* Slots for databases that came, none for those that went. */
+/*
+ * Slots for databases that came, none for those that went. Backends hold on to
+ * their slot, so it is freed only when its database is in no list at all, two
+ * times running: the first may be older than a database that has just come.
+ */
 static void
-match_databases(List *oids)
+match_databases(Databases databases)
 {
 	ListCell   *lc;
 	bool		full = false;
 
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-	foreach(lc, oids)
+	foreach(lc, databases.open)
 		if (jny_shared_database(lfirst_oid(lc), true) == NULL)
 			full = true;
 	for (int i = 0; i < JNY_MAX_DATABASES; i++)
 	{
 		JnyDatabase *db = &jny_shared->db[i];
+		bool		gone_before = gone[i];
 
-		if (db->dboid != InvalidOid && db->pid == 0 && handles[i] == NULL &&
-			!list_member_oid(oids, db->dboid))
+		gone[i] = db->dboid != InvalidOid && !list_member_oid(databases.all, db->dboid);
+		closed[i] = !list_member_oid(databases.open, db->dboid);
+		if (gone[i] && gone_before && db->pid == 0 && handles[i] == NULL)
 		{
+			gone[i] = false;
 			db->dboid = InvalidOid;
 			db->state = JNY_WORKER_UNKNOWN;
 			db->failures = 0;
@@ -243,7 +257,7 @@ start_due(void)
 
 		reap(i);
 		LWLockAcquire(jny_shared->lock, LW_SHARED);
-		if (db->dboid != InvalidOid && handles[i] == NULL && db->pid == 0 && !db->stop && jny_worker_enabled)
+		if (db->dboid != InvalidOid && !closed[i] && handles[i] == NULL && db->pid == 0 && !db->stop && jny_worker_enabled)
 		{
 			long		ms = db->nudged ? 0 : TimestampDifferenceMilliseconds(now, db->next_try);
 
