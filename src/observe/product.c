@@ -3,8 +3,9 @@
  *		The catalogue: products, prices and what is in stock.
  *
  * Called by take.c. Rows and events each say a part of what is known of a
- * product; what they leave out stays. Only laps write products. Permits read
- * the live stock table where one is attached; this is what rules see.
+ * product; what they leave out stays, also what another session has just said:
+ * a row is changed where it is found, after its lock. Permits read the live
+ * stock table where one is attached; this is what rules see.
  */
 #include "observe/fact.h"
 
@@ -35,9 +36,9 @@ typedef struct JnyProducts
 #define PRODUCT_COLUMNS \
 	"name, category, class, replenishable, replenish_after, price, cost, currency, available, traits, changed_at"
 #define NPRODUCT_COLUMNS 11
-#define TRAITS 10				/* with the sku in front */
-JNY_LOOKUP(find_products, "product", "product_pkey", "sku", PRODUCT_COLUMNS, NULL);
-JNY_UPSERT(upsert_products, "product", "product_pkey", "sku", "sku, " PRODUCT_COLUMNS, PRODUCT_COLUMNS);
+#define TRAITS 9
+JNY_CHANGE(change_products, "product", "product_pkey", "sku", PRODUCT_COLUMNS, PRODUCT_COLUMNS);
+JNY_UPSERT(insert_products, "product", "product_pkey", "sku", "sku, " PRODUCT_COLUMNS, "");
 
 static Product *
 find(JnyTake *take, const char *sku)
@@ -145,14 +146,6 @@ jny_product_apply(JnyTake *take, JnyFact *fact)
 
 /* ---- writing ---------------------------------------------------------- */
 
-static void
-put_stored(JnyCols *cols, const JnyRow *row)
-{
-	for (int i = 0; i < NPRODUCT_COLUMNS; i++)
-		if (!row->nulls[i])
-			jny_cols_set(cols, i + 1, row->values[i]);
-}
-
 static Jsonb *
 merged(Jsonb *stored, Jsonb *said)
 {
@@ -165,68 +158,131 @@ merged(Jsonb *stored, Jsonb *said)
 }
 
 static void
-put_number(JnyCols *cols, int col, Datum number)
+put(JnyRow *row, int col, Datum said)
 {
-	if (number != (Datum) 0)
-		jny_cols_set(cols, col, number);
+	if (said == (Datum) 0)
+		return;
+	row->values[col] = said;
+	row->nulls[col] = false;
 }
 
-/* What the lap says of a product; the rest of the row is left as it is set. */
 static void
-put_said(JnyCols *cols, const Product *p)
+put_word(JnyRow *row, int col, const char *said)
 {
-	bool		replenishable;
+	if (said != NULL)
+		put(row, col, CStringGetTextDatum(said));
+}
 
+static void
+put_flag(JnyRow *row, int col, const char *said)
+{
+	bool		flag;
+
+	if (said == NULL || !jny_value_bool(said, &flag))
+		return;
+	row->values[col] = BoolGetDatum(flag);
+	row->nulls[col] = false;
+}
+
+/* What the lap says of a product, in the order of PRODUCT_COLUMNS; the rest of the row is left as it is. */
+static void
+put_said(JnyRow *row, const Product *p)
+{
+	put_word(row, 0, p->name);
+	put_word(row, 1, p->category);
+	put_word(row, 2, p->class);
+	put_flag(row, 3, p->replenishable);
+	put(row, 4, IntervalPGetDatum(p->replenish_after));
+	put(row, 5, p->price);
+	put(row, 6, p->cost);
+	put_word(row, 7, p->currency);
+	put(row, 8, p->available);
+	put(row, TRAITS, JsonbPGetDatum(merged(row->nulls[TRAITS] ? NULL : DatumGetJsonbP(row->values[TRAITS]), p->traits)));
+	put(row, 10, TimestampTzGetDatum(p->changed_at));
+}
+
+/* Products that the lap speaks of, in the order of the keys. */
+typedef struct Spoken
+{
+	int			n;
+	Product   **product;
+	bool	   *stored;
+} Spoken;
+
+static JnyChoice
+change(JnyRow *row, void *arg)
+{
+	Spoken	   *spoken = arg;
+
+	put_said(row, spoken->product[row->key]);
+	spoken->stored[row->key] = true;
+	return JNY_CHOOSE;
+}
+
+static void
+change_stored(Spoken *spoken)
+{
+	JnyCols    *keys = jny_cols_of(&change_products);
+
+	memset(spoken->stored, 0, sizeof(bool) * spoken->n);
+	for (int i = 0; i < spoken->n; i++)
+	{
+		jny_cols_text(keys, 0, spoken->product[i]->sku);
+		jny_cols_next(keys);
+	}
+	(void) jny_change(&change_products, keys, false, PG_INT32_MAX, change, spoken);
+}
+
+static void
+add_row(JnyCols *cols, const Product *p)
+{
+	Datum		values[NPRODUCT_COLUMNS];
+	bool		nulls[NPRODUCT_COLUMNS];
+	JnyRow		row = {.values = values, .nulls = nulls};
+
+	memset(nulls, true, sizeof(nulls));
+	put_said(&row, p);
 	jny_cols_text(cols, 0, p->sku);
-	jny_cols_text(cols, 1, p->name);
-	jny_cols_text(cols, 2, p->category);
-	jny_cols_text(cols, 3, p->class);
-	if (p->replenishable != NULL && jny_value_bool(p->replenishable, &replenishable))
-		jny_cols_set(cols, 4, BoolGetDatum(replenishable));
-	if (p->replenish_after != NULL)
-		jny_cols_set(cols, 5, IntervalPGetDatum(p->replenish_after));
-	put_number(cols, 6, p->price);
-	put_number(cols, 7, p->cost);
-	jny_cols_text(cols, 8, p->currency);
-	put_number(cols, 9, p->available);
-	jny_cols_set(cols, 11, TimestampTzGetDatum(p->changed_at));
+	for (int i = 0; i < NPRODUCT_COLUMNS; i++)
+		if (!nulls[i])
+			jny_cols_set(cols, i + 1, values[i]);
+	jny_cols_next(cols);
+}
+
+/* Leaves in the list those that were new. False when somebody else was quicker with one: then it is to be changed. */
+static bool
+insert_new(Spoken *spoken)
+{
+	JnyCols    *cols = jny_cols_of(&insert_products);
+	int			n = 0;
+
+	for (int i = 0; i < spoken->n; i++)
+		if (!spoken->stored[i])
+		{
+			spoken->product[n++] = spoken->product[i];
+			add_row(cols, spoken->product[i]);
+		}
+	spoken->n = n;
+	return jny_write(&insert_products, cols) == n;
 }
 
 void
 jny_product_write(JnyTake *take)
 {
-	JnyCols    *keys;
-	JnyCols    *cols;
-	List	   *all = NIL;
-	const JnyRow **stored;
-	JnyRows    *found;
+	Spoken		spoken = {0};
 	HASH_SEQ_STATUS scan;
 	Product    *p;
+	long		n;
 
 	if (take->products == NULL)
 		return;
-	keys = jny_cols_of(&find_products);
-	cols = jny_cols_of(&upsert_products);
+	n = hash_get_num_entries(take->products->table);
+	spoken.product = palloc(sizeof(Product *) * n);
+	spoken.stored = palloc(sizeof(bool) * n);
 	hash_seq_init(&scan, take->products->table);
 	while ((p = hash_seq_search(&scan)) != NULL)
-	{
-		jny_cols_text(keys, 0, p->sku);
-		jny_cols_next(keys);
-		all = lappend(all, p);
-	}
-	found = jny_lookup(&find_products, keys);
-	stored = palloc0(sizeof(JnyRow *) * list_length(all));
-	for (int i = 0; i < found->n; i++)
-		stored[found->row[i].key] = &found->row[i];
-	for (int i = 0; i < list_length(all); i++)
-	{
-		p = list_nth(all, i);
-		if (stored[i] != NULL)
-			put_stored(cols, stored[i]);
-		put_said(cols, p);
-		jny_cols_set(cols, TRAITS, JsonbPGetDatum(merged(stored[i] ? DatumGetJsonbP(stored[i]->values[TRAITS - 1]) : NULL,
-														 p->traits)));
-		jny_cols_next(cols);
-	}
-	jny_write(&upsert_products, cols);
+		spoken.product[spoken.n++] = p;
+	do
+		change_stored(&spoken);
+	while (!insert_new(&spoken));
 }
