@@ -16,6 +16,7 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "commands/extension.h"
 #include "executor/executor.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/primnodes.h"
@@ -269,6 +270,13 @@ learn_input(JnyPath *p, Relation rel)
 			jny_col_type(p->types[i], &p->in[p->nin++]);
 }
 
+/* An engine that spreads tables over nodes sees statements only: what looks like a heap here may be a shell. */
+static bool
+is_spread(void)
+{
+	return OidIsValid(get_extension_oid("citus", true));
+}
+
 static bool
 is_simple(const JnyPath *p, Relation rel)
 {
@@ -277,7 +285,7 @@ is_simple(const JnyPath *p, Relation rel)
 	if (p->access->verb != JNY_DO_LOOKUP &&
 		(rel->trigdesc != NULL || (constr != NULL && constr->has_generated_stored)))
 		return false;
-	if (!p->usable || rel->rd_rules != NULL || rel->rd_rel->relrowsecurity)
+	if (is_spread() || !p->usable || rel->rd_rules != NULL || rel->rd_rel->relrowsecurity)
 		return false;
 	if (p->partitioned)
 		return p->access->verb == JNY_DO_INSERT;
