@@ -1,6 +1,7 @@
 CREATE FUNCTION journey._workers()
     RETURNS TABLE (database text, state text, pid integer, started_at timestamptz, last_lap_at timestamptz,
-                   laps bigint, events bigint, failures integer, next_try timestamptz, here boolean)
+                   laps bigint, events bigint, failures integer, next_try timestamptz, here boolean,
+                   lap_since timestamptz)
     LANGUAGE C VOLATILE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_workers';

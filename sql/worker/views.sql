@@ -8,7 +8,7 @@ COMMENT ON COLUMN journey.health.detail IS 'What was found.';
 COMMENT ON COLUMN journey.health.hint IS 'What to do next; null = nothing.';
 
 CREATE VIEW journey.stat_worker AS
-SELECT w.database, w.state, w.pid, w.started_at, w.last_lap_at, w.laps, w.events, w.failures, w.next_try
+SELECT w.database, w.state, w.pid, w.started_at, w.last_lap_at, w.laps, w.events, w.failures, w.next_try, w.lap_since
 FROM journey._workers() w;
 COMMENT ON VIEW journey.stat_worker IS 'The background workers of the cluster, a row per database.';
 COMMENT ON COLUMN journey.stat_worker.database IS 'Name of the database.';
@@ -20,3 +20,4 @@ COMMENT ON COLUMN journey.stat_worker.laps IS 'Laps since the server started.';
 COMMENT ON COLUMN journey.stat_worker.events IS 'Events taken in since the server started.';
 COMMENT ON COLUMN journey.stat_worker.failures IS 'Failures in a row.';
 COMMENT ON COLUMN journey.stat_worker.next_try IS 'When the launcher tries again; null = at once.';
+COMMENT ON COLUMN journey.stat_worker.lap_since IS 'When the lap under way began, of the worker or of run_once(); null = none is.';

@@ -83,6 +83,8 @@ jny_shared_database(Oid dboid, bool make)
 	{
 		unused->dboid = dboid;
 		unused->sequence = InvalidOid;
+		unused->lap_at = 0;
+		unused->inert = false;
 	}
 	return make ? unused : NULL;
 }
@@ -199,7 +201,7 @@ lap_ends(XactEvent event, void *arg)
 	lap_is_mine = false;
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
 	db = jny_shared_database(MyDatabaseId, false);
-	if (db != NULL)
+	if (db != NULL && db->lap_pid == MyProcPid)
 		db->lap_at = 0;
 	LWLockRelease(jny_shared->lock);
 }
@@ -210,7 +212,7 @@ jny_lap_begins(void)
 	static bool registered = false;
 	JnyDatabase *db;
 
-	if (jny_shared == NULL || lap_is_mine)
+	if (jny_shared == NULL)
 		return;
 	if (!registered)
 	{
@@ -219,9 +221,11 @@ jny_lap_begins(void)
 	}
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
 	db = jny_shared_database(MyDatabaseId, true);
-	if (db != NULL && db->lap_at == 0)
+	/* one that stands there has lost the cursor: it has been committed or rolled back */
+	if (db != NULL && !(lap_is_mine && db->lap_pid == MyProcPid && db->lap_at != 0))
 	{
 		db->lap_at = GetCurrentTimestamp();
+		db->lap_pid = MyProcPid;
 		lap_is_mine = true;
 	}
 	LWLockRelease(jny_shared->lock);

@@ -45,6 +45,7 @@ typedef struct JnyDatabase
 	int64		events;
 	int64		errors;
 	TimestampTz lap_at;			/* real time at which the lap under way began, 0 = none */
+	pid_t		lap_pid;		/* whose it is */
 	ConditionVariable work;		/* claims that wait for work in this database */
 	Oid			sequence;		/* of next_seq: a new extension counts anew */
 	pg_atomic_uint64 next_seq;	/* a multiple of JNY_SEQ_BLOCK = none left */
@@ -86,7 +87,9 @@ extern void jny_work_broadcast(void);			/* after commit */
 /*
  * A lap commits later than it reads the clock. What nobody can see yet is due
  * at jny_lap_under_way() or later; DT_NOEND = no lap. Announced until the
- * transaction ends, to snapshots that are taken after the answer.
+ * transaction ends, to snapshots that are taken after the answer. A lap begins
+ * once it has locked the cursor, and then reads the clock: there is never more
+ * than one.
  */
 extern void jny_lap_begins(void);
 extern TimestampTz jny_lap_under_way(void);

@@ -27,6 +27,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "core/shmem.h"
 #include "core/snap.h"
 #include "core/table.h"
 
@@ -548,6 +549,8 @@ jny_window_open(JnyBatch *batch, int max)
 		MemoryContextSwitchTo(old);
 		return false;
 	}
+	jny_lap_begins();
+	jny_node_read(&batch->node);	/* the clock, and what has been said of the mode meanwhile */
 	w = batch->window = palloc0(sizeof(struct JnyWindow));
 	w->previous = snapshot_of(row, 1);
 	w->snapshot = snapshot_of(row, 2);

@@ -18,7 +18,6 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
-#include "core/shmem.h"
 #include "deliver/deliver.h"
 #include "interpret/interpret.h"
 #include "observe/observe.h"
@@ -69,7 +68,6 @@ jny_lap(JnyBatch *batch, int max_events, int max_timers)
 				 errmsg("a lap needs isolation level READ COMMITTED"),
 				 errdetail("It must see what other transactions commit while it runs."),
 				 errhint("Run journey.run_once() in a transaction of its own, at READ COMMITTED.")));
-	jny_lap_begins();
 	start_batch(batch);
 	if (!batch->node.adopted)
 		return true;

@@ -14,7 +14,7 @@
 
 #include "core/shmem.h"
 
-#define WORKER_COLS 10
+#define WORKER_COLS 11
 
 static const char *
 state_name(JnyWorkerState state)
@@ -49,6 +49,8 @@ put_database(ReturnSetInfo *rsinfo, const JnyDatabase *db)
 	values[8] = TimestampTzGetDatum(db->next_try);
 	nulls[8] = db->next_try == 0;
 	values[9] = BoolGetDatum(db->dboid == MyDatabaseId);
+	values[10] = TimestampTzGetDatum(db->lap_at);
+	nulls[10] = db->lap_at == 0;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 
