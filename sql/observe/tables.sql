@@ -311,11 +311,11 @@ COMMENT ON TABLE journey.source IS 'Sources: what each sent, and how fresh it is
 COMMENT ON COLUMN journey.source.source IS 'Name, as events carry it.';
 COMMENT ON COLUMN journey.source.system IS 'Kind of system, of journey.system; null = not said.';
 COMMENT ON COLUMN journey.source.scope IS 'Scope that its events get.';
-COMMENT ON COLUMN journey.source.trusted IS 'False: anybody can send it, such as a browser.';
+COMMENT ON COLUMN journey.source.trusted IS 'False: anybody can send it, such as a browser; it links no keys, states no address and grants no consent.';
 COMMENT ON COLUMN journey.source.events IS 'Events taken in so far.';
 COMMENT ON COLUMN journey.source.last_event_at IS 'Greatest time that its events gave themselves.';
 COMMENT ON COLUMN journey.source.last_received_at IS 'When the latest was received, real time.';
-COMMENT ON COLUMN journey.source.max_lag IS 'Longest that may pass without an event before health reports it; null = no limit.';
+COMMENT ON COLUMN journey.source.max_lag IS 'Longest that may pass without an event before journey.health warns; null = no limit.';
 COMMENT ON TABLE journey.namespace IS 'Namespaces of subject keys.';
 COMMENT ON COLUMN journey.namespace.namespace IS 'Name, as subjects carry it.';
 COMMENT ON COLUMN journey.namespace.class IS 'person, shared, group, session or object: only person and session keys name somebody.';

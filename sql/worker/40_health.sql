@@ -123,6 +123,18 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 
+    FOR topic, status, detail, hint IN
+        SELECT 'source', 'warning',
+               format('%s has sent nothing for %s; its max_lag is %s', s.source,
+                      date_trunc('second', clock_timestamp() - s.last_received_at), s.max_lag),
+               'See whether it still sends and its events arrive; max_lag is in its source document.'
+        FROM journey.source s
+        WHERE clock_timestamp() - s.last_received_at > s.max_lag
+        ORDER BY s.source
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
     SELECT count(*) INTO n FROM journey.quarantine q WHERE q.replayed_at IS NULL;
     topic := 'quarantine';
     status := CASE WHEN n > 0 THEN 'warning' ELSE 'ok' END;

@@ -118,6 +118,8 @@ extern char jny_fence_of(const char *type, const char *ref, const JnyKeys *keys)
  * until the next message.
  */
 extern const char *jny_source_scope(const char *source);
+/* False when its document says so: its word grants no consent and links no keys. Cached alike. */
+extern bool jny_source_trusted(const char *source);
 
 /* ---- fences, as a permit sees them ------------------------------------ */
 

@@ -2,8 +2,8 @@
  * keys.c
  *		The keys of an event, and the mark that they earn it.
  *
- * Also the two registries that capture asks: which scope a source speaks for
- * and which namespaces name one person. They are small data tables, read
+ * Also the two registries that capture asks: which scope a source speaks for,
+ * whether its word is trusted, and which namespaces name one person. They are small data tables, read
  * through SPI as journey_owner on first use and again after a message that
  * they changed; kept under CacheMemoryContext. No locks beyond the read.
  */
@@ -18,7 +18,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-JNY_PLAN(read_sources, "", "SELECT s.source, s.scope FROM journey.source s ORDER BY s.source");
+JNY_PLAN(read_sources, "", "SELECT s.source, s.scope, s.trusted FROM journey.source s ORDER BY s.source COLLATE \"C\"");
 JNY_PLAN(read_groups, "",
 		 "SELECT n.namespace FROM journey.namespace n WHERE n.class IN ('group', 'shared')");
 
@@ -26,6 +26,7 @@ typedef struct Source
 {
 	const char *source;
 	const char *scope;
+	bool		trusted;
 } Source;
 
 static struct
@@ -37,7 +38,7 @@ static struct
 	Oid			namespace_rel;
 	MemoryContext cxt;
 	int			nsources;
-	Source	   *sources;		/* sorted */
+	Source	   *sources;		/* sorted as strcmp() does */
 	int			ngroups;
 	const char **groups;
 } registry;
@@ -58,6 +59,7 @@ read_rows(void)
 	{
 		registry.sources[i].source = MemoryContextStrdup(registry.cxt, jny_get_text(i, 1));
 		registry.sources[i].scope = MemoryContextStrdup(registry.cxt, jny_get_text(i, 2));
+		registry.sources[i].trusted = jny_get_int8(i, 3, 1) != 0;
 	}
 	registry.ngroups = (int) jny_run_latest(&read_groups, NULL, NULL);
 	registry.groups = MemoryContextAlloc(registry.cxt, sizeof(char *) * (registry.ngroups + 1));
@@ -114,16 +116,31 @@ compare_source(const void *a, const void *b)
 	return strcmp(((const Source *) a)->source, ((const Source *) b)->source);
 }
 
+static const Source *
+find_source(const char *source)
+{
+	Source		wanted = {.source = source};
+
+	refresh();
+	if (source == NULL || registry.nsources == 0)
+		return NULL;
+	return bsearch(&wanted, registry.sources, registry.nsources, sizeof(Source), compare_source);
+}
+
 const char *
 jny_source_scope(const char *source)
 {
-	Source		wanted = {.source = source};
-	Source	   *found = NULL;
+	const Source *found = find_source(source);
 
-	refresh();
-	if (source != NULL && registry.nsources > 0)
-		found = bsearch(&wanted, registry.sources, registry.nsources, sizeof(Source), compare_source);
 	return found ? found->scope : JNY_DEFAULT_SCOPE;
+}
+
+bool
+jny_source_trusted(const char *source)
+{
+	const Source *found = find_source(source);
+
+	return found == NULL || found->trusted;
 }
 
 /* A household's or a company's key must not let one member's order speak for all. */

@@ -4,7 +4,8 @@
  *
  * Called by take.c. The latest statement by its own time stands; at the same
  * time the one that takes rights away. A consent row may be written beside us
- * by journey.unsubscribe(), so the rule is also in the upsert.
+ * by journey.unsubscribe(), so the rule is also in the upsert. A source that
+ * is not trusted may take rights away, never grant them.
  */
 #include "observe/fact.h"
 
@@ -178,6 +179,18 @@ emit_change(JnyTake *take, JnyFact *fact, const JnyConsent *said, bool granted)
 			 jny_object_end(&o));
 }
 
+/* Reports a statement that its source may not make. */
+static bool
+may_state(JnyTake *take, const JnyFact *fact, const char *state)
+{
+	if (fact->trusted || takes_away(state))
+		return true;
+	jny_tally_incident(take, "untrusted_consent", fact->source, "warning",
+					   "a source that is not trusted stated a consent; it was not taken",
+					   "Let a trusted source state it, or apply the source's document without trusted = false.");
+	return false;
+}
+
 /* True when the person's rights changed. */
 static bool
 state_consent(JnyTake *take, JnyFact *fact, const JnyConsent *said)
@@ -238,6 +251,8 @@ apply_event(JnyTake *take, JnyFact *fact)
 		.at = fact->occurred_at
 	};
 
+	if (!may_state(take, fact, said.state))
+		return;
 	if (said.purpose == NULL)
 		said.purpose = "marketing";
 	if (expires != NULL && !jny_value_time(expires, &said.expires_at))
@@ -267,7 +282,7 @@ jny_consent_apply(JnyTake *take, JnyFact *fact)
 	{
 		JnyConsent *said = lfirst(lc);
 
-		if (state_consent(take, fact, said))
+		if (may_state(take, fact, said->state) && state_consent(take, fact, said))
 			emit_change(take, fact, said, strcmp(said->state, "granted") == 0);
 	}
 }

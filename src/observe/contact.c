@@ -6,7 +6,8 @@
  * states replaces the one before it and starts fresh; one that merely came
  * along in a subject is taken only while there is no other. What became of
  * an address (a bounce, a complaint) stays with the address; senders report
- * it beside us, so the latest version is what is judged.
+ * it beside us, so the latest version is what is judged. A source that is not
+ * trusted states no address.
  */
 #include "observe/fact.h"
 
@@ -94,7 +95,7 @@ void
 jny_contact_apply(JnyTake *take, JnyFact *fact)
 {
 	bool		customer = fact->kind == JNY_KIND_CUSTOMER && fact->op != JNY_OP_DELETE;
-	bool		identified = fact->kind == JNY_KIND_EVENT && strcmp(fact->type, "identified") == 0;
+	bool		identified = fact->trusted && fact->kind == JNY_KIND_EVENT && strcmp(fact->type, "identified") == 0;
 
 	for (int i = 0; i < fact->nkeys; i++)
 	{
@@ -108,7 +109,7 @@ jny_contact_apply(JnyTake *take, JnyFact *fact)
 		else if (strcmp(name, "phone") == 0)
 			note(take, fact, "sms", "phone", key->value, identified);
 	}
-	if (customer)
+	if (customer && fact->trusted)
 	{
 		note(take, fact, "email", "email", fact->f[JNY_F_EMAIL], true);
 		note(take, fact, "sms", "phone", fact->f[JNY_F_PHONE], true);

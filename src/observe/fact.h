@@ -82,7 +82,7 @@ typedef struct JnyKey
 		const JnySpace *space;
 	}			id;				/* hash key, first */
 	const char *value;			/* normalised, scope-prefixed where the space does not cross scopes */
-	const char *source;			/* that brought it */
+	const char *source;			/* that said whose it is; until then, that brought it */
 	bool		known;			/* has a person, stored or made in this lap */
 	bool		found;			/* its row exists */
 	bool		stored;			/* as it stands; else to be written */
@@ -113,6 +113,7 @@ typedef struct JnyFact
 	JnyKind		kind;
 	const char *type;			/* of a sent event; of a captured row, what its fence says */
 	const char *source;
+	bool		trusted;		/* the source: its word may grant consent and link keys */
 	const char *scope;
 	const char *message_id;
 	TimestampTz received_at;

@@ -6,7 +6,9 @@
  * that is new joins the person of the keys it came with; keys of two people
  * are not merged in this release, but both are named on the event, so that a
  * purchase ends the actions of both. Carts and orders are keys too: the
- * weakest, and they follow the person who last named them.
+ * weakest, and they follow the person who last named them. A source that is
+ * not trusted, such as a browser, says of each event whose it is and nothing
+ * more: what keys it names together, and whose cart it names, links nobody.
  */
 #include "observe/fact.h"
 
@@ -14,7 +16,7 @@
 
 JNY_LOOKUP(find_messages, "event_key", "event_key_pkey", "bucket, hash", "", NULL);
 JNY_INSERT(insert_messages, "event_key", "bucket, hash, received_at");
-JNY_LOOKUP(find_keys, "identity", "identity_pkey", "bucket, key_hash, namespace, value", "profile_id", NULL);
+JNY_LOOKUP(find_keys, "identity", "identity_pkey", "bucket, key_hash, namespace, value", "profile_id, source", NULL);
 #define KEY_COLUMNS \
 	"bucket, key_hash, namespace, value, profile_bucket, profile_id, confidence, method, source, since"
 JNY_INSERT(insert_keys, "identity", KEY_COLUMNS);
@@ -143,6 +145,7 @@ find_known(JnyTake *take)
 		key = list_nth(asked, found->row[i].key);
 		key->known = key->stored = key->found = true;
 		key->owner = *jny_row_uuid(&found->row[i], 0);
+		key->source = jny_row_text(&found->row[i], 1);
 	}
 }
 
@@ -206,16 +209,28 @@ make_profile(JnyTake *take, JnyKey *key)
 	return p;
 }
 
-/* The key belongs to the person from now on, and strengthens them. */
+/* Is the person the one that this key makes when nobody knows it? */
+static bool
+is_maker(const JnyKey *key, const pg_uuid_t *profile_id)
+{
+	pg_uuid_t	made;
+
+	jny_uuid_of(&made, "profile", key->id.space->name, key->value, NULL);
+	return memcmp(&made, profile_id, sizeof(made)) == 0;
+}
+
+/* The key belongs to the fact's person from now on, and strengthens them. */
 static void
-link_key(JnyTake *take, JnyKey *key, JnyProfile *p)
+link_key(JnyTake *take, JnyKey *key, const JnyFact *fact)
 {
 	const JnySpace *space = key->id.space;
+	JnyProfile *p = fact->profile;
 
 	key->known = true;
 	key->stored = false;
 	key->owner = p->id;
 	key->profile = p;
+	key->source = fact->source;
 	if (space->class == JNY_CLASS_PERSON && p->is_session)
 	{
 		p->is_session = false;
@@ -246,12 +261,15 @@ add_other(JnyFact *fact, JnyProfile *p)
 /*
  * May keys that nobody knows join the owner of a cart or an order? A browser
  * that goes on with a cart is its owner's; a person's own key joins a
- * session, but not another person: the order may have changed hands.
+ * session, but not another person: the order may have changed hands. Both
+ * the one who says so now and the one who said whose the object is count.
  */
 static bool
 joins(const JnyFact *fact, const JnyKey *object)
 {
 	if (object == NULL || !object->known)
+		return false;
+	if (fact->nkeys > 0 && !(fact->trusted && jny_source_trusted(object->source)))
 		return false;
 	return object->profile->is_session || fact->nkeys == 0 ||
 		fact->keys[0]->id.space->class != JNY_CLASS_PERSON;
@@ -283,7 +301,10 @@ link_person_keys(JnyTake *take, JnyFact *fact)
 		JnyKey	   *key = fact->keys[i];
 
 		if (!key->known)
-			link_key(take, key, fact->profile);
+		{
+			if (fact->trusted || is_maker(key, &fact->profile->id))
+				link_key(take, key, fact);
+		}
 		else if (key->profile != fact->profile)
 		{
 			bool		session = key->profile->is_session || fact->profile->is_session;
@@ -305,14 +326,13 @@ link_object(JnyTake *take, JnyFact *fact, JnyKey *key)
 	if (key == NULL)
 		return;
 	if (!key->known)
-		link_key(take, key, fact->profile);
+		link_key(take, key, fact);
 	else if (key->profile != fact->profile)
 	{
 		add_other(fact, key->profile);
-		if (fact->nkeys > 0 && !fact->fence_only && (key->profile->is_session || !fact->profile->is_session))
-		{
-			link_key(take, key, fact->profile);
-		}
+		if (fact->nkeys > 0 && fact->trusted && !fact->fence_only &&
+			(key->profile->is_session || !fact->profile->is_session))
+			link_key(take, key, fact);
 	}
 }
 
@@ -351,14 +371,12 @@ static void
 write_key(JnyOut *out, const JnyKey *key, TimestampTz now)
 {
 	JnyCols    *cols = jny_out(out);
-	pg_uuid_t	made;
 
-	jny_uuid_of(&made, "profile", key->id.space->name, key->value, NULL);
 	put_key(cols, key);
 	jny_cols_set(cols, 4, Int16GetDatum(key->profile->bucket));
 	jny_cols_set(cols, 5, UUIDPGetDatum(&key->owner));
 	jny_cols_set(cols, 6, Float8GetDatum(key->id.space->confidence));
-	jny_cols_text(cols, 7, memcmp(&made, &key->owner, sizeof(made)) == 0 ? "created" : "deterministic");
+	jny_cols_text(cols, 7, is_maker(key, &key->owner) ? "created" : "deterministic");
 	jny_cols_text(cols, 8, key->source);
 	jny_cols_set(cols, 9, TimestampTzGetDatum(now));
 	jny_cols_next(cols);
