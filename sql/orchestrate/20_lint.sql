@@ -575,6 +575,7 @@ DECLARE
 BEGIN
     CASE doc ->> 'kind'
     WHEN 'template' THEN
+        -- unsubscribe_url comes with the permit's contact, not with the data of a step
         FOR item IN SELECT DISTINCT l.key AS locale, f.key AS field, r[1] AS name
                     FROM jsonb_each(doc -> 'content') AS l, jsonb_each_text(l.value) AS f,
                          regexp_matches(f.value, '{{ *([A-Za-z0-9_.]+) *}}', 'g') AS r

@@ -34,7 +34,6 @@ extern void jny_require_sender_session(const char *what);
 
 /* permit.c: judges rows whose permit was counted in advance; writes permits, settles the rest. */
 extern void jny_permit_decide(JnyGate *gate, List *works, const pg_uuid_t *batch);
-extern Datum jny_permit_contact(JnyGate *gate, const JnyWork *w, bool *isnull);
-extern Datum jny_permit_headers(JnyGate *gate, const JnyWork *w);
+extern void jny_permit_reveal(JnyGate *gate, const JnyWork *w, Datum *contact, bool *no_contact, Datum *headers);
 
 #endif							/* JNY_DELIVER_CLAIM_H */

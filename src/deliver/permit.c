@@ -80,23 +80,6 @@ jny_permit_decide(JnyGate *gate, List *works, const pg_uuid_t *batch)
 
 /* ---- what a grant reveals --------------------------------------------------- */
 
-/* {"address": ..., "namespace": ..., "state": ...}; null on a channel that needs no address. */
-Datum
-jny_permit_contact(JnyGate *gate, const JnyWork *w, bool *isnull)
-{
-	JnyChannelRules *channel = jny_house_channel(gate->house, w->channel);
-	JsonbParseState *state = NULL;
-
-	*isnull = channel->address == NULL;
-	if (*isnull)
-		return (Datum) 0;
-	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
-	jny_put_text(&state, "address", w->address);
-	jny_put_text(&state, "namespace", channel->address);
-	jny_put_text(&state, "state", w->address_state);
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
-}
-
 /* The URL with the person's token in the place of {token}. */
 static char *
 unsubscribe_link(const JnyWork *w, const char *url)
@@ -112,25 +95,46 @@ unsubscribe_link(const JnyWork *w, const char *url)
 }
 
 /*
- * Idempotency-Key for an API, Message-ID for SMTP: the same at every attempt,
- * so that a provider that knows either sends once. Marketing mail carries the
- * one-click unsubscribe of RFC 8058.
+ * contact: {"address": ..., "namespace": ..., "state": ..., "unsubscribe_url":
+ * ...}, the first three on a channel that needs an address, the last for
+ * marketing on one that has such a link; null when there is neither.
+ *
+ * headers: Idempotency-Key for an API, Message-ID for SMTP: the same at every
+ * attempt, so that a provider that knows either sends once. Marketing carries
+ * the one-click unsubscribe of RFC 8058, by the same link.
  */
-Datum
-jny_permit_headers(JnyGate *gate, const JnyWork *w)
+void
+jny_permit_reveal(JnyGate *gate, const JnyWork *w, Datum *contact, bool *no_contact, Datum *headers)
 {
 	JnyChannelRules *channel = jny_house_channel(gate->house, w->channel);
-	JsonbParseState *state = NULL;
+	char	   *link = w->marketing && channel->unsubscribe_url != NULL ? unsubscribe_link(w, channel->unsubscribe_url) : NULL;
 	char	   *key = TextDatumGetCString(w->values[W_KEY]);
+	JsonbParseState *state = NULL;
 
+	*no_contact = channel->address == NULL && link == NULL;
+	if (!*no_contact)
+	{
+		pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+		if (channel->address != NULL)
+		{
+			jny_put_text(&state, "address", w->address);
+			jny_put_text(&state, "namespace", channel->address);
+			jny_put_text(&state, "state", w->address_state);
+		}
+		if (link != NULL)
+			jny_put_text(&state, "unsubscribe_url", link);
+		*contact = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	}
+
+	state = NULL;
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	jny_put_text(&state, "Idempotency-Key", key);
 	if (channel->address != NULL && strcmp(channel->address, "email") == 0)
 		jny_put_text(&state, "Message-ID", psprintf("<%s@%s>", key, jny_site[0] ? jny_site : "journey.invalid"));
-	if (w->marketing && channel->unsubscribe_url != NULL)
+	if (link != NULL)
 	{
-		jny_put_text(&state, "List-Unsubscribe", psprintf("<%s>", unsubscribe_link(w, channel->unsubscribe_url)));
+		jny_put_text(&state, "List-Unsubscribe", psprintf("<%s>", link));
 		jny_put_text(&state, "List-Unsubscribe-Post", "List-Unsubscribe=One-Click");
 	}
-	return JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
+	*headers = JsonbPGetDatum(JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL)));
 }

@@ -268,8 +268,7 @@ permit_columns(JnyGate *gate, const JnyWork *w, Datum *values, bool *nulls)
 		}
 		return;
 	}
-	values[4] = jny_permit_contact(gate, w, &nulls[4]);
-	values[5] = jny_permit_headers(gate, w);
+	jny_permit_reveal(gate, w, &values[4], &nulls[4], &values[5]);
 	nulls[5] = false;
 }
 
@@ -365,8 +364,7 @@ journey_claim_and_begin(PG_FUNCTION_ARGS)
 			bool		nulls[24] = {0};
 			int			k = claim_columns(w, values, nulls);
 
-			values[k] = jny_permit_contact(&c.gate, w, &nulls[k]);
-			values[k + 1] = jny_permit_headers(&c.gate, w);
+			jny_permit_reveal(&c.gate, w, &values[k], &nulls[k], &values[k + 1]);
 			nulls[k + 2] = true;
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 		}

@@ -1,28 +1,37 @@
 -- What the document of a channel says about its senders: who may claim, and the
--- headers of the one-click unsubscribe (RFC 8058).
+-- link of the one-click unsubscribe (RFC 8058), in headers and contact.
 -- mission: 213
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(21);
+SELECT plan(26);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
 SELECT lives_ok($$SELECT journey.apply('[
   {"kind": "channel", "name": "news", "mode": "push", "address": "email", "list_unsubscribe_url": "https://shop.example/bye?t={token}&c=news"},
   {"kind": "channel", "name": "plain", "mode": "push", "address": "email", "list_unsubscribe_url": "https://shop.example/bye"},
+  {"kind": "channel", "name": "banner", "mode": "push", "list_unsubscribe_url": "https://shop.example/bye?t={token}"},
   {"kind": "channel", "name": "own", "mode": "push", "senders": ["jny_test_mailer", "jny_test_group"]}]')$$, 'the documents are taken');
 SELECT is_empty($$SELECT * FROM journey.lint('{"kind": "channel", "name": "own", "mode": "push", "senders": ["jny_test_mailer"]}') WHERE code <> 'no_agreement' AND severity = 'error'$$, 'lint knows senders');
 SELECT isnt_empty($$SELECT * FROM journey.lint('{"kind": "channel", "name": "own", "mode": "push", "senders": []}') WHERE severity = 'error'$$, 'and wants one at least');
 SELECT isnt_empty($$SELECT * FROM journey.lint('{"kind": "channel", "name": "own", "mode": "push", "senders": "me"}') WHERE severity = 'error'$$, 'in a list');
 
 -- List-Unsubscribe ------------------------------------------------------------------
-CREATE FUNCTION pg_temp.headers(a uuid) RETURNS jsonb LANGUAGE sql AS $$
-    SELECT b.headers FROM journey.outbox o, journey.claim(o.channel) c, journey.begin_send(c.action_id, c.token) b
+CREATE FUNCTION pg_temp.permit(a uuid, OUT headers jsonb, OUT contact jsonb) LANGUAGE sql AS $$
+    SELECT b.headers, b.contact FROM journey.outbox o, journey.claim(o.channel) c, journey.begin_send(c.action_id, c.token) b
     WHERE o.action_id = a AND c.action_id = a
 $$;
-SELECT pg_temp.headers(pg_temp.action('A', channel => 'news')) AS headers \gset
+CREATE FUNCTION pg_temp.headers(a uuid) RETURNS jsonb LANGUAGE sql AS $$ SELECT headers FROM pg_temp.permit(a) $$;
+SELECT headers, contact FROM pg_temp.permit(pg_temp.action('A', channel => 'news')) \gset
 SELECT matches(:'headers'::jsonb ->> 'List-Unsubscribe', '^<https://shop\.example/bye\?t=[A-Za-z0-9_-]{20,}&c=news>$', 'the link, with the token in its place');
 SELECT is(:'headers'::jsonb ->> 'List-Unsubscribe-Post', 'List-Unsubscribe=One-Click', 'one click');
 SELECT is((SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(:'headers') k), ARRAY['Idempotency-Key', 'List-Unsubscribe', 'List-Unsubscribe-Post', 'Message-ID'], 'and no other header than those of the key');
+SELECT is('<' || (:'contact'::jsonb ->> 'unsubscribe_url') || '>', :'headers'::jsonb ->> 'List-Unsubscribe', 'the contact gives the same link for the text');
+SELECT is((SELECT array_agg(k ORDER BY k) FROM jsonb_object_keys(:'contact') k), ARRAY['address', 'namespace', 'state', 'unsubscribe_url'], 'beside the address');
+SELECT ok(NOT (pg_temp.permit(pg_temp.action('A', channel => 'news', purpose => 'transactional'))).contact ? 'unsubscribe_url', 'but not for a confirmation');
+INSERT INTO journey.consent (bucket, profile_id, scope, channel, purpose, state, source, at)
+    SELECT bucket, profile_id, scope, 'banner', purpose, state, source, at FROM journey.consent WHERE channel = 'email' AND profile_id = journey.profile_id('{"customer_id": "A"}');
+SELECT matches((pg_temp.permit(pg_temp.action('A', channel => 'banner'))).contact::text, '^{"unsubscribe_url": "https://shop\.example/bye\?t=[A-Za-z0-9_-]{20,}"}$', 'a channel without addresses has the link alone');
+SELECT ok((SELECT headers IS NOT NULL AND contact IS NULL FROM pg_temp.permit(pg_temp.action('A', channel => 'banner', purpose => 'service'))), 'or nothing');
 SELECT ok(NOT pg_temp.headers(pg_temp.action('A', channel => 'news', purpose => 'transactional')) ? 'List-Unsubscribe', 'a confirmation carries none');
 SELECT ok(NOT pg_temp.headers(pg_temp.action('A', channel => 'news', purpose => 'service', suppress_on => '[]')) ? 'List-Unsubscribe-Post', 'nor does service');
 SELECT is(pg_temp.headers(pg_temp.action('A', channel => 'plain')) ->> 'List-Unsubscribe', '<https://shop.example/bye>', 'an address without a token is taken as it is');
