@@ -3,7 +3,7 @@
  *		The parts of consent that SQL cannot do: keyed digests, random bytes,
  *		and an opt-out that counts from the commit of the caller.
  *
- * Called by journey.unsubscribe() and its like (sql/observe/40_consent.sql),
+ * Called by journey.unsubscribe() and its like (sql/observe/41_consent.sql),
  * as journey_owner. Appends to the inbox; takes no lock.
  */
 #include "core/inbox.h"

@@ -126,7 +126,6 @@ typedef struct JnyJourney
 	const char *purpose;		/* marketing, service, transactional */
 	const char *stage;			/* NULL = none */
 	int			priority;
-	bool		high_risk;
 	double		min_confidence; /* of identity: 0, 0.5 (low), 0.8 (medium), 1.0 (high) */
 	const char *low_identity;	/* "refuse" (a decision row) or "skip" (none) */
 	int			nentries;

@@ -354,7 +354,6 @@ jny_journey_parse(const char *name, int version, Oid owner, Jsonb *doc,
 	j->purpose = jny_json_text(doc, "purpose");
 	j->stage = jny_json_text(doc, "stage");
 	j->priority = (int) jny_doc_number(doc, "priority", DEFAULT_PRIORITY);
-	j->high_risk = jny_json_bool(doc, "high_risk", false);
 	j->min_confidence = confidence_of(jny_json_text(identity, "min_confidence"));
 	j->low_identity = otherwise != NULL ? otherwise : "refuse";
 	j->reentry_per = per != NULL && strcmp(per, "person") == 0 ? JNY_REENTRY_PERSON : JNY_REENTRY_KEY;
