@@ -3,7 +3,7 @@
 -- of the client or not at all.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(23);
+SELECT plan(24);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
 RESET journey.allow_in_transaction;
@@ -73,4 +73,5 @@ SET LOCAL journey.allow_in_transaction = on;
 SELECT pg_temp.in_plpgsql(action_id, token) AS granted FROM got WHERE n = 8 \gset
 COMMIT;
 SELECT is(:'granted'::text, 't', 'journey.allow_in_transaction lets it');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -2,7 +2,7 @@
 -- and the rest stand in the way, asked of both.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(6);
+SELECT plan(7);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
 SELECT count(*) AS n FROM journey.apply('[
@@ -77,4 +77,5 @@ SELECT matches((SELECT because FROM journey.why_not('{"customer_id": "by hand"}'
 SELECT count(journey.pause('channel', 'letters', 'the printer burns')) AS n \gset
 SELECT is(pg_temp.told('fine'), 'now: channel letters is paused', 'a pause of the channel');
 SELECT is(pg_temp.permit('fine'), 'not claimed', 'which is not claimed meanwhile');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

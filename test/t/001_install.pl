@@ -15,6 +15,7 @@ is($node->safe_psql('postgres', 'SELECT journey.mode()'), 'off', 'off before ado
 is($node->safe_psql('postgres', q{SELECT value FROM journey.adopt() WHERE name = 'state'}), 'adopted', 'adopt() adopts');
 $node->restart;
 is($node->safe_psql('postgres', 'SELECT journey._node_state()'), 'adopted', 'adopted after a restart');
+is($node->safe_psql('postgres', 'SELECT * FROM journey.check_invariants()'), '', 'invariants hold');
 
 $node->safe_psql('postgres', 'CREATE DATABASE copy TEMPLATE postgres');
 isnt($node->safe_psql('copy', 'SELECT journey._node_state()'), 'adopted', 'a copied database is not adopted');

@@ -157,6 +157,7 @@ append_to_file($file, "\\startpipeline\nSELECT 1;\n" . sprintf($permit, 2) . "\n
 my ($stdout, $stderr) = run_command([ 'pgbench', '-n', '-M', 'extended', '-t', '1', '-f', $file, $node->connstr('shop') ]);
 like($stderr, qr/begin_send cannot run inside a transaction block/, 'later in one it is refused');
 is($node->safe_psql('shop', 'SELECT count(*) FROM journey.attempt_log'), '1', 'and grants nothing');
+is($node->safe_psql('shop', 'SELECT * FROM journey.check_invariants()'), '', 'invariants hold');
 
 $node->stop;
 done_testing();
