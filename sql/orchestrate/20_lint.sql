@@ -184,6 +184,9 @@ BEGIN
     CASE mark ->> 'mark'
     WHEN 'condition', 'expression' THEN
         RETURN journey._lint_condition(mark, bundle);
+    WHEN 'event_value' THEN
+        -- as features read it: a bare name is a property of the event
+        RETURN journey._lint_condition(jsonb_set(mark, '{value}', to_jsonb(regexp_replace(name, '^[a-z0-9_]+$', 'event.\&'))), bundle);
     WHEN 'event_type' THEN
         IF NOT EXISTS (SELECT FROM journey.event_type AS t WHERE t.type = name AND t.known) THEN
             RETURN journey._finding('warning', 'unknown_event_type', pointer, format('unknown event type "%s"', name),
@@ -620,6 +623,13 @@ BEGIN
         END IF;
         IF doc ? 'window' AND aggregate NOT IN ('count', 'sum') THEN
             found := found || journey._finding('error', 'feature_window', base || '/window', format('%s takes no window', aggregate), 'Remove window, or count or sum.');
+        END IF;
+        IF doc ? 'grain' AND NOT doc ? 'window' THEN
+            found := found || journey._finding('error', 'feature_grain', base || '/grain', 'there is no window that the grain could move', 'Remove grain, or set window.');
+        ELSIF (doc ->> 'grain')::interval < interval '1 second' OR (doc ->> 'grain')::interval > (doc ->> 'window')::interval THEN
+            found := found || journey._finding('error', 'feature_grain', base || '/grain', 'the grain does not fit its window', 'A grain is at least a second and at most the window.');
+        ELSIF (doc ->> 'window')::interval > (doc ->> 'grain')::interval * 10000 THEN
+            found := found || journey._finding('error', 'feature_grain', base || '/grain', 'the grain is too fine for its window', 'A window may have at most 10000 grains.');
         END IF;
     WHEN 'source' THEN
         FOR item IN SELECT d.name, t AS signal FROM journey.document AS d, unnest(journey._list(_lint_other.doc -> 'truth_for')) AS t

@@ -94,6 +94,7 @@ INSERT INTO cases VALUES
 ('cap_scope', 'house', '{caps,0,scope}', '"journey"', '/caps/0/scope', 'a cap of one journey in the policy'),
 ('feature_value', 'orders_seen', '{of}', NULL, '', 'a sum of nothing'),
 ('feature_value', 'orders_seen', '{aggregate}', '"count"', '/of', 'a count of something'),
+('feature_grain', 'orders_seen', '{grain}', '"60 days"', '/grain', 'a grain above its window'),
 ('feature_window', 'orders_seen', '{aggregate}', '"last"', '/window', 'the last one of 30 days'),
 ('second_truth', 'till', '{truth_for}', '["inventory"]', '/truth_for', 'two truths'),
 ('empty_validity', 'moves', '{rules,1,valid_to}', '"2025-01-01"', '/rules/1/valid_to', 'over before it begins'),
