@@ -26,7 +26,34 @@ CREATE FUNCTION journey._ingest_one(message jsonb) RETURNS text
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_ingest_one';
 COMMENT ON FUNCTION journey._ingest_one(jsonb) IS
-    'Takes one message: null when it was taken, otherwise the reason why not. For replay_quarantine().';
+    'Takes one message: null when it was taken, otherwise the reason why not. For _replay_one().';
+
+CREATE FUNCTION journey._replay_one(origin text, original jsonb, received_at timestamptz) RETURNS text
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    op text := original ->> 'op';
+    at timestamptz;
+BEGIN
+    IF origin = 'ingest' THEN
+        RETURN journey._ingest_one(original);
+    END IF;
+    -- an event that told no time occurred when it came, not when it is sent again
+    at := coalesce((original ->> 'occurred_at')::timestamptz, least(received_at, journey.clock()));
+    IF origin = 'track' THEN
+        RETURN journey._ingest_one(original || jsonb_build_object('occurred_at', at, 'backfill', op = 'b'));
+    ELSE
+        -- a load may have set a scope of its own; the lap judges the row, as it did before
+        INSERT INTO journey.inbox_copy (op, source, type, scope, message_id, occurred_at, subject, props)
+        VALUES (op::"char", original ->> 'source', original ->> 'type', original ->> 'scope', original ->> 'message_id',
+                at, original -> 'subject', original -> 'props');
+        RETURN NULL;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._replay_one(text, jsonb, timestamptz) IS
+    'Sends one quarantined event again, on the way it came: null when it was taken, otherwise the reason why not.';
 
 CREATE FUNCTION journey.replay_quarantine(source text DEFAULT NULL, sqlstate text DEFAULT NULL, OUT replayed integer, OUT kept integer)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -36,19 +63,29 @@ AS $$
 DECLARE
     r record;
     why text;
+    captured integer := 0;
 BEGIN
     replayed := 0;
     kept := 0;
     FOR r IN
-        SELECT q.quarantine_id, q.original
+        SELECT q.quarantine_id, q.origin, q.original, q.received_at,
+               q.origin = 'ingest' OR q.origin IN ('track', 'copy') AND q.original ->> 'op' IN ('e', 'b')
+                   AND NOT q.original ? 'recorded' AS is_event
         FROM journey.quarantine q
-        WHERE q.replayed_at IS NULL AND q.origin = 'ingest' AND q.original IS NOT NULL
+        WHERE q.replayed_at IS NULL AND q.original IS NOT NULL
           AND (replay_quarantine.source IS NULL OR q.source = replay_quarantine.source)
           AND (replay_quarantine.sqlstate IS NULL OR q.sqlstate = replay_quarantine.sqlstate)
         ORDER BY q.quarantine_id
         FOR UPDATE SKIP LOCKED
     LOOP
-        why := journey._ingest_one(r.original);
+        IF NOT r.is_event THEN
+            -- a table may have moved on since: an old row must not undo what came later;
+            -- and an event that is recorded would count twice
+            captured := captured + (r.origin = 'capture')::integer;
+            kept := kept + 1;
+            CONTINUE;
+        END IF;
+        why := journey._replay_one(r.origin, r.original, r.received_at);
         IF why IS NULL THEN
             UPDATE journey.quarantine SET replayed_at = clock_timestamp() WHERE quarantine_id = r.quarantine_id;
             replayed := replayed + 1;
@@ -57,7 +94,11 @@ BEGIN
             kept := kept + 1;
         END IF;
     END LOOP;
+    IF captured > 0 THEN
+        RAISE NOTICE '% captured rows are kept: their tables may have changed since', captured
+            USING HINT = 'Run journey.reconcile() for their tables; it reads what is there now.';
+    END IF;
 END
 $$;
 COMMENT ON FUNCTION journey.replay_quarantine(text, text) IS
-    'Tries quarantined messages of ingest() again, all or those of a source or SQLSTATE: after a source, a namespace or the extension has changed. Those that are taken are marked replayed, the others keep their newest reason.';
+    'Sends quarantined events again, all or those of a source or SQLSTATE: after a source, a namespace or the extension has changed. Those that are sent are marked replayed, and are set aside anew when a lap cannot take them; the others keep their newest reason. Captured rows are kept: reconcile() reads their tables again.';

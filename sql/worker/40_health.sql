@@ -139,7 +139,9 @@ BEGIN
     topic := 'quarantine';
     status := CASE WHEN n > 0 THEN 'warning' ELSE 'ok' END;
     detail := format('%s messages set aside', n);
-    hint := CASE WHEN n > 0 THEN 'Read journey.quarantine; after mending, run journey.replay_quarantine().' END;
+    hint := CASE WHEN n > 0 THEN 'Read journey.quarantine; after mending, run journey.replay_quarantine()'
+        || CASE WHEN EXISTS (SELECT FROM journey.quarantine q WHERE q.replayed_at IS NULL AND q.origin = 'capture')
+                THEN ', and for captured rows journey.reconcile(), which reads their tables again.' ELSE '.' END END;
     RETURN NEXT;
 
     SELECT count(*) INTO n FROM journey.outbox_history o

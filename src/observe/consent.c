@@ -238,6 +238,14 @@ opt_out_everywhere(JnyTake *take, JnyFact *fact, JnyConsent *said)
 	}
 }
 
+/* The event itself is recorded, so it is not to be sent again. */
+static void
+put_aside(JnyTake *take, JnyFact *fact, const char *sqlstate, const char *reason)
+{
+	fact->raw->recorded = true;
+	jny_tally_quarantine(take, fact->raw, sqlstate, reason);
+}
+
 static void
 apply_event(JnyTake *take, JnyFact *fact)
 {
@@ -256,11 +264,11 @@ apply_event(JnyTake *take, JnyFact *fact)
 	if (said.purpose == NULL)
 		said.purpose = "marketing";
 	if (expires != NULL && !jny_value_time(expires, &said.expires_at))
-		jny_tally_quarantine(take, fact->raw, "22007", "expires_at is not a time; the consent was not taken");
+		put_aside(take, fact, "22007", "expires_at is not a time; the consent was not taken");
 	else if (said.channel != NULL)
 		(void) state_consent(take, fact, &said);
 	else if (strcmp(said.state, "granted") == 0)
-		jny_tally_quarantine(take, fact->raw, "22023", "a consent needs its channel");
+		put_aside(take, fact, "22023", "a consent needs its channel");
 	else
 		opt_out_everywhere(take, fact, &said);
 	jny_emit(take, fact, fact->type, fact->props);

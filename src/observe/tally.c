@@ -173,7 +173,11 @@ jny_tally_incident(JnyTake *take, const char *kind, const char *name, const char
 static const char *
 origin_of(const JnyInboxRaw *row)
 {
-	return row->copied ? "copy" : row->op == JNY_OP_EVENT || row->op == JNY_OP_OLD_EVENT ? "track" : "capture";
+	if (row->copied)
+		return "copy";
+	if (row->op == JNY_OP_ACTION)
+		return "worker";
+	return row->op == JNY_OP_EVENT || row->op == JNY_OP_OLD_EVENT ? "track" : "capture";
 }
 
 /* The row as it came, so that it can be sent again once the cause is gone. */
@@ -196,6 +200,8 @@ original_of(const JnyInboxRaw *row)
 	jny_object_json(&o, "props", row->props);
 	if (row->attachment != 0)
 		jny_object_number(&o, "attachment", jny_num_int(row->attachment));
+	if (row->recorded)
+		jny_object_bool(&o, "recorded", true);
 	return jny_object_end(&o);
 }
 

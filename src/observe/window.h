@@ -35,6 +35,7 @@ typedef struct JnyInboxRaw
 	int64	   *keys;
 	const char *ref;
 	const char *scope;			/* NULL = of the source, else 'default' */
+	bool		recorded;		/* its event is in the log although something in it was not taken */
 	bool		stale;			/* read before a change that was captured: passed over (stale.c) */
 } JnyInboxRaw;
 
