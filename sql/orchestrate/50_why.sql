@@ -250,7 +250,7 @@ DECLARE
     answer text;
     said text;
 BEGIN
-    -- the questions of read_facts and read_contacts in deliver/gate.c
+    -- the questions that a permit asks in deliver/people.c
     IF live ->> 'mode' = 'ops' THEN
         RETURN;
     END IF;

@@ -2,9 +2,9 @@
  * plan.c
  *		Statements parsed once per backend.
  *
- * All access to data tables goes through the planner, so that a distributed
- * engine sees it. Callers are inside SPI_connect(); plans are kept for the
- * life of the backend and re-validated by the plan cache after DDL.
+ * For what needs the planner: joins, the shop's tables, and table.c's SQL
+ * form. Callers are inside SPI_connect(); plans are kept for the life of the
+ * backend and re-validated by the plan cache after DDL.
  */
 #include "core/cols.h"
 

@@ -340,19 +340,3 @@ jny_feature_exists(const char *name, Oid *type)
 	*type = f->type;
 	return true;
 }
-
-Datum
-jny_feature_value(bytea *features, const char *name, TimestampTz at, Oid *type, bool *isnull)
-{
-	const JnyFeature *f = jny_feature_find(name);
-	JnyVector	vector;
-	JnyFeatureEntry *e;
-
-	*isnull = true;
-	if (f == NULL)
-		return (Datum) 0;
-	*type = f->type;
-	jny_vector_read(&vector, features);
-	e = jny_vector_entry(&vector, f, false);
-	return e == NULL ? (Datum) 0 : jny_entry_value(e, f, at, isnull);
-}

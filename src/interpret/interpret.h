@@ -137,8 +137,6 @@ extern bool jny_subject_find(Jsonb *subject, pg_uuid_t *profile_id);
 
 /* Packed vector of one profile, changed by each event of the batch. */
 extern void jny_features_update(JnyBatch *batch);
-/* Value of a feature at an instant; *type is its type; isnull when unknown. */
-extern Datum jny_feature_value(bytea *features, const char *name, TimestampTz at, Oid *type, bool *isnull);
 extern bool jny_feature_exists(const char *name, Oid *type);
 /* Raises 22023 and friends when a document of kind feature cannot work. */
 extern void jny_feature_check(Jsonb *doc, Oid owner);
