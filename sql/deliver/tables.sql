@@ -6,7 +6,6 @@ CREATE TABLE journey.outbox (
     status text NOT NULL CHECK (status IN ('pending', 'claimed', 'sending', 'unknown')),
     reason text NOT NULL DEFAULT '',
     claim_at timestamptz,
-    taken_from timestamptz,
     reap_at timestamptz,
     priority integer NOT NULL,
     due_at timestamptz NOT NULL,
@@ -63,9 +62,8 @@ COMMENT ON COLUMN journey.outbox.action_id IS 'Identity of the action, made of e
 COMMENT ON COLUMN journey.outbox.channel IS 'Channel whose senders take it.';
 COMMENT ON COLUMN journey.outbox.status IS 'pending, claimed (a sender has a lease), sending (a permit was granted) or unknown (nobody knows whether it was sent).';
 COMMENT ON COLUMN journey.outbox.reason IS 'Why it was planned again, as a reason code; empty at first.';
-COMMENT ON COLUMN journey.outbox.claim_at IS 'When it may be claimed; null while a sender has it or its outcome is unknown.';
-COMMENT ON COLUMN journey.outbox.taken_from IS 'claim_at before the last claim took it.';
-COMMENT ON COLUMN journey.outbox.reap_at IS 'When the reaper must look at it: not_after of a pending one, end of the lease of one that a sender has, next try of an unknown one; null = never.';
+COMMENT ON COLUMN journey.outbox.claim_at IS 'When it may be claimed, or was when a sender took it; null while its outcome is unknown.';
+COMMENT ON COLUMN journey.outbox.reap_at IS 'When the reaper must look at it, whoever has it: not_after, or the next try of an unknown one; null = never. Leases end by journey.lease.';
 COMMENT ON COLUMN journey.outbox.priority IS 'Greater goes first.';
 COMMENT ON COLUMN journey.outbox.due_at IS 'When the journey wanted it sent.';
 COMMENT ON COLUMN journey.outbox.not_after IS 'It expires then.';
@@ -108,6 +106,18 @@ COMMENT ON COLUMN journey.outbox.decided_at IS 'When that was, by journey.clock(
 COMMENT ON COLUMN journey.outbox.decided_lap IS 'Lap that decided it: suppressions of later laps stop it.';
 COMMENT ON COLUMN journey.outbox.decided_seq IS 'Last inbox row that the decision had seen.';
 COMMENT ON COLUMN journey.outbox.test IS 'Made under the test clock: never claimable in live or sandbox, never counted in a KPI.';
+
+CREATE TABLE journey.lease (
+    until timestamptz NOT NULL,
+    lease_id uuid NOT NULL,
+    actions uuid[] NOT NULL,
+    PRIMARY KEY (until, lease_id)
+);
+COMMENT ON TABLE journey.lease IS
+    'When the reaper must look at actions in a sender''s hands: one row per claim or extension, so that taking an action changes no indexed column of the outbox. What holds is outbox.lease_until.';
+COMMENT ON COLUMN journey.lease.until IS 'End of the lease, by journey.clock().';
+COMMENT ON COLUMN journey.lease.lease_id IS 'Identity of the claim or extension.';
+COMMENT ON COLUMN journey.lease.actions IS 'Actions that it handed out; some may be final by now, or in other hands.';
 
 CREATE TABLE journey.outbox_history (
     bucket smallint NOT NULL,

@@ -261,6 +261,11 @@ BEGIN
     WHERE o.status = 'sending' AND o.lease_until < at - interval '5 seconds'
       AND (SELECT c.moved_at FROM journey.cursor c) > o.lease_until + interval '5 seconds';
     RETURN QUERY
+    SELECT 'I13', o.action_id::text, format('%s, and no row of lease leads the reaper to it', o.status)
+    FROM journey.outbox o
+    WHERE o.status IN ('claimed', 'sending')
+      AND NOT EXISTS (SELECT FROM journey.lease l WHERE o.action_id = ANY (l.actions) AND l.until <= o.lease_until);
+    RETURN QUERY
     SELECT 'I13', t.enrollment_id::text, 'a timer without a live enrollment'
     FROM journey.timer t
     WHERE NOT EXISTS (SELECT FROM journey.enrollment e

@@ -99,6 +99,8 @@ extern JnyRows *jny_lookup(JnyAccess *access, JnyCols *keys);
  */
 typedef bool (*JnyWanted) (const JnyRow *row, void *arg);
 extern JnyRows *jny_lookup_wanted(JnyAccess *access, JnyCols *keys, JnyWanted wanted, void *arg);
+/* The first of them. */
+extern JnyRows *jny_lookup_first(JnyAccess *access, JnyCols *keys, JnyWanted wanted, void *arg);
 /*
  * The same, at most limit rows, and as of one snapshot, registered or active,
  * so that lookups of several tables agree; NULL = a new one.

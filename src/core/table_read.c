@@ -311,6 +311,14 @@ jny_lookup_wanted(JnyAccess *access, JnyCols *keys, JnyWanted wanted, void *arg)
 }
 
 JnyRows *
+jny_lookup_first(JnyAccess *access, JnyCols *keys, JnyWanted wanted, void *arg)
+{
+	Lookup		l = {.limit = 1, .wanted = wanted, .arg = arg};
+
+	return lookup(&l, access, keys);
+}
+
+JnyRows *
 jny_lookup_at(JnyAccess *access, JnyCols *keys, Snapshot snapshot, int limit)
 {
 	Lookup		l = {.snapshot = snapshot, .limit = limit};

@@ -22,6 +22,7 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
@@ -40,9 +41,11 @@
 #define CHEAP_LOOK 5000
 
 JNY_CHANGE(take, "outbox", "outbox_claim", "channel, priority, claim_at >=", JNY_HELD_COLUMNS,
-		   "status, taken_from, claim_at, reap_at, lease_until, token, sender, claimed_at, granted_at, permit_batch, attempt");
-/* The first row below a priority: that of the next one, and the first of it to fall due. */
-JNY_LOOKUP(next_priority, "outbox", "outbox_claim", "channel, priority <", "priority, claim_at", "t.claim_at IS NOT NULL");
+		   "status, lease_until, token, sender, claimed_at, granted_at, permit_batch, attempt");
+/* The first row below a priority: that of the next one. */
+JNY_LOOKUP(next_priority, "outbox", "outbox_claim", "channel, priority <", "priority", "t.claim_at IS NOT NULL");
+JNY_LOOKUP(of_priority, "outbox", "outbox_claim", "channel, priority, claim_at >=", "claim_at, status", "t.claim_at IS NOT NULL");
+JNY_INSERT(leases, "lease", "until, lease_id, actions");
 
 /* ---- the hint ------------------------------------------------------------- */
 
@@ -53,7 +56,6 @@ typedef struct Hint
 	char		channel[NAMEDATALEN];	/* hash key, first */
 	int			n;
 	int			priority[HINT_PRIORITIES];	/* falling */
-	TimestampTz first[HINT_PRIORITIES]; /* when its first row falls due */
 	TimestampTz mark[HINT_PRIORITIES];	/* everything before was taken */
 	TimestampTz looked_at;		/* real time of the last look from the beginning */
 	int64		look_cost;		/* microseconds it took */
@@ -106,7 +108,6 @@ list_priorities(Hint *h, const char *channel)
 			break;
 		last = next->row[0].values[0];
 		h->priority[h->n] = DatumGetInt32(last);
-		h->first[h->n] = jny_row_time(&next->row[0], 1);
 		h->mark[h->n] = DT_NOBEGIN;
 	}
 }
@@ -155,6 +156,7 @@ choose(JnyRow *row, void *arg)
 
 	if (!row->nulls[W_CLAIM_AT] && at > now)
 		return JNY_STOP;
+	/* what others have stays where it is in the index */
 	if (row->nulls[W_CLAIM_AT] || at < t->from || (at == t->from && memcmp(id, t->after, sizeof(*id)) <= 0) ||
 		!jny_text_is(row, W_STATUS, "pending") || DatumGetBool(row->values[W_TEST]) != c->gate.node.test ||
 		is_paused(c->gate.house, JNY_PAUSED_SCOPE, row, W_SCOPE) ||
@@ -163,9 +165,6 @@ choose(JnyRow *row, void *arg)
 		return JNY_LEAVE;
 	hash = DirectFunctionCall2(uuid_hash_extended, UUIDPGetDatum(id), Int64GetDatum(t->seed));
 	jny_row_set(row, W_STATUS, t->status);
-	jny_row_set(row, W_TAKEN_FROM, TimestampTzGetDatum(at));
-	row->nulls[W_CLAIM_AT] = true;
-	jny_row_set(row, W_REAP_AT, TimestampTzGetDatum(c->lease_until));
 	jny_row_set(row, W_LEASE_UNTIL, TimestampTzGetDatum(c->lease_until));
 	jny_row_set(row, W_TOKEN, Int64GetDatum(DatumGetInt64(hash) & PG_INT64_MAX));
 	jny_row_set(row, W_SENDER, t->sender);
@@ -294,6 +293,28 @@ take_all(JnyClaim *c)
 	}
 }
 
+/* The reaper finds the end of this lease by it. */
+static void
+write_lease(const JnyClaim *c)
+{
+	JnyCols    *cols = jny_cols_of(&leases);
+	Datum	   *ids = palloc(sizeof(Datum) * Max(1, list_length(c->granted)));
+	int			n = 0;
+	pg_uuid_t	id;
+	ListCell   *lc;
+
+	if (c->granted == NIL)
+		return;
+	foreach(lc, c->granted)
+		ids[n++] = ((JnyWork *) lfirst(lc))->values[W_ACTION];
+	jny_uuid_v7(&id);
+	jny_cols_set(cols, 0, TimestampTzGetDatum(c->lease_until));
+	jny_cols_set(cols, 1, UUIDPGetDatum(&id));
+	jny_cols_set(cols, 2, PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR)));
+	jny_cols_next(cols);
+	jny_write(&leases, cols);
+}
+
 /* ---- preparing ------------------------------------------------------------- */
 
 void
@@ -370,9 +391,16 @@ jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
 	c->gate.permit = c->fused;
 	level = jny_pin_plans();
 	take_all(c);
+	write_lease(c);
 	jny_unpin_plans(level);
 	jny_rate_spend(c->channel, list_length(c->granted));
 	return true;
+}
+
+static bool
+is_pending(const JnyRow *row, void *arg)
+{
+	return jny_text_is(row, 1, "pending");
 }
 
 TimestampTz
@@ -383,6 +411,17 @@ jny_next_due(const char *channel)
 
 	list_priorities(&h, channel);
 	for (int i = 0; i < h.n; i++)
-		due = Min(due, h.first[i]);
+	{
+		JnyCols    *keys = jny_cols_of(&of_priority);
+		JnyRows    *first;
+
+		jny_cols_text(keys, 0, channel);
+		jny_cols_set(keys, 1, Int32GetDatum(h.priority[i]));
+		jny_cols_set(keys, 2, TimestampTzGetDatum(DT_NOBEGIN));
+		jny_cols_next(keys);
+		first = jny_lookup_first(&of_priority, keys, is_pending, NULL);
+		if (first->n > 0)
+			due = Min(due, jny_row_time(&first->row[0], 0));
+	}
 	return due;
 }

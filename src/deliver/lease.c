@@ -1,12 +1,10 @@
 /*
  * lease.c
- *		Leases and their ends: unknown, release, extend, resolve, requeue, and
- *		the reaper of leases that nobody ended.
+ *		Leases and their ends: unknown, release, extend, resolve, requeue.
  *
- * A lease that is lost while claimed is claimable again; one that is lost
- * while sending becomes unknown, never pending: only the channel's policy or
- * a person may say what follows. SQL functions run SECURITY DEFINER as
- * journey_owner; the reaper runs in the lap and skips rows that are locked.
+ * What has been lost while sending is unknown, never pending: only the
+ * channel's policy or a person may say what follows. Called as SQL functions,
+ * SECURITY DEFINER as journey_owner. Reaping leases that nobody ended: reap.c.
  */
 #include "deliver/outcome.h"
 
@@ -14,8 +12,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
-
-#include "core/table.h"
 
 PG_FUNCTION_INFO_V1(journey_unknown);
 PG_FUNCTION_INFO_V1(journey_unknown_array);
@@ -29,9 +25,11 @@ JNY_PLAN(set_unknown, "uuid[], text, timestamptz[]",
 		 "UPDATE journey.outbox o SET status = 'unknown', reason = 'unknown', error = COALESCE($2, o.error),"
 		 "  claim_at = NULL, lease_until = NULL, reap_at = $3[pg_catalog.array_position($1, o.action_id)]"
 		 " WHERE o.action_id = ANY ($1)");
-JNY_PLAN(set_lease, "uuid[], timestamptz",
-		 "UPDATE journey.outbox o SET lease_until = LEAST($2, GREATEST(o.not_after, o.lease_until)),"
-		 "  reap_at = LEAST($2, GREATEST(o.not_after, o.lease_until)) WHERE o.action_id = ANY ($1)");
+JNY_PLAN(set_lease, "uuid[], timestamptz, uuid",
+		 "WITH o AS (UPDATE journey.outbox o SET lease_until = LEAST($2, GREATEST(o.not_after, o.lease_until))"
+		 "  WHERE o.action_id = ANY ($1) RETURNING o.action_id, o.lease_until)"
+		 " INSERT INTO journey.lease (until, lease_id, actions)"
+		 " SELECT o.lease_until, $3, pg_catalog.array_agg(o.action_id) FROM o GROUP BY o.lease_until");
 JNY_PLAN(lock_unknown, "uuid",
 		 "SELECT " JNY_WORK_COLUMNS " FROM journey.outbox o WHERE o.action_id = $1 AND o.status = 'unknown' FOR UPDATE");
 JNY_PLAN(note_sent, "uuid, text",
@@ -54,10 +52,6 @@ JNY_PLAN(bring_back, "uuid[], timestamptz",
 		 "   d.error, d.idempotency_key, d.decision_id, d.decided_at, d.decided_lap,"
 		 "   (d.gates ->> 'decided_seq')::bigint, d.test"
 		 " FROM d RETURNING o.channel");
-JNY_LOOKUP(find_overdue, "outbox", "outbox_reap", "reap_at <=", "action_id", NULL);
-JNY_PLAN(overdue, "timestamptz, integer",
-		 "SELECT " JNY_WORK_COLUMNS ", NULL::timestamptz, status FROM journey.outbox o WHERE o.reap_at <= $1"
-		 " ORDER BY o.reap_at LIMIT $2 FOR UPDATE SKIP LOCKED");
 
 TimestampTz
 jny_backoff(const JnyChannelRules *channel, int failures, TimestampTz now)
@@ -206,6 +200,7 @@ extend(JnyCall *call, FunctionCallInfo fcinfo)
 	Interval   *lease = PG_GETARG_INTERVAL_P(2);
 	TimestampTz until = jny_zone_plus(call->node.now, lease, "UTC");
 	List	   *alive = NIL;
+	pg_uuid_t	id;
 	ListCell   *lc;
 
 	if (until <= call->node.now)
@@ -216,8 +211,9 @@ extend(JnyCall *call, FunctionCallInfo fcinfo)
 	foreach(lc, works)
 		if (((JnyWork *) lfirst(lc))->lease_until > call->node.now)
 			alive = lappend(alive, lfirst(lc));
+	jny_uuid_v7(&id);
 	if (alive != NIL)
-		jny_run(&set_lease, (Datum[]) {ids_of(alive), TimestampTzGetDatum(until)}, NULL);
+		jny_run(&set_lease, (Datum[]) {ids_of(alive), TimestampTzGetDatum(until), UUIDPGetDatum(&id)}, NULL);
 	return alive;
 }
 
@@ -319,59 +315,4 @@ journey_requeue(PG_FUNCTION_ARGS)
 		jny_announce_channel(jny_get_text(row, 1));
 	jny_call_close(&call);
 	PG_RETURN_INT64(n);
-}
-
-/* ---- the reaper ----------------------------------------------------------------- */
-
-/* One probe says most of the time that there is nothing to do. */
-static bool
-is_any_overdue(TimestampTz now)
-{
-	JnyCols    *key = jny_cols_of(&find_overdue);
-
-	jny_cols_set(key, 0, TimestampTzGetDatum(now));
-	jny_cols_next(key);
-	return jny_lookup_locked(&find_overdue, key, true, 1, NULL, NULL)->n > 0;
-}
-
-void
-jny_deliver_reap(const JnyNode *node, int limit)
-{
-	static TimestampTz last = 0;
-	TimestampTz real = GetCurrentTimestamp();
-	List	   *works;
-	List	   *again = NIL;
-	List	   *lost = NIL;
-	List	   *expired = NIL;
-	ListCell   *lc;
-
-	/* once a second is enough, and spares walking what an old snapshot keeps */
-	if (!node->test && real - last < USECS_PER_SEC && real >= last)
-		return;
-	last = real;
-	if (!is_any_overdue(node->now))
-		return;
-	jny_run(&overdue, (Datum[]) {TimestampTzGetDatum(node->now), Int32GetDatum(limit)}, NULL);
-	works = jny_work_read();
-	foreach(lc, works)
-	{
-		JnyWork    *w = lfirst(lc);
-		char	   *status = TextDatumGetCString(w->values[W_STATUS]);
-
-		w->retry_at = node->now;
-		if (strcmp(status, "sending") == 0)
-			lost = lappend(lost, w);
-		else if (w->not_after <= node->now)
-		{
-			w->reason = "expired";
-			expired = lappend(expired, w);
-		}
-		else if (strcmp(status, "pending") != 0)	/* claimed, or unknown and to be tried again */
-			again = lappend(again, w);
-	}
-	jny_plan_retries(again, "");
-	if (lost != NIL)
-		jny_to_unknown(jny_house_read(jny_work_channels(lost)), node, lost, "the lease ended without a word");
-	jny_settle_final(expired, "expired", node->now, false);
-	jny_outcome_append(expired, "action_expired");
 }

@@ -164,8 +164,8 @@ make_work(Datum *values, bool *nulls, Lists *lists)
 	read_identity(w);
 	read_state(w);
 	read_lists(w, &lists->stop, &lists->caps, &lists->quiet);
-	if (!nulls[W_TAKEN_FROM])
-		w->claim_at = DatumGetTimestampTz(values[W_TAKEN_FROM]);
+	if (!nulls[W_CLAIM_AT])
+		w->claim_at = DatumGetTimestampTz(values[W_CLAIM_AT]);
 	return w;
 }
 

@@ -115,7 +115,7 @@ typedef struct JnyWork
 	int			attempt;		/* as stored now */
 	int			failures;
 	int			max_attempts;
-	TimestampTz claim_at;		/* before it was taken */
+	TimestampTz claim_at;		/* when it became claimable; 0 = not read */
 	TimestampTz due_at;
 	TimestampTz not_after;
 	Interval   *late;
@@ -168,7 +168,7 @@ typedef struct JnyWork
 	" decision_id, priority, sender"
 /* with what taking it changes */
 #define JNY_HELD_COLUMNS \
-	JNY_WORK_COLUMNS ", taken_from, status, claim_at, reap_at, claimed_at, granted_at, permit_batch"
+	JNY_WORK_COLUMNS ", status, claim_at, claimed_at, granted_at, permit_batch"
 
 typedef enum JnyWorkColumn
 {
@@ -177,7 +177,7 @@ typedef enum JnyWorkColumn
 	W_FAILURES, W_MAX_ATTEMPTS, W_DUE_AT, W_NOT_AFTER, W_LATE, W_SUPPRESS_ON, W_OWN_REF, W_ENTRY_HASH,
 	W_STOCK_SKU, W_CAPS, W_QUIET, W_TOKEN, W_LEASE_UNTIL, W_DECIDED_LAP, W_TEST, W_KEY,
 	W_DECISION, W_PRIORITY, W_SENDER,
-	W_TAKEN_FROM, W_STATUS, W_CLAIM_AT, W_REAP_AT, W_CLAIMED_AT, W_GRANTED_AT, W_PERMIT_BATCH, W_MAX
+	W_STATUS, W_CLAIM_AT, W_CLAIMED_AT, W_GRANTED_AT, W_PERMIT_BATCH, W_MAX
 } JnyWorkColumn;
 
 /* The rows of SPI_tuptable, whose columns are the first of JNY_HELD_COLUMNS. List of JnyWork *. */

@@ -234,8 +234,6 @@ run(void)
 			goes_away(JNY_WORKER_ABSENT);
 		busy = batch.more || batch.timers_left > 0;
 		count_lap(&batch);
-		if (batch.enqueued > 0)
-			jny_work_broadcast();
 		if (TimestampDifferenceExceeds(maintained, GetCurrentTimestamp(), MAINTAIN_MS))
 		{
 			maintained = GetCurrentTimestamp();

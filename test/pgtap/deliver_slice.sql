@@ -2,7 +2,7 @@
 -- mission: 22
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(20);
+SELECT plan(22);
 
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
@@ -11,7 +11,13 @@ SELECT pg_temp.action('A', channel => 'email') AS a \gset
 SELECT pg_temp.action('B', channel => 'email', priority => 9) AS b \gset
 SELECT pg_temp.action('C', channel => 'email', due => '2026-03-02 13:00+00') AS c \gset
 
+-- the columns of its indexes stay as they were, so the table does not grow with what is claimed
+BEGIN;
 CREATE TEMP TABLE got AS SELECT * FROM journey.claim('email', 10);
+SELECT is(pg_stat_get_xact_tuples_hot_updated('journey.outbox'::regclass), 2::bigint, 'to take an action touches no index');
+COMMIT;
+SELECT is((SELECT array_agg(DISTINCT until) FROM journey.lease WHERE actions <@ (SELECT array_agg(action_id) FROM got)),
+          ARRAY['2026-03-02 12:05+00'::timestamptz], 'the reaper is led to them by the lease');
 SELECT is((SELECT count(*) FROM got), 2::bigint, 'what is due is claimed');
 SELECT results_eq('SELECT action_id FROM got', format('VALUES (%L::uuid), (%L)', :'b', :'a'), 'by priority');
 SELECT is((SELECT count(DISTINCT token) FROM got WHERE token > 0), 2::bigint, 'each has a token of its own');
