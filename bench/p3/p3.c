@@ -210,9 +210,14 @@ run_block(Variant *v, long gap_us)
 	pthread_t	consumer;
 
 	atomic_store(&taken, 0);
+	/* who does not take now is not woken either: it would want a core */
+	if (v->listen != NULL)
+		PQclear(check(v->consumer, PQexec(v->consumer, v->listen)));
 	pthread_create(&consumer, NULL, consume, v);
 	produce(v, gap_us);
 	pthread_join(consumer, NULL);
+	if (v->listen != NULL)
+		PQclear(check(v->consumer, PQexec(v->consumer, "UNLISTEN *")));
 	for (int i = 0; i < events; i++)
 		v->times[v->n++] = in_hand[i] > committed[i] ? in_hand[i] - committed[i] : 0;
 	first_id += events;
@@ -265,8 +270,6 @@ main(int argc, char **argv)
 		v->consumer = open_connection(argv[1]);
 		PQclear(check(v->producer, PQprepare(v->producer, "produce", v->produce, 0, NULL)));
 		PQclear(check(v->consumer, PQprepare(v->consumer, "take", v->take, 0, NULL)));
-		if (v->listen != NULL)
-			PQclear(check(v->consumer, PQexec(v->consumer, v->listen)));
 	}
 	first_id = time(NULL) % 1000000 * 1000000L;
 	for (int r = -1; r < rounds; r++)

@@ -37,8 +37,10 @@
 #define HINT_SLACK (100 * INT64CONST(1000))
 /* a look from the beginning may take this part of the time */
 #define RESCAN_SHARE 20
-/* microseconds; one that costs less is always made */
+/* microseconds; one that costs less is always made ... */
 #define CHEAP_LOOK 5000
+/* ... unless something was found without it: then so often is enough */
+#define SOON (100 * INT64CONST(1000))
 
 JNY_CHANGE(take, "outbox", "outbox_claim", "channel, priority, claim_at >=", JNY_HELD_COLUMNS,
 		   "status, lease_until, token, sender, claimed_at, granted_at, permit_batch, attempt");
@@ -275,6 +277,8 @@ take_all(JnyClaim *c)
 		scan(c, h);
 	if (list_length(c->granted) >= c->want)
 		return;
+	if (c->granted != NIL && !c->gate.node.test)
+		pause = Max(pause, SOON);
 	if (age < pause)
 		c->look_at = h->looked_at + pause;
 	else
