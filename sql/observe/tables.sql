@@ -213,7 +213,7 @@ CREATE TABLE journey.suppression (    -- consumed fences, opt-outs and manual su
     released_at timestamptz,
     PRIMARY KEY (bucket, profile_id, seq, type)
 );
-CREATE INDEX suppression_lap ON journey.suppression (bucket, profile_id, lap);
+CREATE INDEX suppression_lap ON journey.suppression (lap);
 CREATE INDEX suppression_manual ON journey.suppression (bucket, profile_id) WHERE type = 'manual';
 CREATE TABLE journey.cart (
     bucket smallint NOT NULL,

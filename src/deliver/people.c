@@ -11,8 +11,10 @@
 
 JNY_LOOKUP(keys_of_person, "identity", "identity_profile", "profile_bucket, profile_id", "key_hash", NULL);
 JNY_LOOKUP(people_of_key, "identity", "identity_pkey", "bucket, key_hash", "profile_bucket, profile_id", NULL);
-#define SUPPRESSION "type, ref, scope, channel, purpose, reason, seq, lap, matched, until, released_at"
-JNY_LOOKUP(later_suppressions, "suppression", "suppression_lap", "bucket, profile_id, lap >", SUPPRESSION, NULL);
+#define SUPPRESSION \
+	"type, ref, scope, channel, purpose, reason, seq, lap, matched, until, released_at, bucket, profile_id"
+JNY_LOOKUP(recent_suppressions, "suppression", "suppression_lap", "lap >", SUPPRESSION, NULL);
+JNY_LOOKUP(all_suppressions, "suppression", "suppression_pkey", "bucket, profile_id", SUPPRESSION, NULL);
 JNY_LOOKUP(manual_suppressions, "suppression", "suppression_manual", "bucket, profile_id", SUPPRESSION, "t.type = 'manual'");
 JNY_LOOKUP(profiles, "profile", "profile_pkey", "bucket, profile_id", "test, restricted, zone", NULL);
 JNY_LOOKUP(enrollments, "enrollment", "enrollment_pkey", "bucket, profile_id, enrollment_id",
@@ -59,6 +61,29 @@ jny_people_of(List *works)
 /* Each person's actions, one after the other: w is one, i its place. */
 #define FOR_WORKS_OF(people, person, w) \
 	for (int i_ = (people)->first[person]; i_ < (people)->first[(person) + 1] && ((w) = (people)->work[i_], true); i_++)
+
+/* The place of a person; -1 when none of the actions is theirs. */
+static int
+person_of(const JnyPeople *people, int16 bucket, const pg_uuid_t *id)
+{
+	JnyWork		wanted = {.bucket = bucket, .profile_id = *id};
+	int			low = 0;
+	int			high = people->n - 1;
+
+	while (low <= high)
+	{
+		int			middle = (low + high) / 2;
+		int			c = compare_person(&wanted, people->work[people->first[middle]]);
+
+		if (c == 0)
+			return middle;
+		if (c < 0)
+			high = middle - 1;
+		else
+			low = middle + 1;
+	}
+	return -1;
+}
 
 /* Bucket and id of each person; of all, or of those with an action that is asked about. */
 static JnyRows *
@@ -152,16 +177,12 @@ find_people(const JnyPeople *people, const int64 *keys, int n)
 	rows = jny_lookup(&people_of_key, cols);
 	for (int i = 0; i < rows->n; i++)
 	{
-		JnyWork		wanted = {.bucket = (int16) jny_row_int(rows, i, 0, 0), .profile_id = *jny_row_uuid(&rows->row[i], 1)};
-		JnyWork    *key = &wanted;
-		JnyWork   **found = bsearch(&key, people->work, people->nworks, sizeof(JnyWork *), by_person);
+		int			person = person_of(people, (int16) jny_row_int(rows, i, 0, 0), jny_row_uuid(&rows->row[i], 1));
+		JnyWork    *w;
 
-		if (found == NULL)
-			continue;
-		while (found > people->work && compare_person(found[-1], key) == 0)
-			found--;
-		for (; found < people->work + people->nworks && compare_person(*found, key) == 0; found++)
-			add_key(*found, keys[rows->row[i].key]);
+		if (person >= 0)
+			FOR_WORKS_OF(people, person, w)
+				add_key(w, keys[rows->row[i].key]);
 	}
 }
 
@@ -207,26 +228,37 @@ jny_people_fenced(const JnyPeople *people, const JnyFences *fences)
 
 /* ---- state ------------------------------------------------------------------ */
 
-/* Those of laps that one of the person's decisions had not seen; the place of the person is the key. */
+/*
+ * Those of laps that one of the decisions had not seen, and perhaps more; the
+ * place of the person is the key. Decisions are mostly so young that few laps,
+ * and few of anybody's suppressions, are later.
+ */
 static JnyRows *
 find_later(const JnyPeople *people)
 {
-	JnyCols    *cols = jny_cols_of(&later_suppressions);
+	JnyCols    *cols = jny_cols_of(&recent_suppressions);
+	int			few = Max(8, people->n / 4);
+	int64		lap = PG_INT64_MAX;
+	JnyRows    *rows;
+	int			kept = 0;
 
-	for (int p = 0; p < people->n; p++)
+	for (int i = 0; i < people->nworks; i++)
+		lap = Min(lap, people->work[i]->decided_lap);
+	jny_cols_set(cols, 0, Int64GetDatum(lap));
+	jny_cols_next(cols);
+	rows = jny_lookup_at(&recent_suppressions, cols, NULL, few + 1);
+	if (rows->n > few)
+		return find(&all_suppressions, people, NULL, NULL);
+	for (int i = 0; i < rows->n; i++)
 	{
-		JnyWork    *w;
-		int64		lap = PG_INT64_MAX;
+		JnyRow		row = rows->row[i];
 
-		FOR_WORKS_OF(people, p, w)
-			lap = Min(lap, w->decided_lap);
-		w = people->work[people->first[p]];
-		jny_cols_set(cols, 0, Int16GetDatum(w->bucket));
-		jny_cols_set(cols, 1, UUIDPGetDatum(&w->profile_id));
-		jny_cols_set(cols, 2, Int64GetDatum(lap));
-		jny_cols_next(cols);
+		row.key = person_of(people, (int16) jny_row_int(rows, i, 11, 0), jny_row_uuid(&row, 12));
+		if (row.key >= 0)
+			rows->row[kept++] = row;
 	}
-	return jny_lookup(&later_suppressions, cols);
+	rows->n = kept;
+	return rows;
 }
 
 List *

@@ -8,7 +8,7 @@
 -- mission: 220
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(71);
+SELECT plan(73);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -89,6 +89,13 @@ CREATE FUNCTION pg_temp.suppress(who text, type text, ref text DEFAULT '', match
 $$;
 SELECT pg_temp.action('S1') AS a \gset
 SELECT is(pg_temp.permit(:'a', $$SELECT pg_temp.suppress('S1', 'order_placed', 'order:s1')$$), 'ordered', 'a later lap''s suppression stops it');
+-- more of them than a call looks through, before its own and behind
+SELECT pg_temp.action('S9') AS a \gset
+SELECT is(pg_temp.permit(:'a', $$SELECT pg_temp.suppress('crowd ' || i, 'order_placed', 'order:c' || i) FROM generate_series(1, 50) i;
+    SELECT pg_temp.suppress('S9', 'order_placed', 'order:s9')$$), 'ordered', 'also in a crowd');
+SELECT pg_temp.suppress('S10', 'order_placed', 'order:s10', lap => 0) \gset
+SELECT pg_temp.action('S10') AS a \gset
+SELECT is(pg_temp.permit(:'a'), 'granted', 'in which one that the decision had seen still does not');
 SELECT pg_temp.suppress('S2', 'order_placed', 'order:s2', lap => 0) \gset
 SELECT pg_temp.action('S2') AS a \gset
 SELECT is(pg_temp.permit(:'a'), 'granted', 'one that the decision had seen does not');
