@@ -269,14 +269,20 @@ suppressible(const JnyWork *w)
 
 /* ---- state --------------------------------------------------------------- */
 
-/* Whether the worker found that the event matches this action's enrollment. */
+/*
+ * Whether the worker found that the event matches this action's enrollment.
+ * An action that was brought back without one has nobody to judge it: there
+ * every event counts as one that matches, better one reminder less.
+ */
 static bool
 is_matched(const JnySuppression *s, const JnyWork *w)
 {
 	const pg_uuid_t *ids = (const pg_uuid_t *) ((const char *) s->matched + ARR_OVERHEAD_NONULLS(ARR_NDIM(s->matched)));
 	int			n = ARR_HASNULL(s->matched) ? 0 : ArrayGetNItems(ARR_NDIM(s->matched), ARR_DIMS(s->matched));
 
-	for (int i = 0; i < n && w->has_enrollment; i++)
+	if (!w->has_enrollment)
+		return true;
+	for (int i = 0; i < n; i++)
 		if (memcmp(&ids[i], &w->enrollment_id, sizeof(pg_uuid_t)) == 0)
 			return true;
 	return false;
