@@ -1,7 +1,7 @@
 -- A send whose outcome nobody knows, on a channel that holds it: the journey
 -- goes on by on_unknown, and a person may still have it tried again.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(9);
+SELECT plan(15);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.wish(c text, sku text DEFAULT 'A') RETURNS void LANGUAGE plpgsql AS $$
@@ -81,6 +81,27 @@ SELECT is((SELECT answer FROM pg_temp.permit('out')), 'superseded', 'an enrollme
 SELECT pg_temp.move('2026-03-05 10:00+00');
 SELECT is((SELECT status FROM journey.outbox_history WHERE profile_id = pg_temp.pid('old')), 'expired', 'tried again, it still expires');
 SELECT journey.retire('journey', 'long');
+
+-- what is held is live for nobody: its exclusion group is free, until it is to be tried again
+SELECT journey.resolve(action_id, 'sent') FROM journey.outbox WHERE status = 'unknown';
+SELECT journey.apply(jsonb_build_array(
+    pg_temp.journey_doc('one', '{"on": "wishlist_added"}', '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}', '{"exclusion_group": "g"}'),
+    pg_temp.journey_doc('two', '{"on": "product_viewed"}', '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}', '{"exclusion_group": "g"}')));
+SELECT pg_temp.person(c) FROM unnest(ARRAY['hol', 'ret']) c;
+SELECT pg_temp.wish(c) FROM unnest(ARRAY['hol', 'ret']) c;
+SELECT journey.run_until_idle();
+SELECT is((SELECT status FROM journey.health WHERE topic = 'unknown outcomes'), 'ok', 'health: nothing is on hold');
+SELECT pg_temp.lose(c) FROM unnest(ARRAY['hol', 'ret']) c;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT status, detail FROM journey.health WHERE topic = 'unknown outcomes'$$, $$VALUES ('warning', '2 on hold, the oldest for 00:00:00')$$, 'health counts them');
+SELECT matches((SELECT hint FROM journey.health WHERE topic = 'unknown outcomes'), 'journey.resolve', 'and says what to do');
+SELECT pg_temp.retry('ret');
+SELECT journey.track('shop', 'product_viewed', pg_temp.who(c), '{"sku": "A"}') FROM unnest(ARRAY['hol', 'ret']) c;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.outbox('hol') ORDER BY 1$$, $$VALUES ('one mail email'), ('two mail email')$$, 'while one waits for somebody the next journey of the group goes on');
+SELECT results_eq($$SELECT pg_temp.refusals('ret')$$, $$VALUES ('two refused superseded')$$, 'one that is tried again has the group');
+SELECT journey.resolve((SELECT action_id FROM journey.outbox WHERE profile_id = pg_temp.pid('hol') AND status = 'unknown'), 'failed');
+SELECT is((SELECT status FROM journey.health WHERE topic = 'unknown outcomes'), 'ok', 'resolved, health is well again');
 
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
