@@ -152,6 +152,15 @@ BEGIN
     hint := CASE WHEN n > 0 THEN 'Read the error in journey.outbox_history; journey.requeue() tries again.' END;
     RETURN NEXT;
 
+    SELECT count(*), count(*) || ' on hold'
+               || coalesce(', the oldest for ' || date_trunc('second', journey.clock() - min(o.granted_at))::text, '')
+    INTO n, detail
+    FROM journey.outbox o WHERE o.status = 'unknown' AND o.reap_at IS NULL;
+    topic := 'unknown outcomes';
+    status := CASE WHEN n > 0 THEN 'warning' ELSE 'ok' END;
+    hint := CASE WHEN n > 0 THEN 'Look at the provider what became of those with status unknown in journey.outbox, then say so: journey.resolve(action_id, ''sent''), ''failed'', or ''retry''.' END;
+    RETURN NEXT;
+
     FOR topic, status, detail, hint IN
         SELECT 'pause', 'warning', format('%s %s since %s: %s', p.what, p.name, p.paused_at, coalesce(p.reason, 'no reason given')),
                'End it with journey.unpause().'

@@ -121,7 +121,9 @@ BEGIN
                         AND d.kind IN ('claim', 'permit'))
       AND NOT EXISTS (SELECT FROM journey.transition t
                       WHERE t.bucket = a.bucket AND t.profile_id = a.profile_id AND t.enrollment_id = a.enrollment_id
-                        AND t.edge IN ('exit', 'refused'));
+                        AND (t.edge IN ('exit', 'refused')
+                             -- held as unknown, it was the end of the step whatever becomes of it
+                             OR t.edge = 'unknown' AND t.from_step = a.step));
     RETURN QUERY
     SELECT 'I4', d.action_id::text, format('%s final refusals at %s', count(*), d.kind)
     FROM journey.decision d

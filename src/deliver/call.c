@@ -115,7 +115,7 @@ names_one_twice(const JnyProof *proof)
 /* ---- taking the rows that a token proves --------------------------------------- */
 
 JNY_PLAN(lock_rows, "uuid[], bigint[], text[]",
-		 "SELECT " JNY_WORK_COLUMNS " FROM journey.outbox o WHERE o.action_id = ANY ($1) AND o.token = ANY ($2)"
+		 "SELECT " JNY_WORK_COLUMNS ", status FROM journey.outbox o WHERE o.action_id = ANY ($1) AND o.token = ANY ($2)"
 		 " AND o.status = ANY ($3) ORDER BY o.action_id FOR UPDATE");
 
 static int

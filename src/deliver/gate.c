@@ -269,14 +269,21 @@ suppressible(const JnyWork *w)
 
 /* ---- state --------------------------------------------------------------- */
 
-/* Whether the worker found that the event matches this action's enrollment. */
+/*
+ * Whether the worker found that the event matches this action's enrollment.
+ * An action that was brought back without one, or when its own was over, has
+ * nobody to judge it: there every event counts as one that matches, better one
+ * reminder less.
+ */
 static bool
 is_matched(const JnySuppression *s, const JnyWork *w)
 {
 	const pg_uuid_t *ids = (const pg_uuid_t *) ((const char *) s->matched + ARR_OVERHEAD_NONULLS(ARR_NDIM(s->matched)));
 	int			n = ARR_HASNULL(s->matched) ? 0 : ArrayGetNItems(ARR_NDIM(s->matched), ARR_DIMS(s->matched));
 
-	for (int i = 0; i < n && w->has_enrollment; i++)
+	if (!w->has_enrollment || w->over)
+		return true;
+	for (int i = 0; i < n; i++)
 		if (memcmp(&ids[i], &w->enrollment_id, sizeof(pg_uuid_t)) == 0)
 			return true;
 	return false;
@@ -446,9 +453,9 @@ jny_gate_judge(JnyGate *gate, List *works)
 	judge_complaints(gate, works);
 	people = jny_people_of(works);
 	judge_fences(gate, people);
-	judge_suppressions(gate, people);
 	if (gate->permit)
 		jny_people_read(gate, people);
+	judge_suppressions(gate, people);
 	judge_stock(gate, works);
 	foreach(lc, works)
 	{

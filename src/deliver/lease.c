@@ -182,7 +182,9 @@ journey_release(PG_FUNCTION_ARGS)
 		JnyWork    *w = lfirst(lc);
 
 		w->retry_at = call.node.now;
-		granted = lappend(granted, w);
+		/* of what was only claimed, the last permit in the log is of an earlier lease */
+		if (strcmp(TextDatumGetCString(w->values[W_STATUS]), "sending") == 0)
+			granted = lappend(granted, w);
 	}
 	jny_note_attempts(granted, "returned", false);
 	jny_plan_retries(works, "");

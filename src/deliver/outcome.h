@@ -29,7 +29,7 @@ typedef struct JnySaid
 
 /* An array that goes along with the actions: null, or one element, a text or a numeric, per action. */
 extern JnySaid jny_call_said(FunctionCallInfo fcinfo, int arg, const JnyCall *call);
-/* Rows in one of these states whose token the caller knows, locked. List of JnyWork *. */
+/* Rows in one of these states whose token the caller knows, locked, with W_STATUS. List of JnyWork *. */
 extern List *jny_call_lock(JnyCall *call, const char *const *statuses, int n);
 /* boolean[]: whether it was done, in the order of the input. */
 extern Datum jny_call_answers(const JnyCall *call, List *done);

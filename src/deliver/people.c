@@ -18,7 +18,7 @@ JNY_LOOKUP(all_suppressions, "suppression", "suppression_pkey", "bucket, profile
 JNY_LOOKUP(manual_suppressions, "suppression", "suppression_manual", "bucket, profile_id", SUPPRESSION, "t.type = 'manual'");
 JNY_LOOKUP(profiles, "profile", "profile_pkey", "bucket, profile_id", "test, restricted, zone", NULL);
 JNY_LOOKUP(enrollments, "enrollment", "enrollment_pkey", "bucket, profile_id, enrollment_id",
-		   "exited_at, exit_reason", NULL);
+		   "exited_at, exit_reason, status", NULL);
 JNY_LOOKUP(consents, "consent", "consent_pkey", "bucket, profile_id", "scope, channel, purpose, state, expires_at", NULL);
 JNY_LOOKUP(addresses, "contact_point", "contact_point_pkey", "bucket, profile_id",
 		   "scope, channel, state, since, address_hash, address", NULL);
@@ -334,7 +334,8 @@ read_enrollments(const JnyPeople *people)
 	{
 		JnyWork    *w = asked[rows->row[i].key];
 
-		w->ended = !rows->row[i].nulls[0];
+		w->over = !rows->row[i].nulls[0];
+		w->ended = w->over && !jny_text_is(&rows->row[i], 2, "finished");
 		w->exit_reason = jny_row_text(&rows->row[i], 1);
 	}
 }

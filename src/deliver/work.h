@@ -141,7 +141,8 @@ typedef struct JnyWork
 	bool		profile_test;
 	bool		restricted;
 	const char *zone;
-	bool		ended;			/* its enrollment has ended */
+	bool		over;			/* its enrollment is not live any more */
+	bool		ended;			/* ... for something has ended it before it had finished */
 	const char *exit_reason;
 	const char *consent;		/* the strictest state; "expired" when only that; NULL = no row */
 	const char *address;

@@ -96,6 +96,16 @@ jny_note_step(JnyRun *run, JnyEnrollment *e, const char *step, const char *json)
 	jny_touch(run, e);
 }
 
+/* What an earlier visit of the step left behind says nothing about this one. */
+static void
+forget_step(JnyEnrollment *e, const char *step)
+{
+	if (jny_json_object(e->steps, step) == NULL)
+		return;
+	e->steps = DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(e->steps), CStringGetTextDatum(step)));
+	e->subject.steps = e->steps;
+}
+
 void
 jny_end(JnyRun *run, JnyEnrollment *e, const char *status, const char *edge,
 		const char *reason, TimestampTz at, const JnyEvent *event)
@@ -171,6 +181,7 @@ enter(JnyRun *run, JnyEnrollment *e, TimestampTz at, TimestampTz planned, const 
 	switch (step->kind)
 	{
 		case JNY_STEP_SEND:
+			forget_step(e, step->name);
 			e->planned_at = planned != 0 ? planned : at;
 			e->pending = true;
 			run->pending = lappend(run->pending, e);

@@ -21,7 +21,7 @@ JNY_LOOKUP(read_contacts, "contact_point", "contact_point_pkey", "bucket, profil
 JNY_LOOKUP(read_suppressions, "suppression", "suppression_pkey", "bucket, profile_id",
 		   "seq, type, ref, scope, channel, purpose, reason, matched, until, released_by", NULL);
 JNY_LOOKUP(read_actions, "outbox", "outbox_pkey", "bucket, profile_id",
-		   "exclusion, scope, journey, step, enrollment_id, priority", NULL);
+		   "exclusion, scope, journey, step, enrollment_id, priority, status, reap_at", NULL);
 JNY_LOOKUP(read_permits, "attempt_log", "attempt_log_pkey", "bucket, profile_id, granted_at >",
 		   "granted_at, journey, scope, channel, purpose, action_id, attempt, counted", NULL);
 JNY_LOOKUP(read_stock, "product", "product_pkey", "sku", "sku, available", NULL);
@@ -114,11 +114,14 @@ load_suppressions(JnyRun *run, List *people)
 	}
 }
 
-/* Whatever is in the outbox is live. */
+/*
+ * Whatever is in the outbox is live, but for what is held because nobody knows
+ * its outcome: it has been sent, or will not be unless somebody says so.
+ */
 static bool
 excludes(const JnyRow *row, void *arg)
 {
-	return !row->nulls[0];
+	return !row->nulls[0] && (!row->nulls[7] || strcmp(jny_row_text(row, 6), "unknown") != 0);
 }
 
 static void

@@ -4,7 +4,7 @@
 -- mission: 220
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(39);
+SELECT plan(41);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
 CREATE FUNCTION pg_temp.permit(a uuid, sent boolean DEFAULT true) RETURNS text LANGUAGE plpgsql AS $$
@@ -68,6 +68,18 @@ SELECT is(pg_temp.permit(:'g1'), 'granted', 'tried again after an unknown outcom
 SELECT is(pg_temp.permit(pg_temp.action('G', caps => :'twice', step => 'x')), 'granted', 'two attempts of one message leave room for another');
 SELECT is(pg_temp.permit(pg_temp.action('G', caps => :'twice', step => 'y')), 'capped', 'for one');
 SELECT is((SELECT count(*) FROM journey.check_invariants() WHERE invariant = 'I6'), 0::bigint, 'and the books agree');
+
+-- what is given back without a permit says nothing about the permits before it -------
+SELECT pg_temp.action('H', caps => :'daily') AS h1 \gset
+SELECT token AS t FROM journey.claim('email') WHERE action_id = :'h1' \gset
+SELECT granted AS g FROM journey.begin_send(:'h1', :t) \gset
+SELECT journey.unknown(:'h1', :t) \gset
+SELECT journey.resolve(:'h1', 'retry') \gset
+SELECT token AS t FROM journey.claim('email') WHERE action_id = :'h1' \gset
+SELECT journey.release(ARRAY[:'h1']::uuid[], ARRAY[:t]::bigint[]) \gset
+SELECT results_eq($$SELECT attempt, outcome, counted FROM journey.attempt_log WHERE profile_id = pg_temp.pid('H')$$, $$VALUES (1, 'unknown', true)$$,
+                  'an attempt that may have been sent still counts');
+SELECT is(pg_temp.permit(pg_temp.action('H', caps => :'daily', step => 'x')), 'capped', 'under the caps too');
 
 -- one call -------------------------------------------------------------------------
 SELECT count(pg_temp.action('D', caps => :'daily')) AS n FROM generate_series(1, 5) \gset

@@ -1,7 +1,7 @@
 -- What becomes of an action after its permit: failures, leases that end, dead letters
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(66);
+SELECT plan(67);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -77,6 +77,17 @@ SELECT is((SELECT row(idempotency_key, suppress_on)::text FROM journey.outbox WH
 SELECT pg_temp.send(:'a') AS t \gset
 SELECT ok(journey.ack(:'a', :t), 'and it can be sent');
 SELECT is(journey.requeue(ARRAY[:'a']::uuid[]), 0::bigint, 'what was sent is not brought back');
+
+-- nobody judges any more whether an event matches what was brought back: it counts as one that does
+SELECT pg_temp.mail('A2', enrolled => true) AS a \gset
+UPDATE journey.outbox SET suppress_on = '[{"on": "order_placed", "match": true}]' WHERE action_id = :'a';
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.fail(:'a', :t, 'spam', code => 'content_rejected') \gset
+SELECT journey.requeue(ARRAY[:'a']::uuid[]) \gset
+SELECT token AS t FROM journey.claim('m1') WHERE action_id = :'a' \gset
+SELECT journey.track('web', 'order_placed', '{"customer_id": "A2"}', '{"order_id": "a2"}') \gset
+SELECT count(*) AS n FROM journey.run_once() \gset
+SELECT is((SELECT reason FROM journey.begin_send(:'a', :t)), 'ordered', 'requeued, it is stopped by a consumed event that would need a match');
 
 SELECT pg_temp.mail('B') AS a \gset
 SELECT pg_temp.send(:'a') AS t \gset

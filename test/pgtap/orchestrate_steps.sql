@@ -1,6 +1,6 @@
 -- Steps and their edges: waits for events, branches with an unknown, refusals by reason, identity, limits, stages.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(29);
+SELECT plan(33);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- until_event of a send, with timeout
@@ -127,8 +127,31 @@ SELECT journey.run_until_idle();
 SELECT is((SELECT count(*) FROM journey.decision WHERE journey = 'long' AND kind = 'step'), 2::bigint, 'an action that lay too long is decided again');
 SELECT results_eq($$SELECT edge, reason FROM journey.transition t JOIN journey.enrollment e USING (enrollment_id) WHERE e.journey = 'long' AND edge = 'again'$$,
                   $$VALUES ('again', 'too_late')$$, 'in a visit of its own');
+SELECT ok((SELECT steps -> 'mail' ? 'action_id' AND NOT steps -> 'mail' ?| ARRAY['outcome', 'reason', 'refused'] FROM journey.enrollment WHERE journey = 'long'),
+          'which does not remember how the one before it ended');
 SELECT journey.retire('journey', 'short');
 SELECT journey.retire('journey', 'long');
+
+-- a send that is visited again begins anew
+SELECT journey.apply(pg_temp.journey_doc('round', '{"on": "wishlist_added"}',
+    '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "day"},
+      "day": {"wait": {"for": "1 day"}, "next": "fork"},
+      "fork": {"branch": [{"when": "step.mail.opened", "to": "mail"}], "else": "silent"},
+      "silent": {"exit": "silent"}, "done": {"exit": "finished"}}', '{"start": "mail"}'));
+SELECT pg_temp.person('rou');
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('rou'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.send('rou');
+SELECT journey.run_until_idle();
+SELECT journey.track('esp', 'message_opened', '{}', jsonb_build_object('action_id', (SELECT action_id FROM journey.outbox_history WHERE profile_id = pg_temp.pid('rou'))));
+SELECT pg_temp.move('2026-03-08 12:00+00');
+SELECT results_eq($$SELECT pg_temp.outbox('rou')$$, $$VALUES ('round mail email')$$, 'who opened the mail gets another');
+SELECT ok((SELECT NOT steps -> 'mail' ?| ARRAY['opened', 'sent'] FROM journey.enrollment WHERE profile_id = pg_temp.pid('rou')), 'of which nothing is known yet');
+SELECT pg_temp.send('rou');
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-09 12:00+00');
+SELECT results_eq($$SELECT pg_temp.stands('rou')$$, $$VALUES ('round finished silent')$$, 'the open of the first is not one of the second');
+SELECT journey.retire('journey', 'round');
 
 -- stages
 SELECT pg_temp.person('sta');
