@@ -4,7 +4,7 @@
 -- mission: 220
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(39);
+SELECT plan(40);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
 CREATE FUNCTION pg_temp.permit(a uuid, sent boolean DEFAULT true) RETURNS text LANGUAGE plpgsql AS $$
@@ -130,4 +130,5 @@ DELETE FROM journey.outbox;
 SELECT pg_temp.person('S2', is_test => true) \gset
 SELECT is(pg_temp.permit(pg_temp.action('S1')), 'sandbox', 'sandbox: nobody is contacted');
 SELECT is(pg_temp.permit(pg_temp.action('S2')), 'granted', 'but test profiles');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
