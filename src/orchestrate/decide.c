@@ -140,9 +140,11 @@ expose(JnyRun *run, JnySend *s)
 {
 	const JnyJourney *j = s->e->journey;
 	JnyProfile *p = s->e->person->profile;
-	bool		global = run->policy->holdout > 0 &&
-		jny_assign(run->policy->holdout_salt, &p->id) < run->policy->holdout;
 	bool		control = strcmp(s->e->arm, "control") == 0;
+	bool		own = j->holdout > 0 && jny_assign(j->holdout_salt, &p->id) < j->holdout;
+	/* the policy may have changed since the entry: whom the journey does not hold out, the house did */
+	bool		global = !own || (run->policy->holdout > 0 &&
+								  jny_assign(run->policy->holdout_salt, &p->id) < run->policy->holdout);
 	const char *salt = control && global ? run->policy->holdout_salt : j->holdout > 0 ? j->holdout_salt : "";
 	JnyCols    *c;
 

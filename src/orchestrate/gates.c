@@ -361,6 +361,20 @@ jny_gate_suppression(JnyRun *run, JnySend *s)
 	return NULL;
 }
 
+/* What a group per order is counted by: the key, where that is an order, else the order_id of the entry's data. */
+static const char *
+group_object(const JnyEnrollment *e)
+{
+	const JnyJourney *j = e->journey;
+	const char *id;
+
+	for (int i = 0; i < j->nentries; i++)
+		if (j->entries[i].key_namespace != NULL && strcmp(j->entries[i].key_namespace, j->exclusion_per) == 0)
+			return e->key;
+	id = jny_json_text(e->data, psprintf("%s_id", j->exclusion_per));
+	return id != NULL ? id : e->key;
+}
+
 /* One live action per person and group; who came first, or has the greater priority, has it. */
 const char *
 jny_gate_exclusion(JnyRun *run, JnySend *s)
@@ -371,7 +385,7 @@ jny_gate_exclusion(JnyRun *run, JnySend *s)
 	if (j->exclusion == NULL)
 		return NULL;
 	s->exclusion = j->exclusion_per == NULL || strcmp(j->exclusion_per, "person") == 0
-		? j->exclusion : psprintf("%s/%s", j->exclusion, s->e->key);
+		? j->exclusion : psprintf("%s/%s", j->exclusion, group_object(s->e));
 	foreach(lc, s->e->person->actions)
 	{
 		JnyLiveAction *a = lfirst(lc);

@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(40);
+SELECT plan(62);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -70,6 +70,49 @@ SELECT ok((pg_temp.last_decision('vet', 'vetoed')).versions ? 'journey/vetoed', 
 SELECT journey.retire('journey', 'vetoed');
 SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC"}'::jsonb);
 
+-- rule sets: suppress refuses when true, eligible unless true; unknown is neither, and is not enough
+SELECT journey.apply('{"kind": "rule_set", "name": "gate", "rules": [
+    {"kind": "suppress", "when": "profile.mood = ''angry''", "reason": "angry"},
+    {"kind": "suppress", "when": "profile.mood is null", "reason": "over", "valid_to": "2026-03-02T10:00:00Z"},
+    {"kind": "eligible", "when": "profile.tier = ''gold''", "reason": "not_gold"}]}'::jsonb);
+SELECT journey.apply(jsonb_build_array(pg_temp.one_mail('ruled'), pg_temp.one_mail('told', '{"purpose": "transactional"}') - 'control'));
+SELECT journey.track('shop', 'identified', pg_temp.who(c), jsonb_build_object('traits', traits::jsonb))
+FROM (VALUES ('angry', '{"mood": "angry", "tier": "gold"}'), ('calm', '{"mood": "calm", "tier": "gold"}'), ('mute', '{"tier": "gold"}'),
+             ('tin', '{"mood": "calm", "tier": "tin"}'), ('none', '{"mood": "calm"}')) t(c, traits);
+SELECT pg_temp.person(c), pg_temp.wish(c) FROM unnest(ARRAY['angry', 'calm', 'mute', 'tin', 'none']) c;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT c, d.verdict, d.reason, d.rule FROM unnest(ARRAY['angry', 'calm', 'mute', 'tin', 'none']) WITH ORDINALITY p(c, n), pg_temp.last_decision(c, 'ruled') d ORDER BY n$$,
+    $$VALUES ('angry', 'refused', 'angry', 'rule_set/gate v1 #1'), ('calm', 'enqueue', '', NULL), ('mute', 'enqueue', '', NULL),
+             ('tin', 'refused', 'not_gold', 'rule_set/gate v1 #3'), ('none', 'refused', 'not_gold', 'rule_set/gate v1 #3')$$,
+    'suppress and eligible refuse, by reason and rule');
+SELECT is((pg_temp.last_decision('none', 'ruled')).clauses -> -1 ->> 'verdict', NULL, 'the decision has the clause that nobody could judge');
+SELECT is((SELECT count(*) FROM journey.outbox WHERE journey = 'told'), 5::bigint, 'no rule stands above a transactional message');
+SELECT journey.retire('journey', 'ruled'), journey.retire('journey', 'told'), journey.retire('rule_set', 'gate');
+
+-- what is too old to be trusted holds a send until it is fresh, or too late
+-- mission: 6
+SELECT journey.apply(pg_temp.one_mail('fresh', '{}', '{"require": [{"when": "source.age(''erp'') <= interval ''20 minutes''", "reason": "stale_data"}], "not_after": "30 minutes"}'));
+SELECT journey.track('erp', 'price_changed', '{}', '{"sku": "J1", "price": 3}');
+SELECT pg_temp.person('sta');
+SELECT pg_temp.move('2026-03-02 11:30+00');
+SELECT pg_temp.wish('sta');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.refusals('sta')$$, $$VALUES ('fresh held stale_data')$$, 'a source that was silent for too long holds the send');
+SELECT results_eq($$SELECT pg_temp.stands('sta')$$, $$VALUES ('fresh mail active')$$, 'which waits where it is');
+SELECT journey.track('erp', 'price_changed', '{}', '{"sku": "J1", "price": 4}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-02 11:35+00');
+SELECT results_eq($$SELECT pg_temp.outbox('sta')$$, $$VALUES ('fresh mail email')$$, 'a few minutes after the source has spoken it is decided again');
+SELECT pg_temp.person('stb');
+SELECT pg_temp.move('2026-03-02 12:00+00');
+SELECT pg_temp.wish('stb');
+SELECT pg_temp.move('2026-03-02 12:20+00');
+SELECT results_eq($$SELECT DISTINCT pg_temp.refusals('stb')$$, $$VALUES ('fresh held stale_data')$$, 'it is held as long as it may be sent');
+SELECT pg_temp.move('2026-03-02 12:25+00'), pg_temp.move('2026-03-02 12:30+00');
+SELECT results_eq($$SELECT verdict, reason FROM pg_temp.last_decision('stb', 'fresh')$$, $$VALUES ('refused', 'stale_data')$$, 'and then refused');
+SELECT results_eq($$SELECT pg_temp.stands('stb')$$, $$VALUES ('fresh finished finished')$$, 'so that it takes its edge');
+SELECT journey.retire('journey', 'fresh');
+
 -- stock
 -- mission: 12, 52, 98
 SELECT journey.apply(pg_temp.one_mail('stock', '{}', '{"template": "t_sku", "data": {"sku": "entry.sku"}, "require": ["stock:sku"]}', '{"data": {"sku": "event.sku"}}'));
@@ -104,6 +147,33 @@ SELECT is((SELECT count(*) FROM journey.enrollment WHERE journey = 'held' AND st
           (SELECT count(*) FROM journey.exposure WHERE journey = 'held' AND arm = 'control'), 'they have walked to their first send');
 SELECT journey.retire('journey', 'held');
 
+-- the house holds people out of every marketing journey, whatever the journey's own control
+-- mission: 169
+SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC", "holdout": 0.5}'::jsonb);
+SELECT journey.apply(jsonb_build_array(pg_temp.one_mail('all'), pg_temp.one_mail('both', '{"control": {"holdout": 0.5}}')));
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('h' || n), '{"sku": "J1"}') FROM generate_series(1, 40) n;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT journey, held_by, salt, count(*) > 3 FROM journey.exposure WHERE journey IN ('all', 'both') GROUP BY 1, 2, 3 ORDER BY 1, 2$$,
+    $$VALUES ('all', '', '', true), ('all', 'global', 'policy/house', true),
+             ('both', '', 'journey/both', true), ('both', 'global', 'policy/house', true), ('both', 'journey', 'journey/both', true)$$,
+    'the exposure says who holds a person out, and by which salt');
+SELECT is_empty($$SELECT 1 FROM journey.exposure WHERE journey IN ('all', 'both') AND held_by IS DISTINCT FROM
+    CASE WHEN journey.assign('policy/house', profile_id) < 0.5 THEN 'global' WHEN journey = 'both' AND journey.assign('journey/both', profile_id) < 0.5 THEN 'journey' ELSE '' END$$,
+    'to be recomputed in SQL');
+SELECT is_empty($$SELECT profile_id FROM journey.outbox WHERE journey IN ('all', 'both') AND journey.assign('policy/house', profile_id) < 0.5$$,
+    'whom the house holds out gets nothing from either');
+SELECT journey.retire('journey', 'all'), journey.retire('journey', 'both');
+-- arms do not move with the policy, nor does who holds out
+SELECT journey.apply(pg_temp.journey_doc('slow', '{"on": "wishlist_added"}',
+    '{"idle": {"wait": {"for": "1 minute"}, "next": "mail"}, "mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}'));
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('h' || n), '{"sku": "J1"}') FROM generate_series(1, 40) n;
+SELECT journey.run_until_idle();
+SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC"}'::jsonb);
+SELECT pg_temp.move('2026-03-02 12:31+00');
+SELECT results_eq($$SELECT held_by, salt, count(*) > 3 FROM journey.exposure WHERE journey = 'slow' AND arm = 'control' GROUP BY 1, 2$$,
+    $$VALUES ('global', 'policy/house', true)$$, 'whom the house held out when they entered stays held out by the house');
+SELECT journey.retire('journey', 'slow');
+
 -- exclusion: one live action per person and group
 SELECT journey.apply(jsonb_build_array(pg_temp.one_mail('low', '{"exclusion_group": "g", "priority": 10}'), pg_temp.one_mail('top', '{"exclusion_group": "g", "priority": 90}')));
 SELECT pg_temp.person('exc');
@@ -115,6 +185,25 @@ SELECT is((pg_temp.last_decision('exc', 'low')).candidates -> 0 ->> 'winner', 't
 SELECT journey.retire('journey', 'low');
 SELECT journey.retire('journey', 'top');
 
+-- one live action per order: of several journeys about one order one acts, and about another order the other may
+-- mission: 73
+SELECT journey.apply(jsonb_build_array(
+    pg_temp.journey_doc('paid', '{"on": "order_paid", "key": "order"}',
+        '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}',
+        '{"purpose": "service", "priority": 10, "exclusion_group": {"per": "order", "name": "updates"}}') - 'control',
+    pg_temp.journey_doc('parcel', '{"on": "delivery_delayed", "key": {"shipment": "event.shipment_id"}, "data": {"order_id": "event.order_id"}}',
+        '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}',
+        '{"purpose": "service", "priority": 90, "exclusion_group": {"per": "order", "name": "updates"}}') - 'control'));
+SELECT pg_temp.person('ord');
+SELECT journey.track('shop', 'delivery_delayed', pg_temp.who('ord'), '{"order_id": "X1", "shipment_id": "S1"}');
+SELECT journey.track('shop', 'order_paid', pg_temp.who('ord'), jsonb_build_object('order_id', o)) FROM unnest(ARRAY['X1', 'X2']) o;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.outbox('ord')$$, $$VALUES ('paid mail email'), ('parcel mail email')$$, 'one action about each order');
+SELECT results_eq($$SELECT e.key, e.status, o.exclusion FROM journey.enrollment e LEFT JOIN journey.outbox o USING (enrollment_id) WHERE e.profile_id = pg_temp.pid('ord') ORDER BY e.key$$,
+    $$VALUES ('S1', 'active', 'updates/X1'), ('X1', 'finished', NULL), ('X2', 'active', 'updates/X2')$$, 'a parcel belongs to its order''s group');
+SELECT results_eq($$SELECT pg_temp.refusals('ord')$$, $$VALUES ('paid refused superseded')$$, 'the other journey of that order is refused');
+SELECT journey.retire('journey', 'paid'), journey.retire('journey', 'parcel');
+
 -- caps
 SELECT journey.apply(pg_temp.one_mail('capped', '{"caps": [{"scope": "journey", "channel": "email", "max": 1, "per": "1 day", "window": "rolling", "otherwise": "drop"}]}'));
 SELECT pg_temp.person('cap');
@@ -125,11 +214,36 @@ SELECT journey.run_until_idle();
 SELECT pg_temp.wish('cap');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.refusals('cap')$$, $$VALUES ('capped refused capped')$$, 'a second on the same day is refused at the decision');
-SELECT pg_temp.move('2026-03-03 11:00+00');
+SELECT pg_temp.move('2026-03-03 13:00+00');
 SELECT pg_temp.wish('cap');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.outbox('cap')$$, $$VALUES ('capped mail email')$$, 'a day later it is not');
 SELECT journey.retire('journey', 'capped');
+
+-- a cap that says hold: the send waits until the cap opens, if it may still be sent then
+SELECT journey.apply(pg_temp.one_mail('patient', '{"caps": [{"scope": "journey", "channel": "email", "max": 1, "per": "2 hours", "window": "rolling", "otherwise": "hold"}]}', '{"not_after": "90 minutes"}'));
+SELECT pg_temp.person('hol');
+SELECT pg_temp.wish('hol');
+SELECT journey.run_until_idle();
+SELECT ok(pg_temp.send('hol'), 'one is sent');
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-03 13:20+00');
+SELECT pg_temp.wish('hol');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT verdict, reason, rule, inputs ->> 'held_until' FROM pg_temp.last_decision('hol', 'patient')$$,
+    $$VALUES ('refused', 'capped', 'cap: 1 per 02:00:00, journey', NULL)$$, 'a cap that opens too late refuses');
+SELECT pg_temp.move('2026-03-03 14:00+00');
+SELECT pg_temp.wish('hol');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT verdict, reason, (inputs ->> 'held_until')::timestamptz FROM pg_temp.last_decision('hol', 'patient')$$,
+    $$VALUES ('held', 'capped', '2026-03-03 15:00+00'::timestamptz)$$, 'one that opens in time holds, until then');
+SELECT pg_temp.move('2026-03-03 14:59+00');
+SELECT is_empty($$SELECT pg_temp.outbox('hol')$$, 'nothing is in the outbox before');
+SELECT pg_temp.move('2026-03-03 15:00+00');
+SELECT results_eq($$SELECT pg_temp.outbox('hol')$$, $$VALUES ('patient mail email')$$, 'then it is');
+SELECT ok(pg_temp.send('hol'), 'and the permit agrees');
+SELECT journey.run_until_idle();
+SELECT journey.retire('journey', 'patient');
 
 -- quiet hours: the person's zone; the original time is kept
 -- mission: 129

@@ -2,7 +2,7 @@
 -- What would break if this failed: a test clock on a live shop, a pause that leaks, test rows in the figures.
 \ir ../fixtures/orchestrate.sql
 \set pw `echo "$PGPASSWORD"`
-SELECT plan(38);
+SELECT plan(39);
 SELECT journey.set_clock('2026-03-02 09:00+00');
 
 -- the clock
@@ -85,4 +85,5 @@ SELECT matches(journey.resume(), '^live', 'resume() goes live');
 SELECT throws_ok($$SELECT journey.resume('whatever')$$, '22023', 'unknown catch_up: whatever', 'how to catch up is one of three');
 SELECT throws_ok($$SELECT journey.uninstall('yes')$$, '22023', NULL, 'uninstall wants its sentence');
 SELECT is(journey.mode(), 'live', 'and it is still live');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
