@@ -309,7 +309,8 @@ read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **o
 			fact->provider_ref = fact->f[JNY_F_PROVIDER_REF];
 			if (fact->f[JNY_F_ACTION] != NULL)
 				fact->has_action = jny_value_uuid(fact->f[JNY_F_ACTION], &fact->action_id);
-			if (fact->type == NULL || fact->unmapped || strncmp(fact->type, "message_", 8) != 0)
+			if (fact->type == NULL || fact->unmapped ||
+				(strncmp(fact->type, "message_", 8) != 0 && strcmp(fact->type, "unsubscribed") != 0))
 				fact->bad = "the row has no type of message event that is known";
 			break;
 		default:
