@@ -279,7 +279,7 @@ CREATE TABLE journey.message_event (  -- what became of an action after it was s
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,
     action_id uuid NOT NULL,
-    type text NOT NULL,               -- message_delivered, message_opened, message_clicked, message_bounced, message_complained
+    type text NOT NULL,               -- message_delivered, message_opened, message_clicked, message_bounced, message_complained, message_replied, unsubscribed
     at timestamptz NOT NULL,
     event_id uuid NOT NULL,
     machine boolean NOT NULL DEFAULT false,
@@ -541,7 +541,7 @@ COMMENT ON TABLE journey.message_event IS 'What became of actions after they wer
 COMMENT ON COLUMN journey.message_event.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.message_event.profile_id IS 'The person.';
 COMMENT ON COLUMN journey.message_event.action_id IS 'The action.';
-COMMENT ON COLUMN journey.message_event.type IS 'message_delivered, message_opened, message_clicked, message_bounced, message_complained or message_replied.';
+COMMENT ON COLUMN journey.message_event.type IS 'message_delivered, message_opened, message_clicked, message_bounced, message_complained, message_replied or unsubscribed.';
 COMMENT ON COLUMN journey.message_event.at IS 'When it happened.';
 COMMENT ON COLUMN journey.message_event.event_id IS 'The event.';
 COMMENT ON COLUMN journey.message_event.machine IS 'By a machine, such as a mail proxy: changes no decision.';

@@ -135,7 +135,7 @@ typedef struct JnyFence
 	/* of an opt-out; NULL = every */
 	const char *channel;
 	const char *purpose;
-	/* of a complaint: the message that it is about, which tells channel and person */
+	/* the message that a complaint or an opt-out is about, which tells channel and person */
 	const char *action;
 	const char *provider_ref;
 } JnyFence;

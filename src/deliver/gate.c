@@ -19,16 +19,16 @@
 #include "utils/builtins.h"
 
 /* whose message, and on which channel; ids that are none match nothing */
-#define COMPLAINED(table, condition) \
+#define OF_MESSAGE(table, condition) \
 	"SELECT k.n, o.profile_id, o.scope, o.channel" \
 	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS k(n, action, ref)" \
 	" JOIN journey." table " o ON " condition
 #define SAME_ACTION \
 	"o.action_id = CASE WHEN k.action ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'" \
 	" THEN k.action::pg_catalog.uuid END"
-JNY_PLAN(read_complained, "integer[], text[], text[]",
-		 COMPLAINED("outbox", SAME_ACTION) " UNION ALL " COMPLAINED("outbox_history", SAME_ACTION)
-		 " UNION ALL " COMPLAINED("outbox_history", "o.provider_ref = k.ref AND k.action IS NULL"));
+JNY_PLAN(read_messages, "integer[], text[], text[]",
+		 OF_MESSAGE("outbox", SAME_ACTION) " UNION ALL " OF_MESSAGE("outbox_history", SAME_ACTION)
+		 " UNION ALL " OF_MESSAGE("outbox_history", "o.provider_ref = k.ref AND k.action IS NULL"));
 /* the shop's own stock table where one is attached, else what was last observed; unknown is not zero */
 JNY_PLAN(read_stock, "text[]",
 		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0 FROM pg_catalog.unnest($1) AS k(sku)"
@@ -101,6 +101,7 @@ typedef struct Stop
 	const char *reason;			/* NULL = by type */
 	int64		seq;
 	Stage		stage;
+	bool		of_message;		/* names a message, which tells the channel */
 } Stop;
 
 /* An opt-out names the channel, or the namespace of its addresses. */
@@ -128,11 +129,17 @@ stops_always(const JnyGate *gate, const JnyWork *w, const Stop *stop)
 	return NULL;
 }
 
-/* A complaint of which nobody can tell yet what it is about: the worker will. */
+static bool
+is_complaint(const char *type)
+{
+	return strcmp(type, "message_complained") == 0;
+}
+
+/* A complaint, or an opt-out from a message, of which nobody can tell yet how far it reaches: the worker will. */
 static bool
 is_vague(const Stop *stop)
 {
-	return stop->stage == UNREAD && stop->channel == NULL && strcmp(stop->type, "message_complained") == 0;
+	return stop->stage == UNREAD && stop->channel == NULL && (stop->of_message || is_complaint(stop->type));
 }
 
 /*
@@ -185,13 +192,18 @@ stop_of(const JnyFence *f)
 {
 	return (Stop) {
 		.type = f->type, .ref = f->ref, .scope = f->scope, .channel = f->channel,
-		.purpose = f->purpose, .seq = f->seq, .stage = UNREAD
+		.purpose = f->purpose, .seq = f->seq, .stage = UNREAD,
+		.of_message = f->action != NULL || f->provider_ref != NULL
 	};
 }
 
-/* A complaint names the message that it is about, not the person: the message's channel and person are meant. */
+/*
+ * A complaint names the message that it is about, not the person, and so may
+ * an opt-out: the message's channel and person are meant. Whom an opt-out names
+ * beside the message may have left more than that, which the worker will tell.
+ */
 static void
-judge_complaints(JnyGate *gate, List *works)
+judge_messages(JnyGate *gate, List *works)
 {
 	JnyCols    *cols = jny_cols("integer, text, text");
 
@@ -199,8 +211,8 @@ judge_complaints(JnyGate *gate, List *works)
 	{
 		const JnyFence *f = &gate->fences->fence[i];
 
-		if (f->fence != JNY_FENCE_EVENT || strcmp(f->type, "message_complained") != 0 ||
-			(f->action == NULL && f->provider_ref == NULL))
+		if (f->fence != JNY_FENCE_EVENT || (f->action == NULL && f->provider_ref == NULL) ||
+			(f->channel != NULL && !is_complaint(f->type)))
 			continue;
 		jny_cols_set(cols, 0, Int32GetDatum(i));
 		jny_cols_text(cols, 1, f->action);
@@ -209,17 +221,21 @@ judge_complaints(JnyGate *gate, List *works)
 	}
 	if (jny_cols_count(cols) == 0)
 		return;
-	jny_run(&read_complained, jny_cols_datums(cols, 0), NULL);
+	jny_run(&read_messages, jny_cols_datums(cols, 0), NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
 		JnyFence   *f = &gate->fences->fence[jny_get_int8(row, 1, 0)];
 		pg_uuid_t  *profile = jny_get_uuid(row, 2);
 		ListCell   *lc;
-		Stop		stop;
+		Stop		stop = stop_of(f);
 
-		f->scope = jny_get_text(row, 3);
-		f->channel = jny_get_text(row, 4);
-		stop = stop_of(f);
+		stop.scope = jny_get_text(row, 3);
+		stop.channel = jny_get_text(row, 4);
+		if (is_complaint(f->type))
+		{
+			f->scope = stop.scope;
+			f->channel = stop.channel;
+		}
 		foreach(lc, works)
 		{
 			JnyWork    *w = lfirst(lc);
@@ -450,7 +466,7 @@ jny_gate_judge(JnyGate *gate, List *works)
 	doubt = gate->fences->broken || gate->fences->overflow || gate->fences->lagging || gate->node.draining;
 	foreach(lc, works)
 		judge_time(gate, lfirst(lc));
-	judge_complaints(gate, works);
+	judge_messages(gate, works);
 	people = jny_people_of(works);
 	judge_fences(gate, people);
 	if (gate->permit)

@@ -252,8 +252,8 @@ judge_message(Change *change)
 	if (change->new == NULL)
 		return;
 	type = jny_image_field(change->spec, change->new, &change->spec->type);
-	if (type != NULL && strcmp(type, "message_complained") == 0)
-		add_fence(change, JNY_FENCE_EVENT, "message_complained",
+	if (type != NULL && jny_type_is_opt_out(type))
+		add_fence(change, JNY_FENCE_EVENT, type,
 				  jny_image_props("action_id", jny_image_field(change->spec, change->new, &change->spec->action),
 								  "provider_ref", jny_image_field(change->spec, change->new, &change->spec->provider_ref)));
 	else if (type != NULL)

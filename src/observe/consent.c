@@ -85,7 +85,7 @@ static bool
 speaks_of_consent(const JnyFact *fact)
 {
 	return !fact->drop && fact->profile != NULL &&
-		(fact->consents != NIL ||
+		(fact->consents != NIL || jny_message_opts_out(fact) ||
 		 (fact->kind == JNY_KIND_EVENT && !fact->fence_only &&
 		  (strcmp(fact->type, "unsubscribed") == 0 || strncmp(fact->type, "consent_", 8) == 0)));
 }
@@ -274,6 +274,20 @@ apply_event(JnyTake *take, JnyFact *fact)
 	jny_emit(take, fact, fact->type, fact->props);
 }
 
+/* Whoever leaves by a message leaves marketing on its channel, whatever it was about. */
+static void
+opt_out_of_message(JnyTake *take, JnyFact *fact)
+{
+	JnyConsent	said = {
+		.channel = jny_message_channel(fact), .purpose = "marketing", .state = "revoked", .at = fact->occurred_at
+	};
+
+	if (said.channel != NULL)
+		(void) state_consent(take, fact, &said);
+	else
+		opt_out_everywhere(take, fact, &said);
+}
+
 void
 jny_consent_apply(JnyTake *take, JnyFact *fact)
 {
@@ -281,6 +295,11 @@ jny_consent_apply(JnyTake *take, JnyFact *fact)
 
 	if (!speaks_of_consent(fact))
 		return;
+	if (fact->kind == JNY_KIND_MESSAGE)
+	{
+		opt_out_of_message(take, fact);
+		return;
+	}
 	if (fact->kind == JNY_KIND_EVENT)
 	{
 		apply_event(take, fact);

@@ -86,7 +86,17 @@ is_consent_state(const char *state)
 	return false;
 }
 
-/* The consents that a customer's row states: those that changed, or all of a new row. */
+static bool
+same_text(const char *a, const char *b)
+{
+	return a == NULL || b == NULL ? a == b : strcmp(a, b) == 0;
+}
+
+/*
+ * The consents that a customer's row states: those that changed, or all of a
+ * new row. Most rows only know when they were made: a time that an UPDATE left
+ * alone is not that of the change.
+ */
 static void
 read_consents(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **old)
 {
@@ -112,10 +122,10 @@ read_consents(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char
 		}
 		if (old != NULL)
 		{
-			const char *before = jny_map_value(&spec->state, old, &old_said);
-
-			if (before != NULL && strcmp(before, state) == 0)
+			if (same_text(state, jny_map_value(&spec->state, old, &old_said)))
 				continue;
+			if (same_text(at, jny_map_value(&spec->at, old, &old_said)))
+				at = NULL;
 		}
 		c = palloc0(sizeof(JnyConsent));
 		c->channel = spec->channel;
@@ -126,6 +136,28 @@ read_consents(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char
 		if (at == NULL || !jny_value_time(at, &c->at))
 			c->weak = fact->backfill;
 		fact->consents = lappend(fact->consents, c);
+	}
+}
+
+static bool
+differs(const JnyFact *fact, JnyField field)
+{
+	return !same_text(fact->f[field], fact->old[field]);
+}
+
+/* Is the mapped time that of what the row tells now, rather than of its making? */
+static bool
+tells_its_time(const JnyFact *fact)
+{
+	switch (fact->op)
+	{
+		case JNY_OP_INSERT:
+		case JNY_OP_BACKFILL:
+			return true;
+		case JNY_OP_UPDATE:
+			return (fact->kind == JNY_KIND_CONSENT || fact->kind == JNY_KIND_MESSAGE) && differs(fact, JNY_F_AT);
+		default:
+			return false;
 	}
 }
 
@@ -166,9 +198,7 @@ check_fields(JnyFact *fact)
 			fact->bad = psprintf("\"%.100s\" is not a time", fact->f[times[i]]);
 			fact->f[times[i]] = NULL;
 		}
-	if (fact->f[JNY_F_AT] != NULL && jny_value_time(fact->f[JNY_F_AT], &at) &&
-		(fact->op == JNY_OP_INSERT || fact->op == JNY_OP_BACKFILL ||
-		 fact->kind == JNY_KIND_CONSENT || fact->kind == JNY_KIND_MESSAGE))
+	if (tells_its_time(fact) && fact->f[JNY_F_AT] != NULL && jny_value_time(fact->f[JNY_F_AT], &at))
 	{
 		fact->occurred_at = at;
 		fact->timed = true;
@@ -217,11 +247,52 @@ read_objects(JnyTake *take, JnyFact *fact)
 	jny_fact_objects(take, fact);
 }
 
+/* An UPDATE that touched neither who, what nor when says nothing again: the person may have changed it elsewhere. */
+static bool
+states_consent(const JnyFact *fact, const JnyMap *map, char **cols, char **old)
+{
+	ListCell   *lc;
+	bool		said;
+
+	if (old == NULL || differs(fact, JNY_F_STATE) || differs(fact, JNY_F_CHANNEL) ||
+		differs(fact, JNY_F_PURPOSE) || differs(fact, JNY_F_AT))
+		return true;
+	foreach(lc, map->subject)
+	{
+		const JnyMapField *field = &((const JnyMapEntry *) lfirst(lc))->field;
+
+		if (!same_text(jny_map_value(field, cols, &said), jny_map_value(field, old, &said)))
+			return true;
+	}
+	return false;
+}
+
 static void
-read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **old)
+read_consent(JnyFact *fact)
 {
 	JnyConsent *c;
 
+	if (fact->f[JNY_F_CHANNEL] == NULL || fact->f[JNY_F_STATE] == NULL ||
+		!is_consent_state(fact->f[JNY_F_STATE]))
+	{
+		fact->bad = "the row states no consent that is known";
+		return;
+	}
+	c = palloc0(sizeof(JnyConsent));
+	c->channel = fact->f[JNY_F_CHANNEL];
+	c->purpose = fact->f[JNY_F_PURPOSE] != NULL ? fact->f[JNY_F_PURPOSE] : "marketing";
+	c->state = fact->f[JNY_F_STATE];
+	c->basis = fact->f[JNY_F_BASIS];
+	c->at = fact->occurred_at;
+	c->weak = fact->backfill && fact->f[JNY_F_AT] == NULL;
+	if (fact->f[JNY_F_EXPIRES] != NULL)
+		(void) jny_value_time(fact->f[JNY_F_EXPIRES], &c->expires_at);
+	fact->consents = list_make1(c);
+}
+
+static void
+read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **old)
+{
 	fact->traits = read_object(map->traits, cols);
 	switch (fact->kind)
 	{
@@ -230,31 +301,16 @@ read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **o
 				read_consents(take, fact, map, cols, old);
 			break;
 		case JNY_KIND_CONSENT:
-			if (fact->op == JNY_OP_DELETE)
-				break;
-			if (fact->f[JNY_F_CHANNEL] == NULL || fact->f[JNY_F_STATE] == NULL ||
-				!is_consent_state(fact->f[JNY_F_STATE]))
-			{
-				fact->bad = "the row states no consent that is known";
-				break;
-			}
-			c = palloc0(sizeof(JnyConsent));
-			c->channel = fact->f[JNY_F_CHANNEL];
-			c->purpose = fact->f[JNY_F_PURPOSE] != NULL ? fact->f[JNY_F_PURPOSE] : "marketing";
-			c->state = fact->f[JNY_F_STATE];
-			c->basis = fact->f[JNY_F_BASIS];
-			c->at = fact->occurred_at;
-			c->weak = fact->backfill && fact->f[JNY_F_AT] == NULL;
-			if (fact->f[JNY_F_EXPIRES] != NULL)
-				(void) jny_value_time(fact->f[JNY_F_EXPIRES], &c->expires_at);
-			fact->consents = list_make1(c);
+			if (fact->op != JNY_OP_DELETE && states_consent(fact, map, cols, old))
+				read_consent(fact);
 			break;
 		case JNY_KIND_MESSAGE:
 			fact->type = fact->f[JNY_F_TYPE];
 			fact->provider_ref = fact->f[JNY_F_PROVIDER_REF];
 			if (fact->f[JNY_F_ACTION] != NULL)
 				fact->has_action = jny_value_uuid(fact->f[JNY_F_ACTION], &fact->action_id);
-			if (fact->type == NULL || fact->unmapped || strncmp(fact->type, "message_", 8) != 0)
+			if (fact->type == NULL || fact->unmapped ||
+				(strncmp(fact->type, "message_", 8) != 0 && strcmp(fact->type, "unsubscribed") != 0))
 				fact->bad = "the row has no type of message event that is known";
 			break;
 		default:
@@ -263,15 +319,6 @@ read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **o
 	if (fact->nkeys == 0 && fact->bad == NULL &&
 		(fact->kind == JNY_KIND_CUSTOMER || fact->kind == JNY_KIND_CONSENT))
 		fact->bad = "subject names nobody";
-}
-
-static bool
-differs(const JnyFact *fact, JnyField field)
-{
-	const char *now = fact->f[field];
-	const char *was = fact->old[field];
-
-	return (now == NULL) != (was == NULL) || (now != NULL && strcmp(now, was) != 0);
 }
 
 /* A line that an UPDATE gave another key is two: one that went and one that came. */

@@ -5,7 +5,8 @@
  * Called by take.c. A message event names its action (or the provider's
  * reference), not its reader: the person is found through the outbox and its
  * history, one statement; three more write what was learned. A bounce or a
- * complaint is the address's, not the person's: consent is not touched.
+ * complaint is the address's, not the person's: consent is not touched. An
+ * opt-out is the person's, on the message's channel (consent.c).
  */
 #include "observe/fact.h"
 
@@ -19,13 +20,13 @@ typedef struct JnyMessages
 } JnyMessages;
 
 JNY_PLAN(find_actions, "integer[], uuid[], text[]",
-		 "SELECT k.n, o.profile_id, o.action_id, o.channel"
+		 "SELECT k.n, o.profile_id, o.action_id, o.channel, o.scope"
 		 " FROM unnest($1, $2, $3) AS k(n, action_id, provider_ref)"
 		 " JOIN journey.outbox o ON o.action_id = k.action_id"
-		 " UNION ALL SELECT k.n, h.profile_id, h.action_id, h.channel"
+		 " UNION ALL SELECT k.n, h.profile_id, h.action_id, h.channel, h.scope"
 		 " FROM unnest($1, $2, $3) AS k(n, action_id, provider_ref)"
 		 " JOIN journey.outbox_history h ON h.action_id = k.action_id"
-		 " UNION ALL SELECT k.n, h.profile_id, h.action_id, h.channel"
+		 " UNION ALL SELECT k.n, h.profile_id, h.action_id, h.channel, h.scope"
 		 " FROM unnest($1, $2, $3) AS k(n, action_id, provider_ref)"
 		 " JOIN journey.outbox_history h ON h.provider_ref = k.provider_ref WHERE k.action_id IS NULL");
 JNY_PLAN(insert_message_events, "smallint[], uuid[], uuid[], text[], timestamptz[], uuid[], boolean[], jsonb[]",
@@ -100,7 +101,32 @@ jny_message_find(JnyTake *take)
 		fact->profile_id = *jny_get_uuid(row, 2);
 		fact->action_id = *jny_get_uuid(row, 3);
 		fact->channel = jny_get_text(row, 4);
+		fact->scope = jny_get_text(row, 5);
 	}
+}
+
+/* A row tells an event when it comes and when it changes its type; what happened, happened. */
+static bool
+tells_event(const JnyFact *fact)
+{
+	if (fact->kind != JNY_KIND_MESSAGE || fact->op == JNY_OP_INSERT || fact->op == JNY_OP_BACKFILL)
+		return true;
+	return fact->op == JNY_OP_UPDATE &&
+		(fact->old[JNY_F_TYPE] == NULL || strcmp(fact->type, fact->old[JNY_F_TYPE]) != 0);
+}
+
+bool
+jny_message_opts_out(const JnyFact *fact)
+{
+	return fact->kind == JNY_KIND_MESSAGE && !fact->fence_only &&
+		strcmp(fact->type, "unsubscribed") == 0 && tells_event(fact);
+}
+
+/* The row's own word counts while nobody knows the message. */
+const char *
+jny_message_channel(const JnyFact *fact)
+{
+	return fact->channel != NULL ? fact->channel : fact->f[JNY_F_CHANNEL];
 }
 
 static const char *
@@ -176,11 +202,12 @@ jny_message_apply(JnyTake *take, JnyFact *fact)
 {
 	Jsonb	   *props = fact->kind == JNY_KIND_MESSAGE ? row_props(fact) : fact->props;
 	const char *state = address_state(fact->type, props);
+	const char *channel = jny_message_channel(fact);
 	JnyEvent   *event;
 	JnyCols    *cols;
 
-	if (fact->kind == JNY_KIND_MESSAGE && fact->op != JNY_OP_INSERT && fact->op != JNY_OP_BACKFILL)
-		return;					/* what happened, happened */
+	if (!tells_event(fact))
+		return;
 	if (!fact->has_owner)
 	{
 		report_orphan(take, fact);
@@ -189,9 +216,8 @@ jny_message_apply(JnyTake *take, JnyFact *fact)
 	if (fact->profile == NULL)
 		return;
 	/* what is an opt-out of one channel says so */
-	if (strcmp(fact->type, "message_complained") == 0 && fact->channel != NULL &&
-		jny_json_text(props, "channel") == NULL)
-		props = add_channel(props, fact->channel);
+	if (jny_type_is_opt_out(fact->type) && channel != NULL && jny_json_text(props, "channel") == NULL)
+		props = add_channel(props, channel);
 	event = jny_emit(take, fact, fact->type, props);
 	if (!fact->has_owner)
 		return;

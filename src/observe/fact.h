@@ -161,7 +161,7 @@ typedef struct JnyFact
 	JnyProfile *profile;
 	int			nothers;
 	JnyProfile **others;
-	/* the action's delivery, found by message.c */
+	/* of the action's message, found by engagement.c */
 	const char *channel;
 	/* lines of the same transaction, on the order that opens it */
 	List	   *lines;			/* of JnyFact */
@@ -278,6 +278,8 @@ extern void jny_order_load(JnyTake *take);
 extern void jny_order_apply(JnyTake *take, JnyFact *fact);
 extern void jny_order_write(JnyTake *take);
 extern void jny_message_find(JnyTake *take);
+extern bool jny_message_opts_out(const JnyFact *fact);
+extern const char *jny_message_channel(const JnyFact *fact);	/* NULL = not known */
 extern void jny_message_apply(JnyTake *take, JnyFact *fact);
 extern void jny_message_write(JnyTake *take);
 

@@ -21,21 +21,22 @@
  * What the row would have meant for people cannot be judged any more, so it
  * counts for everybody whom its keys name, whatever a match says: better one
  * reminder less. People are found by identity, by the cart or order of a live
- * enrollment, and by the message that a complaint is about.
+ * enrollment, and by the message that a complaint or an opt-out is about, which
+ * also tells channel and scope.
  */
 #define SAME_ACTION \
 	"o.action_id = CASE WHEN $15 ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'" \
 	" THEN $15::pg_catalog.uuid END"
 #define PEOPLE \
-	"(SELECT i.profile_bucket, i.profile_id, NULL" \
+	"(SELECT i.profile_bucket, i.profile_id, NULL, $6" \
 	"       FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, hash)" \
 	"       JOIN journey.identity i ON i.bucket = k.bucket AND i.key_hash = k.hash" \
-	"       UNION SELECT e.bucket, e.profile_id, NULL FROM pg_catalog.unnest($2) AS k(hash)" \
+	"       UNION SELECT e.bucket, e.profile_id, NULL, $6 FROM pg_catalog.unnest($2) AS k(hash)" \
 	"       JOIN journey.enrollment e ON e.entry_hash = k.hash AND e.exited_at IS NULL" \
-	"       UNION SELECT o.bucket, o.profile_id, o.channel FROM journey.outbox o WHERE " SAME_ACTION \
-	"       UNION SELECT o.bucket, o.profile_id, o.channel FROM journey.outbox_history o WHERE " SAME_ACTION \
-	"       UNION SELECT o.bucket, o.profile_id, o.channel FROM journey.outbox_history o WHERE o.provider_ref = NULLIF($16, '')" \
-	"      ) AS p(bucket, profile_id, channel)"
+	"       UNION SELECT o.bucket, o.profile_id, o.channel, o.scope FROM journey.outbox o WHERE " SAME_ACTION \
+	"       UNION SELECT o.bucket, o.profile_id, o.channel, o.scope FROM journey.outbox_history o WHERE " SAME_ACTION \
+	"       UNION SELECT o.bucket, o.profile_id, o.channel, o.scope FROM journey.outbox_history o WHERE o.provider_ref = NULLIF($16, '')" \
+	"      ) AS p(bucket, profile_id, channel, scope)"
 #define TYPES \
 	"smallint[], bigint[], bigint, text, text, text, text, text, text, timestamptz, xid8, timestamptz, integer," \
 	" bigint, text, text"
@@ -44,11 +45,12 @@
 JNY_PLAN(keep_fence, TYPES,
 		 "INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, channel, purpose, reason,"
 		 "  occurred_at, fence_xact, effective_at, incarnation, lap, note, matched)"
-		 " SELECT p.bucket, p.profile_id, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,"
+		 " SELECT p.bucket, p.profile_id, $3, $4, $5, p.scope, $7, $8, $9, $10, $11, $12, $13, $14,"
 		 "  'the event was set aside: see journey.quarantine',"
 		 "  ARRAY(SELECT e.enrollment_id FROM journey.enrollment e"
 		 "        WHERE e.bucket = p.bucket AND e.profile_id = p.profile_id AND e.exited_at IS NULL)"
-		 " FROM (SELECT DISTINCT p.bucket, p.profile_id FROM " PEOPLE ") AS p"
+		 " FROM (SELECT DISTINCT ON (p.bucket, p.profile_id) p.* FROM " PEOPLE
+		 "  ORDER BY p.bucket, p.profile_id, p.channel) AS p"
 		 " ON CONFLICT (bucket, profile_id, seq, type) DO NOTHING");
 
 /*
@@ -57,18 +59,18 @@ JNY_PLAN(keep_fence, TYPES,
  * the message, or everywhere. $5 is unused: an opt-out has no object.
  */
 #define SAID \
-	" (SELECT DISTINCT p.bucket, p.profile_id, w.channel," \
+	" (SELECT DISTINCT p.bucket, p.profile_id, p.scope, w.channel," \
 	"   CASE WHEN $8 = '*' THEN 'marketing' ELSE $8 END AS purpose" \
 	"  FROM " PEOPLE ", LATERAL (" \
 	"   SELECT CASE WHEN $7 <> '*' THEN $7 ELSE p.channel END" \
 	"   UNION SELECT u.channel FROM (VALUES ('email'), ('sms'), ('push')) AS u(channel) WHERE $7 = '*' AND p.channel IS NULL" \
 	"   UNION SELECT c.channel FROM journey.consent c WHERE $7 = '*' AND p.channel IS NULL" \
-	"    AND c.bucket = p.bucket AND c.profile_id = p.profile_id AND c.scope = $6) AS w(channel)" \
+	"    AND c.bucket = p.bucket AND c.profile_id = p.profile_id AND c.scope = p.scope) AS w(channel)" \
 	"  WHERE w.channel IS NOT NULL) AS n"
 #define PROOF "'{\"set_aside\": true}'"
 JNY_PLAN(take_consent, TYPES ", text, text",
 		 "INSERT INTO journey.consent AS c (bucket, profile_id, scope, channel, purpose, state, source, proof, at)"
-		 " SELECT n.bucket, n.profile_id, $6, n.channel, n.purpose, $17, $18, " PROOF ", $10 FROM" SAID
+		 " SELECT n.bucket, n.profile_id, n.scope, n.channel, n.purpose, $17, $18, " PROOF ", $10 FROM" SAID
 		 " ON CONFLICT (bucket, profile_id, scope, channel, purpose) DO UPDATE"
 		 " SET state = excluded.state, basis = NULL, source = excluded.source, proof = excluded.proof,"
 		 "  at = excluded.at, expires_at = NULL"
@@ -76,7 +78,7 @@ JNY_PLAN(take_consent, TYPES ", text, text",
 JNY_PLAN(note_consent, TYPES ", text, text",
 		 "INSERT INTO journey.consent_history (bucket, profile_id, scope, channel, purpose, recorded_at, seq,"
 		 "  state, source, proof, at)"
-		 " SELECT n.bucket, n.profile_id, $6, n.channel, n.purpose, $12, $3, $17, $18, " PROOF ", $10 FROM" SAID
+		 " SELECT n.bucket, n.profile_id, n.scope, n.channel, n.purpose, $12, $3, $17, $18, " PROOF ", $10 FROM" SAID
 		 " ON CONFLICT DO NOTHING");
 
 static const char *
@@ -120,6 +122,7 @@ keep(const JnyBatch *batch, const JnyInboxRaw *raw)
 {
 	bool		opt_out = jny_type_is_opt_out(raw->type);
 	bool		complaint = strcmp(raw->type, "message_complained") == 0;
+	bool		of_message;
 	Datum	   *args = keys_of(raw, NARGS);
 
 	args[2] = Int64GetDatum(raw->seq);
@@ -128,14 +131,15 @@ keep(const JnyBatch *batch, const JnyInboxRaw *raw)
 	args[5] = text_datum(raw->scope != NULL ? raw->scope : jny_source_scope(raw->source));
 	args[6] = text_datum(opt_out ? text_or(raw->props, "channel", "*") : "*");
 	args[7] = text_datum(opt_out ? text_or(raw->props, "purpose", "*") : "*");
+	of_message = complaint || (opt_out && text_or(raw->props, "channel", NULL) == NULL);
 	args[8] = text_datum(jny_suppression_reason(raw->type));
 	args[9] = TimestampTzGetDatum(raw->occurred_at != 0 ? raw->occurred_at : raw->received_at);
 	args[10] = FullTransactionIdGetDatum(raw->xact);
 	args[11] = TimestampTzGetDatum(batch->node.now);
 	args[12] = Int32GetDatum(batch->node.incarnation);
 	args[13] = Int64GetDatum(batch->lap);
-	args[14] = text_datum(complaint ? text_or(raw->props, "action_id", text_or(raw->props, "idempotency_key", "")) : "");
-	args[15] = text_datum(complaint ? text_or(raw->props, "provider_ref", "") : "");
+	args[14] = text_datum(of_message ? text_or(raw->props, "action_id", text_or(raw->props, "idempotency_key", "")) : "");
+	args[15] = text_datum(of_message ? text_or(raw->props, "provider_ref", "") : "");
 	jny_run(&keep_fence, args, NULL);
 	if (!opt_out)
 		return;

@@ -232,6 +232,7 @@ apply(JnyTake *take, JnyFact *fact)
 			break;
 		case JNY_KIND_MESSAGE:
 			jny_message_apply(take, fact);
+			jny_consent_apply(take, fact);
 			break;
 		case JNY_KIND_OTHER:
 			break;

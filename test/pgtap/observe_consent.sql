@@ -1,8 +1,9 @@
 -- Consent: basis, proof and history; the latest statement stands; taking
 -- rights away wins a tie; one-click unsubscribe changes the state and nothing
 -- else; back-fill never beats an opt-out. Addresses: normalised, fresh when
--- they change, a bounce belongs to the address.
-SELECT plan(36);
+-- they change, a bounce belongs to the address. A box that is ticked later than
+-- the row was made counts from then on.
+SELECT plan(45);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 CREATE FUNCTION pg_temp.state(who text, on_channel text DEFAULT 'email') RETURNS text LANGUAGE sql AS
@@ -91,8 +92,72 @@ UPDATE customers SET accepts_marketing = true WHERE id = 7;
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.state('7'), 'granted', 'ticking the box again does');
 
+-- the map of the README: its time is that of the row, which is the consent's only while nobody changes the box
+CREATE TABLE signups (id int PRIMARY KEY, email text, accepts_marketing boolean, created_at timestamptz, said_at timestamptz);
+SELECT count(*) FROM journey.attach('signups', 'customer', '{"subject": {"customer_id": "id", "email": "email"},
+    "consents": [{"channel": "email", "purpose": "marketing", "column": "accepts_marketing", "values": {"true": "granted", "false": "denied"}, "at": "created_at"},
+                 {"channel": "sms", "purpose": "marketing", "column": "accepts_marketing", "values": {"true": "granted", "false": "denied"}, "at": "said_at"}]}');
+CREATE FUNCTION pg_temp.at(who text, on_channel text DEFAULT 'email') RETURNS timestamptz LANGUAGE sql AS
+$$ SELECT c.at FROM journey.consent c WHERE c.profile_id = journey.profile_id(jsonb_build_object('customer_id', who)) AND c.channel = on_channel $$;
+CREATE FUNCTION pg_temp.tick(box boolean, minute int) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM journey.set_clock('2026-03-01 12:00+00'::timestamptz + make_interval(mins => minute));
+    UPDATE signups SET accepts_marketing = box WHERE id = 31;
+    RETURN box::text;
+END $$;
+INSERT INTO signups VALUES (31, 'max@example.com', true, '2026-02-01 00:00+00', '2026-02-01 00:00+00');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.state('31'), pg_temp.at('31')$$, $$VALUES ('granted', '2026-02-01 00:00+00'::timestamptz)$$, 'a new row states its consent at its own time');
+SELECT pg_temp.tick(false, 1);
+SELECT journey.run_until_idle();
+SELECT pg_temp.tick(true, 2);
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.state('31'), pg_temp.at('31')$$, $$VALUES ('granted', '2026-03-01 12:02+00'::timestamptz)$$, 'a box ticked again is a consent of that moment');
+SELECT pg_temp.tick(false, 3);
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.state('31'), 'denied', 'and can be taken back');
+SELECT journey.set_clock('2026-03-01 12:04+00');
+SELECT journey.set_preferences(journey._unsubscribe_token(journey.profile_id('{"customer_id": "31"}'), 'default', 'email'), '[{"channel": "email", "state": "granted"}]');
+UPDATE signups SET accepts_marketing = true WHERE id = 31;
+SELECT journey.run_until_idle();
+SELECT pg_temp.tick(false, 5);
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.state('31'), 'denied', 'also when it was given elsewhere in between');
+UPDATE signups SET accepts_marketing = true, said_at = '2026-02-15 00:00+00' WHERE id = 31;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.state('31', 'sms'), 'denied', 'a time that changes with the box is the consent''s own');
+UPDATE signups SET accepts_marketing = false, said_at = '2026-03-01 12:06+00' WHERE id = 31;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.at('31', 'sms'), '2026-03-01 12:06+00', 'the newer as well as the older');
+
+-- a table of consents that keeps one row per person and the time at which it was made
+CREATE TABLE optins (person text, medium text, state text, created_at timestamptz, note text, PRIMARY KEY (person, medium));
+SELECT count(*) FROM journey.attach('optins', 'consent', '{"subject": {"customer_id": "person"}, "channel": "medium", "state": "state", "at": "created_at", "props": ["note"]}');
+INSERT INTO optins VALUES ('32', 'email', 'granted', '2026-02-01 00:00+00');
+SELECT journey.run_until_idle();
+SELECT journey.set_clock('2026-03-01 12:10+00');
+SELECT journey.set_preferences(journey._unsubscribe_token(journey.profile_id('{"customer_id": "32"}'), 'default', 'email'), '[{"channel": "email", "state": "denied"}]');
+SELECT journey.run_until_idle();
+SELECT journey.set_clock('2026-03-01 12:11+00');
+SELECT journey.set_preferences(journey._unsubscribe_token(journey.profile_id('{"customer_id": "32"}'), 'default', 'email'), '[{"channel": "email", "state": "granted"}]');
+SELECT journey.set_clock('2026-03-01 12:12+00');
+UPDATE optins SET state = 'revoked';
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.state('32'), 'revoked', 'a row of consents that changes counts from then on, too');
+SELECT journey.set_clock('2026-03-01 12:13+00');
+UPDATE optins SET state = 'granted';
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.state('32'), 'granted', 'either way');
+SELECT journey.set_clock('2026-03-01 12:14+00');
+SELECT journey.unsubscribe(journey._unsubscribe_token(journey.profile_id('{"customer_id": "32"}'), 'default', 'email'));
+SELECT journey.run_until_idle();
+SELECT journey.set_clock('2026-03-01 12:15+00');
+UPDATE optins SET note = 'asked by phone for the catalogue';
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.state('32'), 'revoked', 'an UPDATE that leaves the consent alone states nothing again');
+
 -- addresses
-SELECT journey.set_clock('2026-03-01 12:00+00');
+SELECT journey.set_clock('2026-03-01 13:00+00');
 UPDATE customers SET email = 'kim@new.example' WHERE id = 7;
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT address, state FROM journey.contact_point WHERE channel = 'email' AND profile_id = journey.profile_id('{"customer_id": "7"}') ORDER BY since$$,

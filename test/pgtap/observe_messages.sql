@@ -1,6 +1,7 @@
 -- What comes back from messages: events find their person through the action,
--- a visit carries its action, a bounce belongs to the address.
-SELECT plan(23);
+-- a visit carries its action, a bounce belongs to the address, an opt-out to the
+-- person and the channel of the message.
+SELECT plan(32);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 SELECT journey.track('crm', 'identified', '{"customer_id": "1", "email": "ann@example.com"}', '{}');
 SELECT journey.track('crm', 'consent_granted', '{"customer_id": "1"}', '{"channel": "email"}');
@@ -85,6 +86,52 @@ INSERT INTO mails VALUES (1, 'open', 'prov-1', '2026-03-01 09:30+00', NULL), (2,
 SELECT journey.run_until_idle();
 SELECT is((SELECT count(*) FROM journey.message_event WHERE type = 'message_opened' AND at = '2026-03-01 09:30+00'), 1::bigint, 'a table of message events does the same');
 SELECT is((SELECT count(*) FROM journey.quarantine), 1::bigint, 'a kind of event that its map does not know is set aside');
+
+-- an opt-out in such a table is one of the person, channel and scope of the message, for marketing
+CREATE FUNCTION pg_temp.sent(n text, in_scope text DEFAULT 'default') RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    id uuid := journey.profile_id(jsonb_build_object('customer_id', n));
+BEGIN
+    INSERT INTO journey.outbox_history (bucket, profile_id, finished_at, action_id, channel, status, reason, priority, due_at, not_after,
+        journey, version, step, visit, purpose, scope, template, template_version, payload, attempt, provider_ref, idempotency_key, decision_id, decided_at, in_flight, decided_lap, test)
+    VALUES (journey.bucket(id), id, '2026-03-01 09:00+00', ('00000000-0000-8000-8000-0000000001' || n)::uuid, 'email', 'sent', '', 0, '2026-03-01 09:00+00', '2026-03-02 09:00+00',
+        'j', 1, 's', 1, 'service', in_scope, 't', 1, '{}', 1, 'prov-' || n, n, gen_random_uuid(), '2026-03-01 09:00+00', false, 0, true);
+END $$;
+CREATE FUNCTION pg_temp.consents(n text) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(concat_ws(' ', CASE WHEN scope <> 'default' THEN scope END, channel, purpose, state), ', ' ORDER BY scope, channel)
+    FROM journey.consent WHERE profile_id = journey.profile_id(jsonb_build_object('customer_id', n)) $$;
+SELECT journey.track('crm', 'consent_granted', jsonb_build_object('customer_id', n), jsonb_build_object('channel', c))
+FROM generate_series(11, 15) n, unnest('{email,sms}'::text[]) c;
+SELECT journey.run_until_idle();
+SELECT pg_temp.sent(n) FROM unnest('{11,12,13,14}'::text[]) n;
+SELECT pg_temp.sent('15', 'outlet');
+SELECT journey.set_clock('2026-03-01 11:00+00');
+CREATE TABLE mail_log (id int PRIMARY KEY, what text, action text, ref text, who text, medium text, at timestamptz);
+SELECT count(*) FROM journey.attach('mails', 'message_event', '{"type": {"column": "what", "values": {"open": "message_opened", "unsub": "unsubscribed"}}, "provider_ref": "ref"}', backfill => false);
+SELECT count(*) FROM journey.attach('mail_log', 'message_event', '{"type": {"column": "what", "values": {"open": "message_opened", "unsub": "unsubscribed"}},
+    "subject": {"customer_id": "who"}, "action_id": "action", "channel": "medium", "at": "at"}');
+INSERT INTO mails VALUES (11, 'unsub', 'prov-11', NULL, NULL);
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.consents('11'), 'email marketing revoked, sms marketing granted', 'it is found by the provider''s reference');
+SELECT results_eq($$SELECT type, props ->> 'channel' FROM journey.event WHERE profile_id = journey.profile_id('{"customer_id": "11"}') AND type NOT IN ('identified', 'consent_granted')$$,
+    $$VALUES ('unsubscribed', 'email')$$, 'journeys hear of it once, and of which channel');
+SELECT is((SELECT count(*) FROM journey.message_event WHERE type = 'unsubscribed'), 1::bigint, 'and it is what became of the message');
+SELECT results_eq($$SELECT type, channel, reason FROM journey.suppression WHERE profile_id = journey.profile_id('{"customer_id": "11"}')$$,
+    $$VALUES ('unsubscribed', 'email', 'opted_out')$$, 'which ends what is under way on that channel');
+INSERT INTO mail_log VALUES (12, 'open', '00000000-0000-8000-8000-000000000112', NULL, '12', NULL, '2026-02-01 00:00+00');
+SELECT journey.run_until_idle();
+UPDATE mail_log SET what = 'unsub' WHERE id = 12;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.consents('12'), 'email marketing revoked, sms marketing granted', 'or by the action, in a row that changes, at the time of the change');
+INSERT INTO mail_log VALUES (13, 'unsub', '00000000-0000-8000-8000-00000000ffff', NULL, '13', 'sms', '2026-03-01 10:30+00'),
+    (14, 'unsub', '00000000-0000-8000-8000-00000000ffff', NULL, '14', NULL, '2026-03-01 10:30+00');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.consents('13'), 'email marketing granted, sms marketing revoked', 'of a message that is not known the row names person and channel');
+SELECT is(pg_temp.consents('14'), 'email marketing revoked, push marketing revoked, sms marketing revoked', 'or the person alone');
+INSERT INTO mails VALUES (15, 'unsub', 'prov-15', NULL, NULL);
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.consents('15'), 'email marketing granted, sms marketing granted, outlet email marketing revoked', 'the scope is that of the message, too');
+SELECT is((SELECT count(*) FROM journey.quarantine), 1::bigint, 'nothing more was set aside');
 
 -- suppress and unsuppress
 SELECT is(journey.suppress('{"customer_id": "1"}', '*', 'asked on the phone'), true, 'a person can be suppressed');

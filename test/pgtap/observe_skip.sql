@@ -1,6 +1,6 @@
 -- An event that no lap can take is set aside; whom its fence stopped stays stopped.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(29);
+SELECT plan(30);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- stands for whatever may raise while an order is applied
@@ -150,6 +150,14 @@ SELECT results_eq($$SELECT c, d.verdict, d.reason FROM unnest(ARRAY['one', 'all'
                     JOIN journey.decision d ON d.profile_id = pg_temp.pid(c) AND d.journey = 'care' AND d.verdict IN ('refused', 'enqueue') ORDER BY c$$,
     $$VALUES ('all', 'refused', 'opted_out'), ('back', 'enqueue', ''), ('one', 'refused', 'opted_out'), ('row', 'refused', 'opted_out')$$,
     'what is decided later mails none of them');
+-- and one that names its message only
+ALTER TABLE journey.event ADD CONSTRAINT poison CHECK (type <> 'unsubscribed') NOT VALID;
+CREATE TABLE mails (what text, action uuid);
+SELECT journey.attach('mails', 'message_event', '{"type": "what", "action_id": "action"}');
+INSERT INTO mails SELECT 'unsubscribed', action_id FROM journey.outbox WHERE profile_id = pg_temp.pid('back');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.consents('back'), 'email marketing revoked', 'an opt-out that names its message only speaks for whom got it');
+ALTER TABLE journey.event DROP CONSTRAINT poison;
 SELECT journey.track('shop', 'consent_granted', pg_temp.who('one'), '{"channel": "email"}');
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.consents('one'), 'email marketing granted', 'who agrees anew has agreed');
