@@ -1,5 +1,57 @@
 -- ---- what runs as the extension's owner, for an administrator -------------
 
+CREATE FUNCTION journey._captures()
+    RETURNS TABLE (attachment integer, rel oid, root boolean, enabled "char", scope text)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT x.args[1]::integer, x.tgrelid, x.tgparentid = 0, x.tgenabled, x.args[4]
+    FROM (SELECT t.*, string_to_array(encode(t.tgargs, 'escape'), '\000') AS args
+          FROM pg_trigger t
+          WHERE t.tgfoid = 'journey._capture()'::regprocedure AND t.tgname LIKE 'journey\_capture\_%') x
+    WHERE x.args[1] ~ '^[0-9]{1,9}$';
+END
+$$;
+COMMENT ON FUNCTION journey._captures() IS
+    'The capture triggers that are really there: of which attachment, on which table (root: not one that a partition has from its parent), enabled how, for which scope.';
+
+-- A table's name is where its trigger is. One that is gone has only the name
+-- that was noted, and when another attached table has taken that, it is replaced.
+CREATE FUNCTION journey._attach_follow() RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    r record;
+BEGIN
+    -- row by row: an UPDATE of nothing would wait for an attach() under way
+    FOR r IN
+        SELECT a.attachment, n.nspname, c.relname
+        FROM journey.attachment a
+        JOIN journey._captures() t ON t.attachment = a.attachment AND t.root
+        JOIN pg_class c ON c.oid = t.rel JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE a.detached_at IS NULL AND (a.rel_schema, a.rel_name) <> (n.nspname, c.relname)
+    LOOP
+        UPDATE journey.attachment a SET rel_schema = r.nspname, rel_name = r.relname WHERE a.attachment = r.attachment;
+    END LOOP;
+    FOR r IN
+        SELECT a.attachment
+        FROM journey.attachment a
+        WHERE a.detached_at IS NULL
+          AND EXISTS (SELECT FROM journey.attachment b
+                      WHERE b.detached_at IS NULL AND b.attachment > a.attachment
+                        AND (b.rel_schema, b.rel_name, b.kind) = (a.rel_schema, a.rel_name, a.kind))
+          AND NOT EXISTS (SELECT FROM journey._captures() t WHERE t.attachment = a.attachment)
+    LOOP
+        PERFORM journey._attach_unregister(r.attachment);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_follow() IS
+    'Notes the names that attached tables have now, and detaches what is gone and replaced by an attached table of the same name and kind.';
+
 CREATE FUNCTION journey._attach_register(rel regclass, kind text, source text, map jsonb,
                                          OUT attachment integer, OUT scope text, OUT spec jsonb)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -9,10 +61,8 @@ DECLARE
     columns text[] := journey._attach_columns(map);
 BEGIN
     LOCK TABLE journey.attachment IN SHARE ROW EXCLUSIVE MODE;
-    UPDATE journey.attachment a SET detached_at = clock_timestamp()
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.oid = rel AND a.rel_schema = n.nspname AND a.rel_name = c.relname
-      AND a.kind = _attach_register.kind AND a.detached_at IS NULL;
+    PERFORM journey._attach_follow();
+    PERFORM journey._attach_unregister(a.attachment) FROM journey._attached(rel) a WHERE a.kind = _attach_register.kind;
     INSERT INTO journey.source (source) SELECT _attach_register.source
     ON CONFLICT DO NOTHING;
     SELECT s.scope INTO scope FROM journey.source s WHERE s.source = _attach_register.source;
@@ -39,10 +89,13 @@ AS $$
 BEGIN
     UPDATE journey.attachment a SET detached_at = clock_timestamp(), broken = NULL
     WHERE a.attachment = _attach_unregister.attachment AND a.detached_at IS NULL;
+    UPDATE journey.incident i SET resolved_at = clock_timestamp()
+    WHERE i.kind IN ('capture_disabled', 'mapping_broken') AND i.resolved_at IS NULL
+      AND i.detail ->> 'attachment' = _attach_unregister.attachment::text;
 END
 $$;
 COMMENT ON FUNCTION journey._attach_unregister(integer) IS
-    'Marks an attachment detached. The row stays: rows captured before still need its map.';
+    'Marks an attachment detached and closes its incidents. The row stays: rows captured before still need its map.';
 
 CREATE FUNCTION journey._attached(rel regclass) RETURNS TABLE (attachment integer, kind text)
     LANGUAGE plpgsql STABLE PARALLEL SAFE SECURITY DEFINER
@@ -329,6 +382,7 @@ DECLARE
     a record;
     n integer := 0;
 BEGIN
+    PERFORM journey._attach_follow();
     FOR a IN SELECT x.attachment, x.kind FROM journey._attached(rel) x WHERE detach.kind IS NULL OR x.kind = detach.kind LOOP
         PERFORM journey._short_lock(rel, ARRAY[
             format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_capture_' || a.kind, rel),
@@ -349,6 +403,51 @@ $$;
 COMMENT ON FUNCTION journey.detach(regclass, text) IS
     'Stops capturing a table, as one kind or as all. What was captured before is still consumed.';
 
+-- A table that is gone cannot be given as a regclass, and its attachment stops
+-- what it could have ended until somebody says that it is gone for good.
+CREATE FUNCTION journey.detach(rel text, kind text DEFAULT NULL)
+    RETURNS TABLE (what text, name text, value text)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    a record;
+    n integer := 0;
+    tables text[];
+BEGIN
+    PERFORM journey._attach_follow();
+    SELECT array_agg(DISTINCT format('%I.%I', x.rel_schema, x.rel_name)) INTO tables
+    FROM journey.attachment x
+    WHERE x.detached_at IS NULL
+      AND rel IN (format('%I.%I', x.rel_schema, x.rel_name), x.rel_schema || '.' || x.rel_name, quote_ident(x.rel_name), x.rel_name);
+    IF cardinality(tables) > 1 THEN
+        RAISE EXCEPTION '% is the name of several attached tables', rel
+            USING ERRCODE = 'invalid_parameter_value', HINT = format('Name the schema, too: %s.', array_to_string(tables, ', '));
+    END IF;
+    FOR a IN
+        SELECT x.attachment, x.kind, t.rel::regclass AS there
+        FROM journey.attachment x LEFT JOIN journey._captures() t ON t.attachment = x.attachment AND t.root
+        WHERE x.detached_at IS NULL AND format('%I.%I', x.rel_schema, x.rel_name) = tables[1]
+          AND (detach.kind IS NULL OR x.kind = detach.kind)
+        ORDER BY x.attachment
+    LOOP
+        n := n + 1;
+        IF a.there IS NOT NULL THEN
+            RETURN QUERY SELECT * FROM journey.detach(a.there, a.kind);
+        ELSE
+            PERFORM journey._attach_unregister(a.attachment);
+            RETURN QUERY SELECT 'detached'::text, tables[1], format('attachment %s, kind %s; the table is gone', a.attachment, a.kind);
+        END IF;
+    END LOOP;
+    IF n = 0 THEN
+        RAISE EXCEPTION '% is not attached%', rel, COALESCE(' as ' || kind, '')
+            USING ERRCODE = 'undefined_object', HINT = 'journey.attachment lists what is attached.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey.detach(text, text) IS
+    'The same by the table''s name as journey.attachment has it, which also works when the table is gone.';
+
 CREATE FUNCTION journey.reconcile(rel regclass DEFAULT NULL)
     RETURNS TABLE (attached text, kind text, appended bigint)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -359,6 +458,7 @@ DECLARE
     n bigint;
     found_any boolean := false;
 BEGIN
+    PERFORM journey._attach_follow();
     FOR a IN
         SELECT x.* FROM journey.attachment x
         WHERE x.detached_at IS NULL
@@ -391,32 +491,26 @@ AS $$
 DECLARE
     r record;
 BEGIN
+    PERFORM journey._attach_follow();
     FOR r IN
-        WITH triggers AS (
-            SELECT split_part(encode(t.tgargs, 'escape'), '\000', 1) AS id, t.tgrelid, t.tgenabled, t.tgparentid,
-                   split_part(encode(t.tgargs, 'escape'), '\000', 4) AS scope
-            FROM pg_trigger t
-            WHERE t.tgfoid = 'journey._capture()'::regprocedure AND t.tgname LIKE 'journey\_capture\_%'
-        ), live AS (
-            SELECT a.*, root.tgrelid AS relid, n.nspname, c.relname,
-                   (SELECT string_agg(x.tgrelid::regclass::text, ', ' ORDER BY x.tgrelid) FROM triggers x
-                    WHERE x.id = a.attachment::text AND x.tgenabled <> 'A') AS disabled,
+        WITH live AS (
+            SELECT a.*, root.rel AS relid,
+                   (SELECT string_agg(x.rel::regclass::text, ', ' ORDER BY x.rel) FROM journey._captures() x
+                    WHERE x.attachment = a.attachment AND x.enabled <> 'A') AS disabled,
                    (SELECT string_agg(col, ', ') FROM unnest(a.columns) AS col
                     WHERE NOT EXISTS (SELECT FROM pg_attribute att
-                                      WHERE att.attrelid = root.tgrelid AND att.attname = col AND att.attnum > 0 AND NOT att.attisdropped)) AS gone,
+                                      WHERE att.attrelid = root.rel AND att.attname = col AND att.attnum > 0 AND NOT att.attisdropped)) AS gone,
                    root.scope AS trigger_scope, s.scope AS source_scope
             FROM journey.attachment a
-            LEFT JOIN triggers root ON root.id = a.attachment::text AND root.tgparentid = 0
-            LEFT JOIN pg_class c ON c.oid = root.tgrelid
-            LEFT JOIN pg_namespace n ON n.oid = c.relnamespace
+            LEFT JOIN journey._captures() root ON root.attachment = a.attachment AND root.root
             LEFT JOIN journey.source s ON s.source = a.source
             WHERE a.detached_at IS NULL
         )
-        SELECT l.attachment, l.broken, l.nspname, l.relname, l.rel_schema, l.rel_name, l.kind, v.incident, v.problem, v.hint
+        SELECT l.attachment, l.broken, format('%I.%I', l.rel_schema, l.rel_name) AS name, l.kind, v.incident, v.problem, v.hint
         FROM live l,
         LATERAL (SELECT * FROM (VALUES
             (1, l.relid IS NULL, 'capture_disabled', 'the capture trigger is gone',
-             'Run journey.attach() again, or journey.detach() when the table is not wanted any more.'),
+             format('Run journey.attach() again or, when the table is not coming back, SELECT journey.detach(%L).', format('%I.%I', l.rel_schema, l.rel_name))),
             (2, l.disabled IS NOT NULL, 'capture_disabled', 'the capture trigger is not ENABLE ALWAYS on ' || l.disabled,
              'Run journey.attach() again; it enables the trigger. Then journey.reconcile().'),
             (3, l.gone IS NOT NULL, 'mapping_broken', 'mapped columns are missing: ' || l.gone,
@@ -427,15 +521,11 @@ BEGIN
             WHERE t.holds ORDER BY t.n LIMIT 1) v
         ORDER BY l.attachment
     LOOP
-        IF (r.nspname, r.relname) <> (r.rel_schema, r.rel_name) THEN
-            UPDATE journey.attachment a SET rel_schema = r.nspname, rel_name = r.relname
-            WHERE a.attachment = r.attachment;
-        END IF;
         IF r.broken IS DISTINCT FROM r.problem THEN
             UPDATE journey.attachment a SET broken = r.problem WHERE a.attachment = r.attachment;
             IF r.problem IS NOT NULL THEN
                 INSERT INTO journey.incident AS i (kind, name, severity, count, first_at, last_at, message, hint, detail)
-                VALUES (r.incident, format('%I.%I %s', r.rel_schema, r.rel_name, r.kind), 'error', 1,
+                VALUES (r.incident, format('%s %s', r.name, r.kind), 'error', 1,
                         clock_timestamp(), clock_timestamp(), r.problem, r.hint, jsonb_build_object('attachment', r.attachment))
                 ON CONFLICT (kind, name) DO UPDATE
                 SET count = i.count + 1, last_at = EXCLUDED.last_at, message = EXCLUDED.message,
@@ -444,7 +534,7 @@ BEGIN
         END IF;
         IF r.problem IS NOT NULL THEN
             attachment := r.attachment;
-            attached := format('%I.%I', COALESCE(r.nspname, r.rel_schema), COALESCE(r.relname, r.rel_name));
+            attached := r.name;
             problem := r.problem;
             hint := r.hint;
             RETURN NEXT;

@@ -54,7 +54,8 @@ CREATE TABLE journey.attachment (
     broken text,                      -- why the mapping no longer fits; null = fits
     detached_at timestamptz           -- null = attached; the row stays, because rows captured before still need its map
 );
-CREATE UNIQUE INDEX attachment_live ON journey.attachment (rel_schema, rel_name, kind) WHERE detached_at IS NULL;
+-- not unique: two tables may change names in one commit
+CREATE INDEX attachment_live ON journey.attachment (rel_schema, rel_name, kind) WHERE detached_at IS NULL;
 CREATE TABLE journey.quarantine (
     quarantine_id uuid PRIMARY KEY,
     received_at timestamptz NOT NULL,

@@ -71,7 +71,7 @@ BEGIN
         EXCEPTION WHEN OTHERS THEN
             value := format('not reconciled: %s (%s)', SQLERRM, SQLSTATE);
             PERFORM journey._incident('reconcile_failed', name, 'error', value,
-                                      'Mend the cause, then run journey.reconcile() for this table before journey.resume(); detach it when it is gone.', '{}');
+                                      format('Mend the cause, then run journey.reconcile(%L) before journey.resume(). When the table is gone for good: SELECT journey.detach(%1$L).', name), '{}');
         END;
         RETURN NEXT;
     END LOOP;

@@ -1,7 +1,7 @@
 -- attach() itself: every kind, the guess, what it refuses and how it says so,
 -- back-fill, reconcile, live stock, detach.
 -- mission: 15, 117
-SELECT plan(58);
+SELECT plan(71);
 SET client_min_messages = warning;
 
 CREATE TABLE seen (seq bigint);
@@ -56,7 +56,7 @@ SELECT throws_ok($$SELECT journey.attach('orders', 'order')$$, '42501', 'permiss
 SET ROLE attach_nobody;
 SELECT throws_ok($$SELECT journey.attach('orders', 'order')$$, '42501', NULL, 'somebody who is no administrator');
 RESET ROLE;
-SELECT throws_ok($$SELECT journey.detach('orders')$$, '42704', 'public.orders is not attached', 'detaching what is not attached');
+SELECT throws_ok($$SELECT journey.detach('orders')$$, '42704', 'orders is not attached', 'detaching what is not attached');
 SELECT throws_ok($$SELECT journey.reconcile('orders')$$, '42704', 'public.orders is not attached', 'reconciling what is not attached');
 
 -- ---- the guess and the dry run ---------------------------------------------
@@ -114,7 +114,41 @@ SELECT is_empty('SELECT * FROM journey._check_attachments()', 'a renamed table i
 SELECT is((SELECT rel_name FROM journey.attachment WHERE detached_at IS NULL), 'sales', 'under its new name');
 DROP TABLE sales CASCADE;
 SELECT is((SELECT problem FROM journey._check_attachments()), 'the capture trigger is gone', 'a dropped table is noticed');
-UPDATE journey.attachment SET detached_at = now() WHERE detached_at IS NULL;
+SELECT matches((SELECT hint FROM journey._check_attachments()), 'journey\.detach\(''public\.sales''', 'with the statement that ends it');
+SELECT throws_ok($$SELECT journey.detach('public.sale')$$, '42704', 'public.sale is not attached', 'by its name, which must be right');
+SELECT throws_ok($$SELECT journey.detach('sales', 'cart')$$, '42704', 'sales is not attached as cart', 'and its kind');
+SELECT results_eq($$SELECT * FROM journey.detach('sales')$$, $$VALUES ('detached', 'public.sales', 'attachment 3, kind order; the table is gone')$$,
+    'a table that is gone is detached by the name that it had');
+SELECT is_empty('SELECT * FROM journey._check_attachments()', 'then nothing is wrong');
+SELECT is_empty('SELECT * FROM journey.incident WHERE resolved_at IS NULL', 'and no incident is open');
+
+-- ---- names that change hands before anybody has followed them ----------------
+CREATE SCHEMA "Old";
+CREATE TABLE "Old".bought (id integer, email text);
+CREATE TABLE bought (id integer, email text);
+CREATE FUNCTION attach_order(rel regclass) RETURNS void LANGUAGE sql AS
+    $$ SELECT count(*) FROM journey.attach(rel, 'order', '{"key": "id", "subject": {"email": "email"}}') $$;
+SELECT attach_order('bought'), attach_order('"Old".bought');
+SELECT throws_ok($$SELECT journey.detach('bought')$$, '22023', 'bought is the name of several attached tables', 'a name that fits two tables');
+ALTER TABLE bought RENAME TO "Bought";
+SELECT attach_order('"Bought"');
+SELECT results_eq('SELECT rel_schema, rel_name FROM journey.attachment WHERE detached_at IS NULL ORDER BY 1, 2', $$VALUES ('Old', 'bought'), ('public', 'Bought')$$,
+    'a table attached under its new name has one attachment, not two');
+CREATE TABLE bought (id integer, email text);
+SELECT attach_order('bought');
+ALTER TABLE bought RENAME TO swap; ALTER TABLE "Bought" RENAME TO bought; ALTER TABLE swap RENAME TO "Bought";
+SELECT is_empty('SELECT * FROM journey._check_attachments()', 'two tables that change names are both followed');
+INSERT INTO bought VALUES (1, 'a@b.c');
+SELECT is((SELECT count(*) FROM journey.detach('"Bought"')), 1::bigint, 'detach takes the one that has the name now');
+SELECT count(*) FROM captured();
+INSERT INTO bought VALUES (2, 'a@b.c'); INSERT INTO "Bought" VALUES (1, 'a@b.c');
+SELECT is((SELECT count(*) FROM captured()), 1::bigint, 'and not the one that had it');
+SELECT attach_order('"Bought"');
+DROP TABLE bought; ALTER TABLE "Bought" RENAME TO bought;
+SELECT is_empty('SELECT * FROM journey._check_attachments()', 'an attached table in the place of one that was dropped replaces it');
+SELECT journey.detach(format('%I.%I', rel_schema, rel_name), kind) FROM journey.attachment WHERE detached_at IS NULL;
+SELECT is_empty('SELECT FROM journey.attachment WHERE detached_at IS NULL', 'all is detached by the names in the list');
+SELECT count(*) FROM captured();
 
 -- ---- the other kinds -------------------------------------------------------
 CREATE TABLE customers (id integer PRIMARY KEY, email text, accepts_marketing boolean, sms_ok text, city text);

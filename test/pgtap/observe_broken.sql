@@ -3,7 +3,7 @@
 -- mended, before and after the worker has consumed the wildcard.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(13);
+SELECT plan(17);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -42,5 +42,15 @@ SELECT isnt(pg_temp.permit(:'d'), 'granted', 'while it is off nothing is sent');
 SELECT count(*) AS n FROM journey.attach('shop_order', 'order', '{"key": "id", "subject": {"customer_id": "customer"}, "status": "state"}') \gset
 SELECT is(pg_temp.permit(:'d'), 'granted', 'attach turns it on again');
 SELECT is_empty('SELECT * FROM journey._check_attachments()', 'nothing is wrong any more');
+
+-- a table that is dropped stops them, too, until somebody says that it is gone for good
+DROP TABLE shop_order;
+SELECT journey._maintain() \g /dev/null
+SELECT pg_temp.action('B5') AS e \gset
+SELECT isnt(pg_temp.permit(:'e'), 'granted', 'a dropped table stops what its orders could have ended');
+SELECT is(pg_temp.permit(pg_temp.action('B6', purpose => 'transactional', suppress_on => '[]')), 'granted', 'and nothing else');
+SELECT is((SELECT count(*) FROM journey.detach('public.shop_order')), 1::bigint, 'it is detached by its name');
+SELECT journey.set_clock(journey.clock() + interval '2 seconds') \gset
+SELECT is(pg_temp.permit(:'e'), 'granted', 'and sending goes on');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
