@@ -17,6 +17,7 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
+#include "utils/timeout.h"
 
 #include "deliver/deliver.h"
 #include "interpret/interpret.h"
@@ -80,6 +81,28 @@ jny_lap(JnyBatch *batch, int max_events, int max_timers)
 }
 
 /*
+ * In a worker each attempt has the lap's time to itself: what a lap is split
+ * into may hold the same rule that never ends. Elsewhere the caller's own
+ * limits hold.
+ */
+static void
+arm(void)
+{
+	if (AmBackgroundWorkerProcess())
+		enable_timeout_after(STATEMENT_TIMEOUT, jny_lap_timeout_ms);
+}
+
+static void
+disarm(void)
+{
+	if (!AmBackgroundWorkerProcess())
+		return;
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	/* one that fired when the attempt was over must not hit the next */
+	QueryCancelPending = false;
+}
+
+/*
  * Runs one attempt in a subtransaction. On an error everything it did is
  * rolled back and the error is returned; a cancel asked for by a person is
  * passed on, one by the lap's own timeout (bgworkers have no other) is not.
@@ -99,11 +122,14 @@ attempt(bool (*work) (JnyBatch *batch, int events, int timers),
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();
 	{
+		arm();
 		*mine = work(batch, events, timers);
+		disarm();
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
+		disarm();
 		MemoryContextSwitchTo(cxt);
 		error = CopyErrorData();
 		FlushErrorState();

@@ -1,0 +1,71 @@
+# A rule that never ends on one event, or on one timer, costs that one and no
+# other: the limit of a lap holds for each piece that a failed lap is split into.
+#
+# What would break if this failed: a worker that waits for ever for a rule, and
+# with it every event of the shop.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('endless');
+$node->init;
+$node->append_conf('postgresql.conf', qq{
+shared_preload_libraries = 'journey'
+journey.site = 'shop'
+journey.naptime = '100ms'
+journey.lap_timeout = '500ms'
+journey.batch_events = 10
+journey.batch_timers = 10
+});
+$node->start;
+$node->safe_psql('postgres', q{
+CREATE EXTENSION journey; SET client_min_messages = warning; SELECT journey.install(); SELECT journey.adopt();
+SELECT journey.set_clock('2026-03-02 10:00+00');
+-- ends for all but one person
+CREATE FUNCTION public.quick(who text) RETURNS boolean LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM pg_sleep(600) WHERE who = '5';
+	RETURN true;
+END $$;
+GRANT EXECUTE ON FUNCTION public.quick(text) TO PUBLIC;
+SELECT journey.allow_function('public.quick(text)');
+CREATE FUNCTION public.doc(name text, entry jsonb, steps jsonb) RETURNS jsonb LANGUAGE sql AS $$
+SELECT jsonb_build_object('kind', 'journey', 'name', name, 'scope', '*', 'purpose', 'service', 'stage', 'purchase', 'objective', 'a test',
+	'kpi', 'cart_recovery_rate', 'owners', '{"business": "b", "technical": "t", "qa": "q"}'::jsonb, 'control', '{"none": true, "reason": "a test"}'::jsonb,
+	'suppress_on', '["order_placed"]'::jsonb,
+	'defaults', '{"on_refused": "done", "on_failed": "done", "on_unknown": "done", "not_after": "2 days"}'::jsonb,
+	'entry', jsonb_build_array(entry), 'steps', steps || '{"done": {"exit": "finished"}}') $$;
+SELECT journey.apply(public.doc('asked', '{"on": "searched", "when": "public.quick(event.query)"}', '{"nap": {"wait": {"for": "2 hours"}, "next": "done"}}'));
+SELECT journey.apply(public.doc('woken', '{"on": "wishlist_added", "data": {"who": "event.sku"}}',
+	'{"nap": {"wait": {"for": "1 hour"}, "next": "fork"}, "fork": {"branch": [{"when": "public.quick(entry.who)", "to": "done"}], "on_unknown": "done", "else": "done"}}'));
+});
+
+sub track
+{
+	my ($type, $name) = @_;
+	$node->safe_psql('postgres', "SELECT journey.track('web', '$type', jsonb_build_object('customer_id', g), jsonb_build_object('$name', g::text)) FROM generate_series(1, 9) g");
+	return;
+}
+
+# -- an event -------------------------------------------------------------
+track('searched', 'query');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 8 FROM journey.enrollment WHERE journey = 'asked'"),
+	'the neighbours of an event on which a rule never ends are taken');
+is($node->safe_psql('postgres', q{SELECT original #>> '{props,query}', sqlstate FROM journey.quarantine}), '5|57014', 'it is set aside alone, with the reason');
+
+# -- a timer --------------------------------------------------------------
+track('wishlist_added', 'sku');
+ok($node->poll_query_until('postgres', "SELECT count(*) = 9 FROM journey.timer t JOIN journey.enrollment e USING (enrollment_id) WHERE e.journey = 'woken'"),
+	'the worker goes on');
+$node->safe_psql('postgres', "SELECT journey.set_clock('2026-03-02 11:00:01+00')");
+ok($node->poll_query_until('postgres', "SELECT count(*) = 8 FROM journey.enrollment WHERE journey = 'woken' AND exit_reason = 'finished'"),
+	'the neighbours of a timer on which a rule never ends go on');
+is($node->safe_psql('postgres', q{SELECT i.value, e.exit_reason FROM journey.enrollment e
+	JOIN journey.identity i USING (profile_id) WHERE e.journey = 'woken' AND e.exit_reason <> 'finished'}), '5|error', 'its enrollment ends alone');
+is($node->safe_psql('postgres', "SELECT kind, count FROM journey.incident WHERE kind LIKE 'poison%' ORDER BY 1"),
+	"poison_event|1\npoison_timer|1", 'both are incidents');
+is($node->safe_psql('postgres', 'SELECT * FROM journey.check_invariants()'), '', 'invariants hold');
+$node->stop;
+done_testing();
