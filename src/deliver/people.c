@@ -9,9 +9,12 @@
 
 #include "utils/builtins.h"
 
+#include "core/snap.h"
+
 JNY_LOOKUP(keys_of_person, "identity", "identity_profile", "profile_bucket, profile_id", "key_hash", NULL);
 JNY_LOOKUP(people_of_key, "identity", "identity_pkey", "bucket, key_hash", "profile_bucket, profile_id", NULL);
-#define SUPPRESSION "type, ref, scope, channel, purpose, reason, seq, lap, matched, until, released_at"
+#define SUPPRESSION \
+	"type, ref, scope, channel, purpose, reason, seq, lap, matched, until, released_by, released_xact, incarnation"
 JNY_LOOKUP(later_suppressions, "suppression", "suppression_lap", "bucket, profile_id, lap >", SUPPRESSION, NULL);
 JNY_LOOKUP(manual_suppressions, "suppression", "suppression_manual", "bucket, profile_id", SUPPRESSION, "t.type = 'manual'");
 JNY_LOOKUP(profiles, "profile", "profile_pkey", "bucket, profile_id", "test, restricted, zone", NULL);
@@ -229,8 +232,22 @@ find_later(const JnyPeople *people)
 	return jny_lookup(&later_suppressions, cols);
 }
 
+static bool
+is_released(const JnyGate *gate, const JnyRows *rows, int i)
+{
+	const JnyRow *row = &rows->row[i];
+	JnySnap		snapshot;
+
+	if (row->nulls[10])
+		return false;
+	if (row->nulls[11] || jny_row_int(rows, i, 12, 0) != gate->node.incarnation)
+		return true;
+	snapshot = jny_snap_parse(gate->fences->snapshot);
+	return jny_snap_sees(&snapshot, DatumGetUInt64(row->values[11]));
+}
+
 List *
-jny_people_suppressions(const JnyPeople *people, TimestampTz now)
+jny_people_suppressions(const JnyGate *gate, const JnyPeople *people)
 {
 	JnyRows    *found[] = {find_later(people), find(&manual_suppressions, people, NULL, NULL)};
 	List	   *hold = NIL;
@@ -243,7 +260,8 @@ jny_people_suppressions(const JnyPeople *people, TimestampTz now)
 			bool		manual = strcmp(type, "manual") == 0;
 			JnySuppression *s;
 
-			if (manual != (f == 1) || !row->nulls[10] || (!row->nulls[9] && jny_row_time(row, 9) <= now))
+			if (manual != (f == 1) || is_released(gate, found[f], i) ||
+				(!row->nulls[9] && jny_row_time(row, 9) <= gate->node.now))
 				continue;
 			s = palloc(sizeof(JnySuppression));
 			*s = (JnySuppression) {
