@@ -6,7 +6,7 @@ CREATE FUNCTION journey._actions()
                    enrollment_id uuid, journey text, version integer, step text, visit integer, purpose text,
                    scope text, channel text, due_at timestamptz, not_after timestamptz, attempt integer,
                    idempotency_key text, decision_id uuid, decided_lap bigint, finished_at timestamptz,
-                   own_ref text, fences jsonb)
+                   entry_lap bigint, entry_seq bigint, own_ref text, fences jsonb)
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
@@ -14,7 +14,7 @@ BEGIN
     RETURN QUERY
     SELECT a.bucket, a.profile_id, a.action_id, a.status, a.reason, a.live, a.enrollment_id, a.journey, a.version,
            a.step, a.visit, a.purpose, a.scope, a.channel, a.due_at, a.not_after, a.attempt, a.idempotency_key,
-           a.decision_id, a.decided_lap, a.finished_at, COALESCE(e.entry_ref, ''),
+           a.decision_id, a.decided_lap, a.finished_at, e.lap, e.entry_seq, COALESCE(e.entry_ref, ''),
            (SELECT COALESCE(jsonb_object_agg(CASE jsonb_typeof(s) WHEN 'string' THEN s #>> '{}' ELSE s ->> 'on' END,
                                              jsonb_typeof(s) = 'object' AND s ? 'match'), '{}')
             FROM jsonb_array_elements(COALESCE(d.doc -> 'suppress_on', '[]')) s)
@@ -90,15 +90,14 @@ BEGIN
     JOIN journey.suppression s ON s.bucket = t.bucket AND s.profile_id = t.profile_id
     WHERE s.incarnation = b.incarnation AND s.fence_xact IS NOT NULL
       AND pg_visible_in_snapshot(s.fence_xact, b.snapshot)
-      AND s.lap > a.decided_lap
       AND (s.released_xact IS NULL OR NOT pg_visible_in_snapshot(s.released_xact, b.snapshot))
       AND (s.until IS NULL OR s.until > t.granted_at)
       AND (s.scope IN ('*', a.scope) OR a.scope = '*'
            OR EXISTS (SELECT FROM journey._house_at(t.permit_batch) h WHERE (h ->> 'fences_cross_scopes')::boolean))
       AND CASE WHEN s.reason = 'opted_out'
-               THEN a.purpose = 'marketing' AND s.purpose IN ('*', a.purpose)
+               THEN s.lap > a.decided_lap AND a.purpose = 'marketing' AND s.purpose IN ('*', a.purpose)
                     AND (s.channel IN ('*', a.channel) OR s.channel = journey._address_of(a.channel))
-               ELSE a.fences ? s.type AND s.ref <> a.own_ref
+               ELSE (s.lap > COALESCE(a.entry_lap, a.decided_lap) OR s.seq > a.entry_seq) AND a.fences ? s.type AND s.ref <> a.own_ref
                     AND (NOT (a.fences -> s.type)::boolean OR a.enrollment_id = ANY (s.matched)) END;
     -- I3: one effect per idempotency key, attempts strictly rising
     RETURN QUERY
