@@ -212,6 +212,7 @@ CREATE TABLE journey.suppression (    -- consumed fences, opt-outs and manual su
     note text,                        -- manual ones: who asked, and why
     released_by bigint,               -- seq of the release
     released_at timestamptz,
+    released_xact xid8,
     PRIMARY KEY (bucket, profile_id, seq, type)
 );
 CREATE INDEX suppression_lap ON journey.suppression (lap);
@@ -486,6 +487,7 @@ COMMENT ON COLUMN journey.suppression.until IS 'When it ends; null = never.';
 COMMENT ON COLUMN journey.suppression.note IS 'Of a manual one: who asked for it, and why.';
 COMMENT ON COLUMN journey.suppression.released_by IS 'Order of capture of what took it back; null = nothing.';
 COMMENT ON COLUMN journey.suppression.released_at IS 'When it was taken back.';
+COMMENT ON COLUMN journey.suppression.released_xact IS 'Transaction that took it back; null when that was done by hand or in another incarnation.';
 COMMENT ON TABLE journey.cart IS 'Carts. Value and number of items are the sums over the lines.';
 COMMENT ON COLUMN journey.cart.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.cart.profile_id IS 'The person who last named it.';

@@ -51,7 +51,7 @@ COMMENT ON COLUMN journey.enrollment.step IS 'Current step; null when it has end
 COMMENT ON COLUMN journey.enrollment.visit IS 'How many steps have been entered: enrollment and visit name one run of one step.';
 COMMENT ON COLUMN journey.enrollment.transitions IS 'Number of the last row in transition.';
 COMMENT ON COLUMN journey.enrollment.entry_event IS 'Event that brought them in.';
-COMMENT ON COLUMN journey.enrollment.entry_seq IS 'Inbox position of that event: suppressions behind it concern the enrollment, earlier ones do not.';
+COMMENT ON COLUMN journey.enrollment.entry_seq IS 'Inbox position of that event: suppressions behind it, and those of later laps, concern the enrollment.';
 COMMENT ON COLUMN journey.enrollment.entry_ref IS 'Object of that event, such as order:42; empty = none. Its own event of the same type does not end the enrollment.';
 COMMENT ON COLUMN journey.enrollment.entry_cart IS 'Cart of that event; empty = none. Conditions read cart.* from it.';
 COMMENT ON COLUMN journey.enrollment.entry_hash IS 'Key hash of the cart (or order) of that event: an order that names the cart ends the enrollment, whoever placed it.';

@@ -6,7 +6,7 @@ CREATE FUNCTION journey._actions()
                    enrollment_id uuid, journey text, version integer, step text, visit integer, purpose text,
                    scope text, channel text, due_at timestamptz, not_after timestamptz, attempt integer,
                    idempotency_key text, decision_id uuid, decided_lap bigint, finished_at timestamptz,
-                   own_ref text, fences jsonb)
+                   entry_lap bigint, entry_seq bigint, own_ref text, fences jsonb)
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
@@ -14,7 +14,7 @@ BEGIN
     RETURN QUERY
     SELECT a.bucket, a.profile_id, a.action_id, a.status, a.reason, a.live, a.enrollment_id, a.journey, a.version,
            a.step, a.visit, a.purpose, a.scope, a.channel, a.due_at, a.not_after, a.attempt, a.idempotency_key,
-           a.decision_id, a.decided_lap, a.finished_at, COALESCE(e.entry_ref, ''),
+           a.decision_id, a.decided_lap, a.finished_at, e.lap, e.entry_seq, COALESCE(e.entry_ref, ''),
            (SELECT COALESCE(jsonb_object_agg(CASE jsonb_typeof(s) WHEN 'string' THEN s #>> '{}' ELSE s ->> 'on' END,
                                              jsonb_typeof(s) = 'object' AND s ? 'match'), '{}')
             FROM jsonb_array_elements(COALESCE(d.doc -> 'suppress_on', '[]')) s)
@@ -36,13 +36,50 @@ $$;
 COMMENT ON FUNCTION journey._actions() IS
     'Every action, live or final, with the event types that stop it (type to: has a match condition) and the object that caused it. For check_invariants().';
 
+-- Documents live by real time, permits by journey.clock(): the id tells the former.
+CREATE FUNCTION journey._house_at(permit_batch uuid) RETURNS SETOF jsonb
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    at timestamptz := to_timestamp(('x' || left(replace(permit_batch::text, '-', ''), 12))::bit(48)::bigint / 1000.0);
+BEGIN
+    RETURN QUERY
+    SELECT h.doc
+    FROM (SELECT d.doc, d.state, COALESCE(d.activated_at, d.applied_at) AS since,
+                 lead(COALESCE(d.activated_at, d.applied_at)) OVER (PARTITION BY d.name ORDER BY d.version) AS replaced_at
+          FROM journey.document d
+          WHERE d.kind = 'policy' AND (d.state = 'active' OR d.activated_at IS NOT NULL)) h
+    WHERE h.since <= at AND (at < h.replaced_at OR h.replaced_at IS NULL AND h.state = 'active');
+END
+$$;
+COMMENT ON FUNCTION journey._house_at(uuid) IS
+    'The house policy as it was at a permit; no row when there was none. For check_invariants().';
+
+-- A document's channel has the address that the document says; else its name implies one.
+CREATE FUNCTION journey._address_of(channel text) RETURNS text
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    doc jsonb;
+BEGIN
+    SELECT d.doc INTO doc FROM journey.document d
+    WHERE d.kind = 'channel' AND d.name = channel AND d.state = 'active';
+    RETURN CASE WHEN FOUND THEN doc ->> 'address'
+                ELSE CASE channel WHEN 'email' THEN 'email' WHEN 'sms' THEN 'phone' WHEN 'push' THEN 'push' END END;
+END
+$$;
+COMMENT ON FUNCTION journey._address_of(text) IS
+    'The namespace of the addresses that a channel sends to; null when it needs none. For check_invariants().';
+
 CREATE FUNCTION journey._check_promises()
     RETURNS TABLE (invariant text, subject text, detail text)
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 BEGIN
-    -- I1, I11: a permit whose snapshot sees what should have stopped it
+    -- I1, I11: a permit whose snapshot sees what should have stopped it, and nothing that takes it back
     RETURN QUERY
     SELECT CASE WHEN s.reason = 'opted_out' THEN 'I11' ELSE 'I1' END, a.action_id::text,
            format('permit %s of %s was granted on a snapshot that sees %s %s (seq %s)',
@@ -53,13 +90,14 @@ BEGIN
     JOIN journey.suppression s ON s.bucket = t.bucket AND s.profile_id = t.profile_id
     WHERE s.incarnation = b.incarnation AND s.fence_xact IS NOT NULL
       AND pg_visible_in_snapshot(s.fence_xact, b.snapshot)
-      AND s.lap > a.decided_lap
-      AND (s.scope = '*' OR s.scope = a.scope)
-      AND (s.released_at IS NULL OR s.released_at > t.granted_at)
+      AND (s.released_xact IS NULL OR NOT pg_visible_in_snapshot(s.released_xact, b.snapshot))
       AND (s.until IS NULL OR s.until > t.granted_at)
+      AND (s.scope IN ('*', a.scope) OR a.scope = '*'
+           OR EXISTS (SELECT FROM journey._house_at(t.permit_batch) h WHERE (h ->> 'fences_cross_scopes')::boolean))
       AND CASE WHEN s.reason = 'opted_out'
-               THEN a.purpose = 'marketing' AND s.channel IN ('*', a.channel) AND s.purpose IN ('*', a.purpose)
-               ELSE a.fences ? s.type AND s.ref <> a.own_ref
+               THEN s.lap > a.decided_lap AND a.purpose = 'marketing' AND s.purpose IN ('*', a.purpose)
+                    AND (s.channel IN ('*', a.channel) OR s.channel = journey._address_of(a.channel))
+               ELSE (s.lap > COALESCE(a.entry_lap, a.decided_lap) OR s.seq > a.entry_seq) AND a.fences ? s.type AND s.ref <> a.own_ref
                     AND (NOT (a.fences -> s.type)::boolean OR a.enrollment_id = ANY (s.matched)) END;
     -- I3: one effect per idempotency key, attempts strictly rising
     RETURN QUERY
@@ -163,17 +201,10 @@ BEGIN
     -- I6: in every window that ends with a permit, no more actions with a permit than the caps that it was judged by
     RETURN QUERY
     WITH permit AS (
-        SELECT t.*, COALESCE(p.zone, (SELECT d.doc ->> 'zone' FROM journey.document d WHERE d.kind = 'policy' AND d.state = 'active' LIMIT 1), 'UTC') AS zone,
-               -- real time, of which the id is made: documents live by it, permits by journey.clock()
-               to_timestamp(('x' || left(replace(t.permit_batch::text, '-', ''), 12))::bit(48)::bigint / 1000.0) AS real_at
+        SELECT t.*, COALESCE(p.zone, (SELECT d.doc ->> 'zone' FROM journey.document d WHERE d.kind = 'policy' AND d.state = 'active' LIMIT 1), 'UTC') AS zone
         FROM journey.attempt_log t
         JOIN journey.profile p ON p.bucket = t.bucket AND p.profile_id = t.profile_id
         WHERE t.counted
-    ), policy AS (
-        SELECT d.doc, d.state, COALESCE(d.activated_at, d.applied_at) AS since,
-               lead(COALESCE(d.activated_at, d.applied_at)) OVER (PARTITION BY d.name ORDER BY d.version) AS replaced_at
-        FROM journey.document d
-        WHERE d.kind = 'policy' AND (d.state = 'active' OR d.activated_at IS NOT NULL)
     ), cap AS (
         -- the journey's, as they were when the action was decided; frozen with it
         SELECT a.bucket, a.profile_id, a.action_id, c, COALESCE(c ->> 'scope', 'journey') = 'journey' AS own
@@ -185,8 +216,8 @@ BEGIN
         -- the house's on marketing, as they were at the permit
         SELECT t.bucket, t.profile_id, t.action_id, c, false
         FROM permit t
-        JOIN policy h ON h.since <= t.real_at AND (t.real_at < h.replaced_at OR h.replaced_at IS NULL AND h.state = 'active')
-        CROSS JOIN jsonb_array_elements(COALESCE(h.doc -> 'caps', '[]')) c
+        CROSS JOIN journey._house_at(t.permit_batch) h
+        CROSS JOIN jsonb_array_elements(COALESCE(h -> 'caps', '[]')) c
         WHERE t.purpose = 'marketing'
     ), judged AS (
         SELECT DISTINCT t.bucket, t.profile_id, t.scope, t.journey, t.granted_at, t.permit_batch, t.zone, c.own,

@@ -310,7 +310,7 @@ judge_suppressions(JnyGate *gate, const JnyPeople *people)
 {
 	ListCell   *lc;
 
-	foreach(lc, jny_people_suppressions(people, gate->node.now))
+	foreach(lc, jny_people_suppressions(gate, people))
 	{
 		JnySuppression *s = lfirst(lc);
 		Stop		stop = {

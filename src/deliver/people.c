@@ -9,10 +9,13 @@
 
 #include "utils/builtins.h"
 
+#include "core/snap.h"
+
 JNY_LOOKUP(keys_of_person, "identity", "identity_profile", "profile_bucket, profile_id", "key_hash", NULL);
 JNY_LOOKUP(people_of_key, "identity", "identity_pkey", "bucket, key_hash", "profile_bucket, profile_id", NULL);
 #define SUPPRESSION \
-	"type, ref, scope, channel, purpose, reason, seq, lap, matched, until, released_at, bucket, profile_id"
+	"type, ref, scope, channel, purpose, reason, seq, lap, matched, until, released_by, released_xact, incarnation," \
+	" bucket, profile_id"
 JNY_LOOKUP(recent_suppressions, "suppression", "suppression_lap", "lap >", SUPPRESSION, NULL);
 JNY_LOOKUP(all_suppressions, "suppression", "suppression_pkey", "bucket, profile_id", SUPPRESSION, NULL);
 JNY_LOOKUP(manual_suppressions, "suppression", "suppression_manual", "bucket, profile_id", SUPPRESSION, "t.type = 'manual'");
@@ -253,7 +256,7 @@ find_later(const JnyPeople *people)
 	{
 		JnyRow		row = rows->row[i];
 
-		row.key = person_of(people, (int16) jny_row_int(rows, i, 11, 0), jny_row_uuid(&row, 12));
+		row.key = person_of(people, (int16) jny_row_int(rows, i, 13, 0), jny_row_uuid(&row, 14));
 		if (row.key >= 0)
 			rows->row[kept++] = row;
 	}
@@ -261,8 +264,22 @@ find_later(const JnyPeople *people)
 	return rows;
 }
 
+static bool
+is_released(const JnyGate *gate, const JnyRows *rows, int i)
+{
+	const JnyRow *row = &rows->row[i];
+	JnySnap		snapshot;
+
+	if (row->nulls[10])
+		return false;
+	if (row->nulls[11] || jny_row_int(rows, i, 12, 0) != gate->node.incarnation)
+		return true;
+	snapshot = jny_snap_parse(gate->fences->snapshot);
+	return jny_snap_sees(&snapshot, DatumGetUInt64(row->values[11]));
+}
+
 List *
-jny_people_suppressions(const JnyPeople *people, TimestampTz now)
+jny_people_suppressions(const JnyGate *gate, const JnyPeople *people)
 {
 	JnyRows    *found[] = {find_later(people), find(&manual_suppressions, people, NULL, NULL)};
 	List	   *hold = NIL;
@@ -275,7 +292,8 @@ jny_people_suppressions(const JnyPeople *people, TimestampTz now)
 			bool		manual = strcmp(type, "manual") == 0;
 			JnySuppression *s;
 
-			if (manual != (f == 1) || !row->nulls[10] || (!row->nulls[9] && jny_row_time(row, 9) <= now))
+			if (manual != (f == 1) || is_released(gate, found[f], i) ||
+				(!row->nulls[9] && jny_row_time(row, 9) <= gate->node.now))
 				continue;
 			s = palloc(sizeof(JnySuppression));
 			*s = (JnySuppression) {

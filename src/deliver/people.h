@@ -39,8 +39,11 @@ typedef struct JnySuppression
 	ArrayType  *matched;		/* uuid[]: enrollments */
 } JnySuppression;
 
-/* Those that hold now and may stop an action of their person. List of JnySuppression *. */
-extern List *jny_people_suppressions(const JnyPeople *people, TimestampTz now);
+/*
+ * Those that hold now and may stop an action of their person. What was taken
+ * back behind the gate's snapshot still holds. List of JnySuppression *.
+ */
+extern List *jny_people_suppressions(const JnyGate *gate, const JnyPeople *people);
 /* known ... exit_reason, consent, address ... address_shared */
 extern void jny_people_read(const JnyGate *gate, const JnyPeople *people);
 /* The others at this address: bucket and profile_id. */

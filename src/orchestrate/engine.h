@@ -97,6 +97,7 @@ typedef struct JnyContactRow
 typedef struct JnySuppressionRow
 {
 	int64		seq;
+	int64		lap;
 	const char *type;
 	const char *ref;
 	const char *scope;
@@ -261,6 +262,16 @@ typedef struct JnyDay
 	int64		entered;		/* in this phase */
 	int64		not_entered;
 } JnyDay;
+
+/*
+ * Is what a lap consumed younger than the entry? One that was captured before
+ * the entering event and committed after it is consumed by a later lap.
+ */
+static inline bool
+jny_came_after(const JnyEnrollment *e, int64 lap, int64 seq)
+{
+	return lap > e->lap || seq > e->entry_seq;
+}
 
 /* ---- run.c -------------------------------------------------------------- */
 

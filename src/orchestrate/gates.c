@@ -345,7 +345,7 @@ jny_gate_suppression(JnyRun *run, JnySend *s)
 	{
 		JnySuppressionRow *row = lfirst(lc);
 
-		if (row->seq <= e->entry_seq || strcmp(row->type, "manual") == 0 ||
+		if (!jny_came_after(e, row->lap, row->seq) || strcmp(row->type, "manual") == 0 ||
 			(row->until != 0 && row->until <= run->now) || !jny_same_scope(run, row->scope, e->scope))
 			continue;
 		if (own[0] != '\0' && strcmp(own, row->ref) == 0)

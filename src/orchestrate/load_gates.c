@@ -19,7 +19,7 @@ JNY_LOOKUP(read_consents, "consent", "consent_pkey", "bucket, profile_id",
 JNY_LOOKUP(read_contacts, "contact_point", "contact_point_pkey", "bucket, profile_id",
 		   "scope, channel, state, address_hash", NULL);
 JNY_LOOKUP(read_suppressions, "suppression", "suppression_pkey", "bucket, profile_id",
-		   "seq, type, ref, scope, channel, purpose, reason, matched, until, released_by", NULL);
+		   "seq, type, ref, scope, channel, purpose, reason, matched, until, released_by, lap", NULL);
 JNY_LOOKUP(read_actions, "outbox", "outbox_pkey", "bucket, profile_id",
 		   "exclusion, scope, journey, step, enrollment_id, priority, status, reap_at", NULL);
 JNY_LOOKUP(read_permits, "attempt_log", "attempt_log_pkey", "bucket, profile_id, granted_at >",
@@ -78,12 +78,13 @@ may_suppress(const JnyRow *row, void *arg)
 {
 	JnyPerson  *person = owner_of(arg, row);
 	int64		seq = DatumGetInt64(row->values[0]);
+	int64		lap = DatumGetInt64(row->values[10]);
 	ListCell   *lc;
 
 	if (!row->nulls[9])
 		return false;
 	foreach(lc, person->enrollments)
-		if (seq > ((JnyEnrollment *) lfirst(lc))->entry_seq)
+		if (jny_came_after(lfirst(lc), lap, seq))
 			return true;
 	return strcmp(jny_row_text(row, 1), "manual") == 0;
 }
@@ -102,6 +103,7 @@ load_suppressions(JnyRun *run, List *people)
 		JnySuppressionRow *s = palloc(sizeof(JnySuppressionRow));
 
 		s->seq = jny_row_int(rows, i, 0, 0);
+		s->lap = jny_row_int(rows, i, 10, 0);
 		s->type = jny_row_text(row, 1);
 		s->ref = jny_row_text(row, 2);
 		s->scope = jny_row_text(row, 3);

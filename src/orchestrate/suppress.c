@@ -13,6 +13,8 @@
 
 #include "core/inbox.h"
 
+#include "utils/xid8.h"
+
 /* What the fenced event means for one live enrollment: true = its match expression holds. */
 static bool
 judge_match(JnyRun *run, JnyEnrollment *e, const JnyEvent *event, const char *type)
@@ -98,12 +100,13 @@ static void
 release(JnyRun *run, const JnyEvent *event, const JnyProfile *profile)
 {
 	if (run->releases == NULL)
-		run->releases = jny_cols("smallint, uuid, text, text, bigint");
+		run->releases = jny_cols("smallint, uuid, text, text, bigint, xid8");
 	jny_cols_set(run->releases, 0, Int16GetDatum(profile->bucket));
 	jny_cols_set(run->releases, 1, jny_uuid_datum(&profile->id));
 	jny_cols_text(run->releases, 2, "order_placed");
 	jny_cols_text(run->releases, 3, event->ref);
 	jny_cols_set(run->releases, 4, Int64GetDatum(event->seq));
+	jny_cols_set(run->releases, 5, FullTransactionIdGetDatum(event->xact));
 	jny_cols_next(run->releases);
 }
 

@@ -38,10 +38,11 @@ JNY_INSERT(insert_decisions, "decision",
 JNY_UPSERT(insert_suppressions, "suppression", "suppression_pkey", "bucket, profile_id, seq, type",
 		   "bucket, profile_id, seq, type, ref, scope, channel, purpose, reason, occurred_at, fence_xact, matched,"
 		   " effective_at, incarnation, lap", "");
-JNY_PLAN(release_suppressions, "smallint[], uuid[], text[], text[], bigint[], timestamptz",
-		 "UPDATE journey.suppression s SET released_by = x.seq, released_at = $6"
+JNY_PLAN(release_suppressions, "smallint[], uuid[], text[], text[], bigint[], xid8[], timestamptz, integer",
+		 "UPDATE journey.suppression s SET released_by = x.seq, released_at = $7,"
+		 "  released_xact = CASE WHEN s.incarnation = $8 THEN x.xact END"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5)) AS x(bucket, profile_id, type, ref, seq)"
+		 " pg_catalog.unnest($5), pg_catalog.unnest($6)) AS x(bucket, profile_id, type, ref, seq, xact)"
 		 " WHERE s.bucket = x.bucket AND s.profile_id = x.profile_id AND s.type = x.type AND s.ref = x.ref"
 		 "  AND s.seq < x.seq AND s.released_by IS NULL");
 JNY_UPSERT(insert_exposures, "exposure", "exposure_pkey", "bucket, profile_id, enrollment_id",
@@ -373,9 +374,10 @@ jny_write_suppressions(JnyRun *run)
 	write_rows(&insert_suppressions, c);
 	if (run->releases != NULL)
 	{
-		Datum	   *values = jny_cols_datums(run->releases, 1);
+		Datum	   *values = jny_cols_datums(run->releases, 2);
 
-		values[5] = TimestampTzGetDatum(run->now);
+		values[6] = TimestampTzGetDatum(run->now);
+		values[7] = Int32GetDatum(run->batch->node.incarnation);
 		jny_run(&release_suppressions, values, NULL);
 	}
 }

@@ -1,7 +1,7 @@
 -- check_invariants() after damage: each promise, broken by hand, is named, and
 -- nothing is named before. Every test that moves data ends with this function.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(27);
+SELECT plan(33);
 
 -- A past with a bit of everything: a reminder that was sent, one that an order stopped,
 -- one that waits, one in a sender's hands, a held-out person, an opt-out, a shop's table.
@@ -64,6 +64,25 @@ SELECT is(pg_temp.damage(format($$
     INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, reason, channel, purpose, occurred_at, effective_at, fence_xact, incarnation, lap)
     SELECT t.bucket, t.profile_id, 0, 'unsubscribed', '', '*', 'opted_out', 'email', '*', now(), now(), xid8 '3', b.incarnation, 1000000
     FROM journey.attempt_log t JOIN journey.permit_batch b USING (permit_batch) WHERE t.profile_id = %L$$, :'sent')), 'I11', 'I11: a permit after an opt-out that it could see');
+-- a stop of another scope, or of the namespace of the channel's addresses
+CREATE FUNCTION pg_temp.stop(who text, more text DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
+    SELECT format($f$
+        INSERT INTO journey.suppression
+        SELECT (jsonb_populate_record(NULL::journey.suppression, jsonb_build_object(
+            'bucket', t.bucket, 'profile_id', t.profile_id, 'seq', 0, 'type', 'order_placed', 'ref', 'order:x', 'scope', t.scope,
+            'channel', '*', 'purpose', '*', 'reason', 'ordered', 'occurred_at', now(), 'effective_at', now(), 'fence_xact', '3',
+            'incarnation', b.incarnation, 'lap', 1000000, 'matched', '{}'::text[]) || %2$L)).*
+        FROM journey.attempt_log t JOIN journey.permit_batch b USING (permit_batch) WHERE t.profile_id = %1$L$f$, who, more)
+$$;
+SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"scope": "red"}')), 'nothing is named', 'I1: not after an order of another scope');
+SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"scope": "red"}') || $$;
+    UPDATE journey.document SET doc = doc || '{"fences_cross_scopes": true}' WHERE kind = 'policy'$$), 'I1', 'I1: unless the policy of its moment says that scopes do not count');
+SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"type": "unsubscribed", "ref": "", "reason": "opted_out", "channel": "post"}')), 'nothing is named', 'I11: not after an opt-out of another channel');
+SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"type": "unsubscribed", "ref": "", "reason": "opted_out", "channel": "post"}') || $$;
+    UPDATE journey.document SET doc = doc || '{"address": "post"}' WHERE kind = 'channel' AND name = 'email'$$), 'I11', 'I11: unless it names the namespace of the channel''s addresses');
+-- what was taken back, before the permit or after it
+SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"released_by": 1, "released_at": "2100-01-01", "released_xact": "4"}')), 'nothing is named', 'I1: not when it could see that the order was cancelled, whenever that was consumed');
+SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"released_by": 1, "released_at": "2000-01-01", "released_xact": "4000000000"}')), 'I1', 'I1: when the order was cancelled afterwards');
 -- I2: books of decisions and actions
 SELECT matches(pg_temp.damage(format('DELETE FROM journey.outbox_history WHERE profile_id = %L', :'sent')), '\mI2\M', 'I2: an action is gone');
 SELECT is(pg_temp.damage(format($$DELETE FROM journey.decision WHERE profile_id = %L AND verdict = 'enqueue'$$, :'held')), 'I2', 'I2: an action that nobody decided');
