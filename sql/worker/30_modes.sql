@@ -56,22 +56,22 @@ BEGIN
     END IF;
     PERFORM journey._adopt();
     -- Orders whose events stood in the inbox that no dump carries: read them again from the shop's tables.
+    PERFORM journey._attach_follow();
     FOR a IN
-        SELECT DISTINCT x.rel_schema, x.rel_name FROM journey.attachment x
-        WHERE x.detached_at IS NULL ORDER BY 1, 2
+        SELECT x.attachment, format('%I.%I', x.rel_schema, x.rel_name) AS rel, x.kind FROM journey.attachment x
+        WHERE x.detached_at IS NULL ORDER BY array_position(journey._attach_kinds(), x.kind), x.attachment
     LOOP
-        name := format('%s.%s', a.rel_schema, a.rel_name);
+        name := a.rel;
         UPDATE journey.node SET adopted_xid = pg_current_xact_id();
         BEGIN
-            IF to_regclass(format('%I.%I', a.rel_schema, a.rel_name)) IS NULL THEN
-                RAISE EXCEPTION 'the table is gone' USING ERRCODE = 'undefined_table';
+            value := journey._reconcile(a.attachment) || ' rows as ' || a.kind;
+            IF value IS NULL THEN
+                RAISE EXCEPTION 'the table or its capture trigger is gone' USING ERRCODE = 'undefined_table';
             END IF;
-            SELECT string_agg(format('%s rows as %s', r.appended, r.kind), ', ') INTO value
-            FROM journey.reconcile(to_regclass(format('%I.%I', a.rel_schema, a.rel_name))) r;
         EXCEPTION WHEN OTHERS THEN
             value := format('not reconciled: %s (%s)', SQLERRM, SQLSTATE);
-            PERFORM journey._incident('reconcile_failed', name, 'error', value,
-                                      format('Mend the cause, then run journey.reconcile(%L) before journey.resume(). When the table is gone for good: SELECT journey.detach(%1$L).', name), '{}');
+            PERFORM journey._incident('reconcile_failed', a.rel || ' ' || a.kind, 'error', value,
+                                      format('Mend the cause, then run journey.reconcile(%L) before journey.resume(). When the table is gone for good: SELECT journey.detach(%1$L).', a.rel), '{}');
         END;
         RETURN NEXT;
     END LOOP;
