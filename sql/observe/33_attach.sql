@@ -59,10 +59,10 @@ CREATE FUNCTION journey._attach_register(rel regclass, kind text, source text, m
 AS $$
 DECLARE
     columns text[] := journey._attach_columns(map);
+    former integer;
 BEGIN
     LOCK TABLE journey.attachment IN SHARE ROW EXCLUSIVE MODE;
     PERFORM journey._attach_follow();
-    PERFORM journey._attach_unregister(a.attachment) FROM journey._attached(rel) a WHERE a.kind = _attach_register.kind;
     INSERT INTO journey.source (source) SELECT _attach_register.source
     ON CONFLICT DO NOTHING;
     SELECT s.scope INTO scope FROM journey.source s WHERE s.source = _attach_register.source;
@@ -77,6 +77,15 @@ BEGIN
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = rel
     RETURNING attachment.attachment INTO attachment;
+    FOR former IN
+        SELECT a.attachment FROM journey._attached(rel) a
+        WHERE a.kind = _attach_register.kind AND a.attachment <> _attach_register.attachment
+    LOOP
+        -- what adopt() could not read has still to be read
+        UPDATE journey.incident i SET detail = jsonb_build_object('attachment', _attach_register.attachment)
+        WHERE i.kind = 'reconcile_failed' AND i.resolved_at IS NULL AND i.detail ->> 'attachment' = former::text;
+        PERFORM journey._attach_unregister(former);
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION journey._attach_register(regclass, text, text, jsonb) IS
@@ -90,7 +99,7 @@ BEGIN
     UPDATE journey.attachment a SET detached_at = clock_timestamp(), broken = NULL
     WHERE a.attachment = _attach_unregister.attachment AND a.detached_at IS NULL;
     UPDATE journey.incident i SET resolved_at = clock_timestamp()
-    WHERE i.kind IN ('capture_disabled', 'mapping_broken') AND i.resolved_at IS NULL
+    WHERE i.kind IN ('capture_disabled', 'mapping_broken', 'reconcile_failed') AND i.resolved_at IS NULL
       AND i.detail ->> 'attachment' = _attach_unregister.attachment::text;
 END
 $$;
@@ -111,20 +120,31 @@ END
 $$;
 COMMENT ON FUNCTION journey._attached(regclass) IS 'Attachments of a table.';
 
-CREATE FUNCTION journey._attach_backfill(attachment integer) RETURNS bigint
+CREATE FUNCTION journey._reconcile(attachment integer) RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
-    n bigint := journey._read_attached(attachment, false);
+    n bigint;
 BEGIN
+    n := journey._read_attached(attachment, (SELECT a.backfilled_at IS NOT NULL FROM journey.attachment a
+                                             WHERE a.attachment = _reconcile.attachment));
+    IF n IS NULL THEN
+        RETURN NULL;
+    END IF;
     UPDATE journey.attachment a SET backfilled_at = clock_timestamp()
-    WHERE a.attachment = _attach_backfill.attachment;
+    WHERE a.attachment = _reconcile.attachment AND a.backfilled_at IS NULL;
+    UPDATE journey.incident i SET resolved_at = clock_timestamp()
+    WHERE i.kind = 'reconcile_failed' AND i.resolved_at IS NULL AND i.detail ->> 'attachment' = _reconcile.attachment::text;
+    IF FOUND THEN
+        -- a late part of adopt(): permits wait until this, too, has been consumed
+        UPDATE journey.node SET adopted_xid = pg_current_xact_id();
+    END IF;
     RETURN n;
 END
 $$;
-COMMENT ON FUNCTION journey._attach_backfill(integer) IS
-    'Appends every row of an attached table as back-fill.';
+COMMENT ON FUNCTION journey._reconcile(integer) IS
+    'Reads one attached table, the first time all of it; null when the table or its capture trigger is gone.';
 
 -- ---- helpers of the caller's own rights ------------------------------------
 
@@ -361,7 +381,7 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY SELECT 'back-fill'::text, rel::text, 'rows appended; they become state and enroll nobody'::text,
-                        journey._attach_backfill(registered.attachment);
+                        journey._reconcile(registered.attachment);
 END
 $$;
 COMMENT ON FUNCTION journey.attach(regclass, text, jsonb, boolean, boolean) IS
@@ -438,23 +458,6 @@ END
 $$;
 COMMENT ON FUNCTION journey.detach(text, text) IS
     'The same by the table''s name as journey.attachment has it, which also works when the table is gone.';
-
-CREATE FUNCTION journey._reconcile(attachment integer) RETURNS bigint
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, journey, pg_temp
-AS $$
-DECLARE
-    n bigint;
-BEGIN
-    n := journey._read_attached(attachment, (SELECT a.backfilled_at IS NOT NULL FROM journey.attachment a
-                                             WHERE a.attachment = _reconcile.attachment));
-    UPDATE journey.attachment a SET backfilled_at = clock_timestamp()
-    WHERE a.attachment = _reconcile.attachment AND a.backfilled_at IS NULL AND n IS NOT NULL;
-    RETURN n;
-END
-$$;
-COMMENT ON FUNCTION journey._reconcile(integer) IS
-    'Reads one attached table again; null when the table or its capture trigger is gone.';
 
 CREATE FUNCTION journey.reconcile(rel regclass DEFAULT NULL)
     RETURNS TABLE (attached text, kind text, appended bigint)
