@@ -11,7 +11,7 @@ CREATE FUNCTION journey._read_attached(attachment integer, only_changed boolean)
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_read_attached';
 COMMENT ON FUNCTION journey._read_attached(integer, boolean) IS
-    'Reads an attached table and appends its rows to the inbox as back-fill; only_changed leaves out orders and carts whose stored state is the same. Returns the rows appended, null when nothing of that number is attached. READ COMMITTED only (25001).';
+    'Reads an attached table and appends its rows to the inbox as back-fill; only_changed leaves out orders and carts whose stored state is the same. Returns the rows appended, null when nothing of that number is attached, or its table or trigger is gone. READ COMMITTED only (25001).';
 
 CREATE FUNCTION journey._stock(skus text[]) RETURNS TABLE (sku text, available numeric)
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
@@ -19,6 +19,13 @@ CREATE FUNCTION journey._stock(skus text[]) RETURNS TABLE (sku text, available n
     AS 'MODULE_PATHNAME', 'journey_stock';
 COMMENT ON FUNCTION journey._stock(text[]) IS
     'Stock as the attached tables have it now, under the caller''s snapshot; a sku without a row is not known to them. No row at all when no table of kind stock is attached or its mapping no longer fits.';
+
+CREATE FUNCTION journey._column_text(rel regclass, name text) RETURNS text
+    LANGUAGE C STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_column_text';
+COMMENT ON FUNCTION journey._column_text(regclass, text) IS
+    'The expression by which a column of table t is read as text: what its type prints; no cast that the shop has made is called.';
 
 CREATE FUNCTION journey._nearest(word text, names text[]) RETURNS text
     LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE

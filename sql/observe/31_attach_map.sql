@@ -50,10 +50,10 @@ CREATE FUNCTION journey._attach_kinds() RETURNS text[]
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN '{customer,product,stock,cart,cart_line,order,order_line,consent,message_event}';
+    RETURN '{customer,consent,product,stock,cart,cart_line,order,order_line,message_event}';
 END
 $$;
-COMMENT ON FUNCTION journey._attach_kinds() IS 'Kinds of tables that journey.attach() knows.';
+COMMENT ON FUNCTION journey._attach_kinds() IS 'Kinds of tables that journey.attach() knows, in the order in which they are read: whose it is before what it is.';
 
 -- Canonical values of fields that have a closed set of them.
 CREATE FUNCTION journey._attach_values(kind text, field text) RETURNS text[]

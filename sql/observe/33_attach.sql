@@ -59,10 +59,10 @@ CREATE FUNCTION journey._attach_register(rel regclass, kind text, source text, m
 AS $$
 DECLARE
     columns text[] := journey._attach_columns(map);
+    former integer;
 BEGIN
     LOCK TABLE journey.attachment IN SHARE ROW EXCLUSIVE MODE;
     PERFORM journey._attach_follow();
-    PERFORM journey._attach_unregister(a.attachment) FROM journey._attached(rel) a WHERE a.kind = _attach_register.kind;
     INSERT INTO journey.source (source) SELECT _attach_register.source
     ON CONFLICT DO NOTHING;
     SELECT s.scope INTO scope FROM journey.source s WHERE s.source = _attach_register.source;
@@ -77,6 +77,15 @@ BEGIN
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.oid = rel
     RETURNING attachment.attachment INTO attachment;
+    FOR former IN
+        SELECT a.attachment FROM journey._attached(rel) a
+        WHERE a.kind = _attach_register.kind AND a.attachment <> _attach_register.attachment
+    LOOP
+        -- what adopt() could not read has still to be read
+        UPDATE journey.incident i SET detail = jsonb_build_object('attachment', _attach_register.attachment)
+        WHERE i.kind = 'reconcile_failed' AND i.resolved_at IS NULL AND i.detail ->> 'attachment' = former::text;
+        PERFORM journey._attach_unregister(former);
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION journey._attach_register(regclass, text, text, jsonb) IS
@@ -90,7 +99,7 @@ BEGIN
     UPDATE journey.attachment a SET detached_at = clock_timestamp(), broken = NULL
     WHERE a.attachment = _attach_unregister.attachment AND a.detached_at IS NULL;
     UPDATE journey.incident i SET resolved_at = clock_timestamp()
-    WHERE i.kind IN ('capture_disabled', 'mapping_broken') AND i.resolved_at IS NULL
+    WHERE i.kind IN ('capture_disabled', 'mapping_broken', 'reconcile_failed') AND i.resolved_at IS NULL
       AND i.detail ->> 'attachment' = _attach_unregister.attachment::text;
 END
 $$;
@@ -111,20 +120,31 @@ END
 $$;
 COMMENT ON FUNCTION journey._attached(regclass) IS 'Attachments of a table.';
 
-CREATE FUNCTION journey._attach_backfill(attachment integer) RETURNS bigint
+CREATE FUNCTION journey._reconcile(attachment integer) RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
-    n bigint := journey._read_attached(attachment, false);
+    n bigint;
 BEGIN
+    n := journey._read_attached(attachment, (SELECT a.backfilled_at IS NOT NULL FROM journey.attachment a
+                                             WHERE a.attachment = _reconcile.attachment));
+    IF n IS NULL THEN
+        RETURN NULL;
+    END IF;
     UPDATE journey.attachment a SET backfilled_at = clock_timestamp()
-    WHERE a.attachment = _attach_backfill.attachment;
+    WHERE a.attachment = _reconcile.attachment AND a.backfilled_at IS NULL;
+    UPDATE journey.incident i SET resolved_at = clock_timestamp()
+    WHERE i.kind = 'reconcile_failed' AND i.resolved_at IS NULL AND i.detail ->> 'attachment' = _reconcile.attachment::text;
+    IF FOUND THEN
+        -- a late part of adopt(): permits wait until this, too, has been consumed
+        UPDATE journey.node SET adopted_xid = pg_current_xact_id();
+    END IF;
     RETURN n;
 END
 $$;
-COMMENT ON FUNCTION journey._attach_backfill(integer) IS
-    'Appends every row of an attached table as back-fill.';
+COMMENT ON FUNCTION journey._reconcile(integer) IS
+    'Reads one attached table, the first time all of it; null when the table or its capture trigger is gone.';
 
 -- ---- helpers of the caller's own rights ------------------------------------
 
@@ -217,8 +237,8 @@ BEGIN
     RETURN QUERY EXECUTE format(
         'SELECT COALESCE($1 ->> COALESCE(v, %L), CASE WHEN v IS NOT NULL THEN $1 ->> %L END, CASE WHEN $1 IS NULL THEN v END),'
         '       CASE WHEN $1 IS NULL OR $1 ? COALESCE(v, %L) OR NOT $1 ? %L THEN v ELSE %L END, count(*)'
-        ' FROM (SELECT btrim(t.%I::text) AS v FROM %s t) x GROUP BY 1, 2 ORDER BY 3 DESC, 2 LIMIT 100',
-        '', '*', '', '*', '*', COALESCE(how ->> 'column', how #>> '{}'), rel)
+        ' FROM (SELECT btrim(%s) AS v FROM %s t) x GROUP BY 1, 2 ORDER BY 3 DESC, 2 LIMIT 100',
+        '', '*', '', '*', '*', journey._column_text(rel, COALESCE(how ->> 'column', how #>> '{}')), rel)
     USING how -> 'values';
 END
 $$;
@@ -271,32 +291,26 @@ $$;
 COMMENT ON FUNCTION journey._attach_describe(regclass, text, jsonb) IS
     'What attach() prints: the map, how the rows stand to it, and which fields have no column.';
 
-CREATE FUNCTION journey._attach_grant(rel regclass) RETURNS void
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+-- Back-fill, reconcile and live stock read a table as its owner.
+CREATE FUNCTION journey._attach_readable(rel regclass) RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
-    namespace regnamespace := (SELECT relnamespace FROM pg_class WHERE oid = rel);
+    owner regrole;
+    namespace regnamespace;
 BEGIN
-    IF NOT has_table_privilege('journey_owner', rel, 'SELECT') THEN
-        EXECUTE format('GRANT SELECT ON %s TO journey_owner', rel);
-    END IF;
-    IF NOT has_schema_privilege('journey_owner', namespace, 'USAGE') THEN
-        BEGIN
-            EXECUTE format('GRANT USAGE ON SCHEMA %s TO journey_owner', namespace);
-        EXCEPTION WHEN insufficient_privilege THEN
-            NULL; -- judged below
-        END;
-    END IF;
-    IF NOT has_schema_privilege('journey_owner', namespace, 'USAGE') OR NOT has_table_privilege('journey_owner', rel, 'SELECT') THEN
-        RAISE EXCEPTION 'journey_owner may not read %', rel
+    SELECT c.relowner, c.relnamespace INTO owner, namespace FROM pg_class c WHERE c.oid = rel;
+    IF NOT has_schema_privilege(owner, namespace, 'USAGE') OR NOT has_table_privilege(owner, rel, 'SELECT') THEN
+        RAISE EXCEPTION '% may not read %', owner, rel
             USING ERRCODE = 'insufficient_privilege',
-                  HINT = format('Somebody who may must run: GRANT USAGE ON SCHEMA %s TO journey_owner; GRANT SELECT ON %s TO journey_owner;', namespace, rel);
+                  DETAIL = 'What is attached is read with the rights of its owner, and with no others.',
+                  HINT = format('Somebody who may must run: GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %2$s;', namespace, owner, rel);
     END IF;
 END
 $$;
-COMMENT ON FUNCTION journey._attach_grant(regclass) IS
-    'Grants journey_owner what back-fill, reconcile and live stock need: SELECT on the table, USAGE on its schema.';
+COMMENT ON FUNCTION journey._attach_readable(regclass) IS
+    'Raises 42501 when the owner of a table has lost the right to read it.';
 
 -- ---- attach, detach, reconcile ---------------------------------------------
 
@@ -339,7 +353,7 @@ BEGIN
                   HINT = 'Use a READ COMMITTED transaction, or backfill => false and journey.reconcile() afterwards.';
     END IF;
 
-    PERFORM journey._attach_grant(rel);
+    PERFORM journey._attach_readable(rel);
     SELECT * INTO registered FROM journey._attach_register(rel, kind, source_name, map - 'source');
     args := format('%L, %L, %L, %L, %L', registered.attachment, kind, source_name, registered.scope, registered.spec);
     -- The trigger fires whatever session_replication_role says: a shop that
@@ -367,7 +381,7 @@ BEGIN
         RETURN;
     END IF;
     RETURN QUERY SELECT 'back-fill'::text, rel::text, 'rows appended; they become state and enroll nobody'::text,
-                        journey._attach_backfill(registered.attachment);
+                        journey._reconcile(registered.attachment);
 END
 $$;
 COMMENT ON FUNCTION journey.attach(regclass, text, jsonb, boolean, boolean) IS
@@ -394,9 +408,6 @@ BEGIN
     IF n = 0 THEN
         RAISE EXCEPTION '% is not attached%', rel, COALESCE(' as ' || kind, '')
             USING ERRCODE = 'undefined_object', HINT = 'journey.attachment lists what is attached.';
-    END IF;
-    IF NOT EXISTS (SELECT FROM journey._attached(rel)) THEN
-        EXECUTE format('REVOKE SELECT ON %s FROM journey_owner', rel);
     END IF;
 END
 $$;
@@ -455,7 +466,6 @@ CREATE FUNCTION journey.reconcile(rel regclass DEFAULT NULL)
 AS $$
 DECLARE
     a record;
-    n bigint;
     found_any boolean := false;
 BEGIN
     PERFORM journey._attach_follow();
@@ -463,15 +473,12 @@ BEGIN
         SELECT x.* FROM journey.attachment x
         WHERE x.detached_at IS NULL
           AND (rel IS NULL OR x.attachment IN (SELECT y.attachment FROM journey._attached(rel) y))
-        ORDER BY array_position('{customer,consent,product,stock,cart,cart_line,order,order_line,message_event}'::text[], x.kind), x.attachment
+        ORDER BY array_position(journey._attach_kinds(), x.kind), x.attachment
     LOOP
         found_any := true;
-        n := journey._read_attached(a.attachment, a.backfilled_at IS NOT NULL);
-        UPDATE journey.attachment x SET backfilled_at = clock_timestamp()
-        WHERE x.attachment = a.attachment AND x.backfilled_at IS NULL AND n IS NOT NULL;
         attached := format('%I.%I', a.rel_schema, a.rel_name);
         kind := a.kind;
-        appended := n;
+        appended := journey._reconcile(a.attachment);
         RETURN NEXT;
     END LOOP;
     IF rel IS NOT NULL AND NOT found_any THEN
@@ -481,7 +488,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.reconcile(regclass) IS
-    'Reads attached tables again and appends what is missing as back-fill: after a load with triggers off, a restore, or an attach of a large table. Orders and carts whose state is known are left out. Holds no lock that the shop waits for. appended is null when the table is gone.';
+    'Reads attached tables again and appends what is missing as back-fill: after a load with triggers off, a restore, or an attach of a large table. Orders and carts whose state is known are left out. Holds no lock that the shop waits for. appended is null when the table or its capture trigger is gone.';
 
 CREATE FUNCTION journey._check_attachments()
     RETURNS TABLE (attachment integer, attached text, problem text, hint text)

@@ -43,6 +43,25 @@ END
 $$;
 COMMENT ON FUNCTION journey._require_adopted() IS 'Raises 55000 with the reason unless this database is adopted.';
 
+CREATE FUNCTION journey._require_reconciled() RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    open text;
+BEGIN
+    SELECT string_agg(format('%s: %s', i.name, i.message), '; ' ORDER BY i.name) INTO open
+    FROM journey.incident i WHERE i.kind = 'reconcile_failed' AND i.resolved_at IS NULL;
+    IF open IS NOT NULL THEN
+        RAISE EXCEPTION 'adopt() could not read every attached table'
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  DETAIL = open,
+                  HINT = 'An order in them may be the one that ends a reminder. Mend the cause and run journey.reconcile() for each; journey.detach(name) gives one up that is gone for good.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._require_reconciled() IS 'Raises 55000 while an incident reconcile_failed is open.';
+
 CREATE FUNCTION journey.adopt() RETURNS TABLE (name text, value text)
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
@@ -54,24 +73,32 @@ BEGIN
         RAISE EXCEPTION 'journey is not installed in this database'
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run journey.install() first.';
     END IF;
+    -- each table is read behind a savepoint, which would make this a failure of each
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'adopt() needs isolation level READ COMMITTED'
+            USING ERRCODE = 'active_sql_transaction',
+                  DETAIL = 'It reads the attached tables, and an older snapshot would miss what has been committed since.',
+                  HINT = 'Run it in a transaction of its own, at READ COMMITTED.';
+    END IF;
     PERFORM journey._adopt();
     -- Orders whose events stood in the inbox that no dump carries: read them again from the shop's tables.
+    PERFORM journey._attach_follow();
     FOR a IN
-        SELECT DISTINCT x.rel_schema, x.rel_name FROM journey.attachment x
-        WHERE x.detached_at IS NULL ORDER BY 1, 2
+        SELECT x.attachment, format('%I.%I', x.rel_schema, x.rel_name) AS rel, x.kind FROM journey.attachment x
+        WHERE x.detached_at IS NULL ORDER BY array_position(journey._attach_kinds(), x.kind), x.attachment
     LOOP
-        name := format('%s.%s', a.rel_schema, a.rel_name);
+        name := a.rel;
         UPDATE journey.node SET adopted_xid = pg_current_xact_id();
         BEGIN
-            IF to_regclass(format('%I.%I', a.rel_schema, a.rel_name)) IS NULL THEN
-                RAISE EXCEPTION 'the table is gone' USING ERRCODE = 'undefined_table';
+            value := journey._reconcile(a.attachment) || ' rows as ' || a.kind;
+            IF value IS NULL THEN
+                RAISE EXCEPTION 'the table or its capture trigger is gone' USING ERRCODE = 'undefined_table';
             END IF;
-            SELECT string_agg(format('%s rows as %s', r.appended, r.kind), ', ') INTO value
-            FROM journey.reconcile(to_regclass(format('%I.%I', a.rel_schema, a.rel_name))) r;
         EXCEPTION WHEN OTHERS THEN
             value := format('not reconciled: %s (%s)', SQLERRM, SQLSTATE);
-            PERFORM journey._incident('reconcile_failed', name, 'error', value,
-                                      format('Mend the cause, then run journey.reconcile(%L) before journey.resume(). When the table is gone for good: SELECT journey.detach(%1$L).', name), '{}');
+            PERFORM journey._incident('reconcile_failed', a.rel || ' ' || a.kind, 'error', value,
+                                      format('Mend the cause, then run journey.reconcile(%L); journey.resume() waits for it. When the table is gone for good: SELECT journey.detach(%1$L).', a.rel),
+                                      jsonb_build_object('attachment', a.attachment));
         END;
         RETURN NEXT;
     END LOOP;
@@ -129,6 +156,7 @@ DECLARE
     replanned bigint;
 BEGIN
     PERFORM journey._require_adopted();
+    PERFORM journey._require_reconciled();
     SELECT * INTO node FROM journey.node FOR UPDATE;
     IF node.mode = 'test' THEN
         RAISE EXCEPTION 'this database runs on a test clock'
@@ -148,7 +176,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.resume(text, interval) IS
-    'Goes live: permits are granted from this commit on. What became due meanwhile is, by catch_up: re-decide (default: late actions and timers are decided again, spread evenly by profile over the interval), drop (late actions expire) or as-is. Needs adopt() and the setting journey.site (55000 otherwise, with the reason).';
+    'Goes live: permits are granted from this commit on. What became due meanwhile is, by catch_up: re-decide (default: late actions and timers are decided again, spread evenly by profile over the interval), drop (late actions expire) or as-is. Needs adopt(), with every attached table read, and the setting journey.site (55000 otherwise, with the reason).';
 
 CREATE FUNCTION journey._catch_up(catch_up text, spread interval, what text DEFAULT 'all', name text DEFAULT '')
     RETURNS bigint
@@ -208,6 +236,7 @@ CREATE FUNCTION journey.sandbox() RETURNS text
 AS $$
 BEGIN
     PERFORM journey._require_adopted();
+    PERFORM journey._require_reconciled();
     IF (SELECT n.mode FROM journey.node n FOR UPDATE) = 'test' THEN
         RAISE EXCEPTION 'this database runs on a test clock'
             USING ERRCODE = 'object_not_in_prerequisite_state',
@@ -218,7 +247,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.sandbox() IS
-    'Decides everything on live traffic, but only profiles marked by mark_test() get permits; others are refused with reason sandbox.';
+    'Decides everything on live traffic, but only profiles marked by mark_test() get permits; others are refused with reason sandbox. Needs what resume() needs but journey.site.';
 
 CREATE FUNCTION journey.pause(what text DEFAULT NULL, name text DEFAULT NULL, reason text DEFAULT NULL)
     RETURNS text

@@ -283,10 +283,8 @@ BEGIN
     SELECT 'I12', format('%I.%I', a.rel_schema, a.rel_name), 'the capture trigger is missing or not ENABLE ALWAYS'
     FROM journey.attachment a
     WHERE a.detached_at IS NULL
-      AND NOT EXISTS (SELECT FROM pg_trigger t JOIN pg_proc p ON p.oid = t.tgfoid
-                      WHERE t.tgrelid = to_regclass(format('%I.%I', a.rel_schema, a.rel_name))
-                        AND p.proname = '_capture' AND p.pronamespace = 'journey'::regnamespace
-                        AND t.tgenabled = 'A');
+      AND NOT EXISTS (SELECT FROM journey._captures() t
+                      WHERE t.attachment = a.attachment AND t.root AND t.enabled = 'A');
     -- I13: nothing is forgotten
     RETURN QUERY
     SELECT 'I13', o.action_id::text, format('lease of a %s action ended at %s', o.status, o.lease_until)

@@ -3,25 +3,28 @@
  *		Reading attached tables: back-fill, reconcile, live stock, health.
  *
  * Called by the functions of sql/observe/3x_attach.sql, as journey_owner,
- * which holds SELECT on every attached table. Where row security would hide
- * rows from it, the table is read as its owner, in a restricted context, as
- * REFRESH MATERIALIZED VIEW does: a back-fill must not miss rows silently.
- * The SELECT lists columns of that one table and calls output functions only.
+ * which has no right to the shop's tables. They are read as their owner, in a
+ * restricted context, as REFRESH MATERIALIZED VIEW does, so that nothing that
+ * the shop put there can run with more rights than the shop has. What is read
+ * must be a table with our trigger on it, whatever its name says; the SELECT
+ * calls functions of the system only, and output functions.
  *
  * Locks: ACCESS SHARE on the attached table. Rows are read through a cursor
  * and appended in batches; memory is that of one batch.
  */
 #include "observe/capture_row.h"
 
-#include "access/table.h"
+#include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -37,22 +40,22 @@ typedef struct Reader
 {
 	int			attachment;		/* attachment */
 	JnySpec    *spec;			/* made once the first rows tell their columns */
-	char	   *schema;
-	char	   *name;
 	char	   *kind;
 	char	   *source;
 	char	   *scope;
 	Jsonb	   *doc;
 	Oid			relid;
+	Oid			owner;
+	const char *name;			/* of the table, quoted */
 	bool		only_changed;	/* leave out orders and carts whose state is known */
 	Jsonb	   *snapshot;		/* {"snapshot"}: what is visible in it was read, stale.c asks */
 } Reader;
 
 JNY_PLAN(now_snapshot, "", "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text");
 JNY_PLAN(load_attachment, "integer",
-		 "SELECT a.rel_schema, a.rel_name, a.kind, a.source, a.spec,"
-		 " COALESCE(s.scope, 'default')"
-		 " FROM journey.attachment a LEFT JOIN journey.source s ON s.source = a.source"
+		 "SELECT t.rel, a.kind, a.source, a.spec, COALESCE(s.scope, 'default')"
+		 " FROM journey.attachment a JOIN journey._captures() t ON t.attachment = a.attachment AND t.root"
+		 " LEFT JOIN journey.source s ON s.source = a.source"
 		 " WHERE a.attachment = $1 AND a.detached_at IS NULL");
 
 /* Orders and carts of one scope whose stored status is the one read. */
@@ -71,32 +74,94 @@ JNY_PLAN(known_carts, "text, integer[], smallint[], bigint[], text[], text[]",
 		 "  AND c.scope = $1 AND c.cart_id = u.id"
 		 " WHERE u.status IS NULL OR c.status = u.status");
 
-/* ---- whose eyes read --------------------------------------------------- */
+/* ---- what is read, and whose eyes read --------------------------------- */
+
+static bool
+is_captured(Relation rel, int attachment)
+{
+	Oid			capture = LookupFuncName(list_make2(makeString("journey"), makeString("_capture")), 0, NULL, false);
+	TriggerDesc *triggers = rel->trigdesc;
+
+	for (int i = 0; triggers != NULL && i < triggers->numtriggers; i++)
+	{
+		Trigger    *t = &triggers->triggers[i];
+
+		if (t->tgfoid == capture && t->tgnargs > 0 && atoi(t->tgargs[0]) == attachment)
+			return true;
+	}
+	return false;
+}
+
+/* The table, locked until the transaction ends; NULL when this is none, or not the one that was attached. */
+static Relation
+open_attached(Oid relid, int attachment)
+{
+	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
+
+	if (rel == NULL ||
+		((rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE) &&
+		 is_captured(rel, attachment)))
+		return rel;
+	relation_close(rel, AccessShareLock);
+	return NULL;
+}
+
+static const char *
+quoted_name(Relation rel)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)), RelationGetRelationName(rel));
+}
 
 typedef struct Identity
 {
 	Oid			user;
 	int			context;
+	int			settings;
 } Identity;
 
 static void
-read_as(Oid relid, Identity *saved)
+read_as(Oid owner, Identity *saved)
 {
-	Relation	rel;
-
 	GetUserIdAndSecContext(&saved->user, &saved->context);
-	if (check_enable_rls(relid, InvalidOid, true) != RLS_ENABLED)
-		return;
-	rel = table_open(relid, AccessShareLock);
-	SetUserIdAndSecContext(rel->rd_rel->relowner,
-						   saved->context | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
-	table_close(rel, NoLock);
+	SetUserIdAndSecContext(owner, saved->context | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
+	saved->settings = NewGUCNestLevel();
 }
 
 static void
 read_end(const Identity *saved)
 {
+	AtEOXact_GUC(false, saved->settings);
 	SetUserIdAndSecContext(saved->user, saved->context);
+}
+
+static bool
+hides_rows(Oid relid, Oid owner)
+{
+	return check_enable_rls(relid, owner, true) == RLS_ENABLED;
+}
+
+/* The column as text or number. A type of the shop's own may have casts of its own: what it prints counts. */
+static const char *
+column_as(Oid relid, const char *column, const char *type)
+{
+	const char *quoted = quote_identifier(column);
+
+	if (getBaseType(get_atttype(relid, get_attnum(relid, column))) < FirstNormalObjectId)
+		return psprintf("t.%s::pg_catalog.%s", quoted, type);
+	return psprintf("NULLIF(pg_catalog.format('%%s', t.%s), '')::pg_catalog.%s", quoted, type);
+}
+
+PG_FUNCTION_INFO_V1(journey_column_text);
+
+Datum
+journey_column_text(PG_FUNCTION_ARGS)
+{
+	Oid			relid = PG_GETARG_OID(0);
+	char	   *name = text_to_cstring(PG_GETARG_TEXT_PP(1));
+
+	if (get_attnum(relid, name) == InvalidAttrNumber)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(column_as(relid, name, "text")));
 }
 
 /* ---- back-fill --------------------------------------------------------- */
@@ -104,18 +169,29 @@ read_end(const Identity *saved)
 static bool
 load_reader(Reader *reader, int attachment)
 {
+	Relation	rel;
 	bool		isnull;
 
 	if (jny_run(&load_attachment, (Datum[]) {Int32GetDatum(attachment)}, NULL) != 1)
 		return false;
-	reader->schema = jny_get_text(0, 1);
-	reader->name = jny_get_text(0, 2);
-	reader->kind = jny_get_text(0, 3);
-	reader->source = jny_get_text(0, 4);
-	reader->doc = DatumGetJsonbPCopy(jny_get(0, 5, &isnull));
-	reader->scope = jny_get_text(0, 6);
-	reader->relid = RangeVarGetRelid(makeRangeVar(reader->schema, reader->name, -1), AccessShareLock, true);
-	return OidIsValid(reader->relid);
+	reader->relid = DatumGetObjectId(jny_get(0, 1, &isnull));
+	reader->kind = jny_get_text(0, 2);
+	reader->source = jny_get_text(0, 3);
+	reader->doc = DatumGetJsonbPCopy(jny_get(0, 4, &isnull));
+	reader->scope = jny_get_text(0, 5);
+	rel = open_attached(reader->relid, attachment);
+	if (rel == NULL)
+		return false;
+	reader->owner = rel->rd_rel->relowner;
+	reader->name = quoted_name(rel);
+	relation_close(rel, NoLock);
+	if (hides_rows(reader->relid, reader->owner))
+		ereport(ERROR,
+				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+				 errmsg("row security hides rows of %s from its owner", reader->name),
+				 errdetail("What is attached is read whole or not at all: a missing order would look like none."),
+				 errhint("Run ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, or give its owner BYPASSRLS.", reader->name)));
+	return true;
 }
 
 /* Only columns that are still there; the others are filled with nulls. */
@@ -137,7 +213,7 @@ select_text(const Reader *reader)
 		appendStringInfo(&sql, "%st.%s", sep, quote_identifier(column));
 		sep = ", ";
 	}
-	appendStringInfo(&sql, " FROM %s t", quote_qualified_identifier(reader->schema, reader->name));
+	appendStringInfo(&sql, " FROM %s t", reader->name);
 	return sql.data;
 }
 
@@ -241,7 +317,7 @@ read_table(Reader *reader)
 	(void) GetTopFullTransactionId();
 	jny_run_latest(&now_snapshot, NULL, NULL);
 	reader->snapshot = jny_image_props("snapshot", jny_get_text(0, 1), NULL, NULL);
-	read_as(reader->relid, &identity);
+	read_as(reader->owner, &identity);
 	portal = SPI_cursor_parse_open(NULL, select_text(reader), &(SPIParseOpenOptions) {.read_only = false});
 	read_end(&identity);
 	for (;;)
@@ -251,7 +327,7 @@ read_table(Reader *reader)
 		int			n;
 
 		CHECK_FOR_INTERRUPTS();
-		read_as(reader->relid, &identity);
+		read_as(reader->owner, &identity);
 		SPI_cursor_fetch(portal, true, READ_BATCH);
 		read_end(&identity);
 		n = (int) SPI_processed;
@@ -346,8 +422,8 @@ journey_nearest(PG_FUNCTION_ARGS)
 /* ---- live stock -------------------------------------------------------- */
 
 JNY_PLAN(stock_attachments, "",
-		 "SELECT a.rel_schema, a.rel_name, a.map FROM journey.attachment a"
-		 " WHERE a.kind = 'stock' AND a.detached_at IS NULL ORDER BY a.attachment");
+		 "SELECT a.attachment, a.rel_schema, a.rel_name, a.map FROM journey.attachment a"
+		 " WHERE a.kind = 'stock' AND a.detached_at IS NULL AND a.broken IS NULL ORDER BY a.attachment");
 
 /* The condition by which an index on the sku column serves, whatever its type. */
 static const char *
@@ -368,7 +444,7 @@ sku_condition(Oid relid, const char *column)
 			return psprintf("t.%s = ANY (ARRAY(SELECT s::pg_catalog.uuid FROM pg_catalog.unnest($1) s"
 							" WHERE s ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'))", quoted);
 		default:
-			return psprintf("pg_catalog.btrim(t.%s::pg_catalog.text) = ANY ($1)", quoted);
+			return psprintf("pg_catalog.btrim(%s) = ANY ($1)", column_as(relid, column, "text"));
 	}
 }
 
@@ -382,23 +458,23 @@ field_column(Jsonb *map, const char *field)
 
 /* Reads one attached table with the caller's snapshot; rows go to the caller's result. */
 static void
-read_stock(ReturnSetInfo *rsinfo, const char *schema, const char *name, Jsonb *map, Datum skus)
+read_stock(ReturnSetInfo *rsinfo, Relation rel, Jsonb *map, Datum skus)
 {
-	Oid			relid = RangeVarGetRelid(makeRangeVar(pstrdup(schema), pstrdup(name), -1), AccessShareLock, true);
+	Oid			relid = RelationGetRelid(rel);
+	Oid			owner = rel->rd_rel->relowner;
 	const char *sku = field_column(map, "sku");
 	const char *available = field_column(map, "available");
 	Identity	identity;
 	char	   *sql;
 
 	/* a mapping that no longer fits leaves the stock unknown */
-	if (!OidIsValid(relid) || sku == NULL || available == NULL
-		|| get_attnum(relid, sku) <= 0 || get_attnum(relid, available) <= 0)
+	if (sku == NULL || available == NULL
+		|| get_attnum(relid, sku) <= 0 || get_attnum(relid, available) <= 0 || hides_rows(relid, owner))
 		return;
-	sql = psprintf("SELECT pg_catalog.btrim(t.%1$s::pg_catalog.text), pg_catalog.sum(t.%2$s::pg_catalog.numeric)"
-				   " FROM %3$s t WHERE %4$s GROUP BY 1",
-				   quote_identifier(sku), quote_identifier(available),
-				   quote_qualified_identifier(schema, name), sku_condition(relid, sku));
-	read_as(relid, &identity);
+	sql = psprintf("SELECT pg_catalog.btrim(%s), pg_catalog.sum(%s) FROM %s t WHERE %s GROUP BY 1",
+				   column_as(relid, sku, "text"), column_as(relid, available, "numeric"),
+				   quoted_name(rel), sku_condition(relid, sku));
+	read_as(owner, &identity);
 	SPI_execute_with_args(sql, 1, (Oid[]) {TEXTARRAYOID}, &skus, NULL, true, 0);
 	read_end(&identity);
 	for (uint64 row = 0; row < SPI_processed; row++)
@@ -429,11 +505,16 @@ journey_stock(PG_FUNCTION_ARGS)
 	for (uint64 i = 0; i < n; i++)
 	{
 		bool		isnull;
-		char	   *schema = SPI_getvalue(attached->vals[i], attached->tupdesc, 1);
-		char	   *name = SPI_getvalue(attached->vals[i], attached->tupdesc, 2);
-		Datum		map = SPI_getbinval(attached->vals[i], attached->tupdesc, 3, &isnull);
+		int			attachment = DatumGetInt32(SPI_getbinval(attached->vals[i], attached->tupdesc, 1, &isnull));
+		Oid			nsp = get_namespace_oid(SPI_getvalue(attached->vals[i], attached->tupdesc, 2), true);
+		char	   *name = SPI_getvalue(attached->vals[i], attached->tupdesc, 3);
+		Datum		map = SPI_getbinval(attached->vals[i], attached->tupdesc, 4, &isnull);
+		Relation	rel = open_attached(get_relname_relid(name, nsp), attachment);
 
-		read_stock(rsinfo, schema, name, DatumGetJsonbPCopy(map), skus);
+		if (rel == NULL)
+			continue;
+		read_stock(rsinfo, rel, DatumGetJsonbPCopy(map), skus);
+		relation_close(rel, NoLock);
 	}
 	SPI_finish();
 	return (Datum) 0;

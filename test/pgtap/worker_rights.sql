@@ -1,7 +1,7 @@
 -- Who may read what, and that nobody writes our tables: docs/security.md
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(21);
+SELECT plan(32);
 
 CREATE FUNCTION pg_temp.may(who text, what text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
@@ -39,4 +39,60 @@ SELECT is_empty($$
     WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p', 'v')
       AND a.grantee <> 'journey_owner'::regrole AND a.privilege_type <> 'SELECT'$$,
     'nobody but the owner may change a table');
+
+-- what the owner of a shop table writes never runs with journey's rights: not a view in
+-- the place of the table, not a cast of its types, not a policy of its row security
+CREATE ROLE rights_shop;
+CREATE SCHEMA rights AUTHORIZATION rights_shop;
+CREATE TABLE public.ran_as (who text);
+GRANT INSERT ON public.ran_as TO PUBLIC;
+SET ROLE rights_shop;
+CREATE TABLE rights.orders (id text, customer text, status text);
+CREATE TABLE rights.stock (sku text, on_hand integer);
+INSERT INTO rights.orders VALUES ('1', 'R1', 'paid');
+INSERT INTO rights.stock VALUES ('J1', 5);
+CREATE FUNCTION rights.tell() RETURNS text LANGUAGE plpgsql AS
+    $$ BEGIN INSERT INTO public.ran_as VALUES (current_user); PERFORM set_config('search_path', 'rights', false); RETURN 'J1'; END $$;
+RESET ROLE;
+SELECT count(*) AS n FROM journey.attach('rights.orders', 'order', '{"key": "id", "subject": {"customer_id": "customer"}, "status": {"const": "placed"}}') \gset
+SELECT count(*) AS n FROM journey.attach('rights.stock', 'stock', '{"sku": "sku", "available": "on_hand"}') \gset
+SELECT ok(NOT has_table_privilege('journey_owner', 'rights.orders', 'SELECT') AND NOT has_schema_privilege('journey_owner', 'rights', 'USAGE'),
+    'attach gives journey_owner no right to the shop''s tables');
+SELECT results_eq($$SELECT * FROM journey._stock('{J1}')$$, $$VALUES ('J1', 5::numeric)$$, 'they are read as their owner');
+
+SET ROLE rights_shop;
+ALTER TABLE rights.stock RENAME TO kept;
+DROP TABLE rights.orders;
+CREATE VIEW rights.orders AS SELECT rights.tell() AS id, 'R1'::text AS customer, 'paid'::text AS status;
+CREATE VIEW rights.stock AS SELECT rights.tell() AS sku, 5 AS on_hand;
+GRANT USAGE ON SCHEMA rights TO PUBLIC; GRANT SELECT ON rights.orders, rights.stock TO PUBLIC;
+RESET ROLE;
+SELECT is_empty($$SELECT * FROM journey._stock('{J1}')$$, 'a view in the place of a table tells no stock');
+SELECT results_eq($$SELECT attached, appended FROM journey.reconcile() ORDER BY 1$$, $$VALUES ('rights.kept', 1::bigint), ('rights.orders', NULL)$$,
+    'nor is it read again: the table is, under its new name');
+SELECT is((SELECT value FROM journey.adopt() WHERE name = 'rights.orders'), 'not reconciled: the table or its capture trigger is gone (42P01)', 'not at adoption either');
+SELECT is_empty('SELECT * FROM ran_as', 'and nothing in it has run');
+
+SET ROLE rights_shop;
+DROP VIEW rights.stock, rights.orders;
+CREATE TYPE rights.code AS (code text);
+CREATE FUNCTION rights.as_text(rights.code) RETURNS text LANGUAGE sql AS 'SELECT rights.tell()';
+CREATE CAST (rights.code AS text) WITH FUNCTION rights.as_text(rights.code);
+CREATE TABLE rights.coded (id integer, customer text, sku rights.code, on_hand integer);
+INSERT INTO rights.coded VALUES (1, 'R1', ROW('J1'), 5);
+RESET ROLE;
+SELECT is((SELECT string_agg(concat_ws(' ', what, value), '; ') FROM journey.attach('rights.coded', 'order',
+        '{"key": "id", "subject": {"customer_id": "customer"}, "status": "sku"}', dry_run => true) WHERE what = 'unmapped'),
+    'unmapped (J1)', 'values of the shop''s own types are what they print');
+SELECT count(*) AS n FROM journey.attach('rights.coded', 'stock', '{"sku": "sku", "available": "on_hand"}') \gset
+SELECT results_eq($$SELECT * FROM journey._stock('{(J1)}')$$, $$VALUES ('(J1)', 5::numeric)$$, 'as stock, too');
+SELECT is_empty('SELECT * FROM ran_as', 'no cast of theirs is called');
+
+SET ROLE rights_shop;
+ALTER TABLE rights.kept ENABLE ROW LEVEL SECURITY;
+ALTER TABLE rights.kept FORCE ROW LEVEL SECURITY;
+CREATE POLICY tells ON rights.kept USING (rights.tell() = 'J1');
+RESET ROLE;
+SELECT throws_ok($$SELECT journey.reconcile('rights.kept')$$, '42501', 'row security hides rows of rights.kept from its owner', 'a table that its owner sees in part is not read');
+SELECT is_empty('SELECT * FROM ran_as', 'and no policy is asked');
 SELECT * FROM finish();
