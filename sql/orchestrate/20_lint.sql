@@ -258,7 +258,11 @@ BEGIN
 
     FOR item IN
         WITH RECURSIVE moves AS MATERIALIZED (
-            SELECT DISTINCT e.from_step, e.to_step FROM journey._edges(doc) AS e WHERE NOT doc #> ARRAY['steps', e.from_step] ? 'wait'),
+            SELECT DISTINCT e.from_step, e.to_step FROM journey._edges(doc) AS e
+            -- "0 minutes" is no wait
+            WHERE NOT (doc #> ARRAY['steps', e.from_step] ? 'wait'
+                       AND coalesce(doc #>> ARRAY['steps', e.from_step, 'wait', 'for'],
+                                    doc #>> ARRAY['steps', e.from_step, 'wait', 'timeout'], '1') ~ '[1-9]')),
         path (from_step, to_step) AS (
             SELECT m.from_step, m.to_step FROM moves AS m
             UNION

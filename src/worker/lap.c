@@ -194,6 +194,7 @@ skip_timer(JnyBatch *batch, int events, int timers)
 	SPI_connect();
 	jny_orchestrate_skip_timer(batch, lap_error);
 	SPI_finish();
+	batch->timers_left = 1;		/* others may be due, too */
 	return true;
 }
 

@@ -52,6 +52,7 @@ INSERT INTO cases VALUES
 ('step_unreachable', 'cart_recovery', '{steps,lost}', '{"exit": "finished"}', '/steps', 'an orphan'),
 ('loop_without_wait', 'cart_recovery', '{steps,soft,next}', '"substitute"', NULL, NULL),
 ('loop_without_wait', 'cart_recovery', '{steps,substitute,next}', '"remind"', '/steps/remind', 'two sends in a ring'),
+('loop_without_wait', 'cart_recovery', '{steps,soft}', '{"wait": {"for": "0 minutes"}, "next": "soft"}', '/steps/soft', 'a wait of no time'),
 ('missing_edge', 'cart_recovery', '{steps,remind,next}', NULL, '/steps/remind', 'sent, and then?'),
 ('missing_edge', 'cart_recovery', '{defaults,on_refused}', NULL, '/steps/soft', 'refused, and then?'),
 ('missing_edge', 'cart_recovery', '{defaults,on_failed}', NULL, '/steps/remind', 'failed, and then?'),
@@ -102,7 +103,7 @@ INSERT INTO cases VALUES
 ('rule_shadowed', 'moves', '{rules,1,from}', '"purchase"', '/rules/1', 'a rule behind a wider one');
 DELETE FROM cases WHERE note IS NULL; -- these need two changes; they follow below
 
-SELECT plan((SELECT count(*)::integer * 2 FROM cases) + (SELECT count(*)::integer FROM good) + 22);
+SELECT plan((SELECT count(*)::integer * 2 FROM cases) + (SELECT count(*)::integer FROM good) + 23);
 SELECT journey.apply('{"kind": "source", "name": "erp", "system": "commerce", "truth_for": ["inventory"]}');
 SELECT journey.apply(jsonb_path_query_array((:'cart')::jsonb || (:'confirmation')::jsonb, '$[*] ? (@.kind == "template")'));
 
@@ -120,6 +121,10 @@ FROM cases JOIN good USING (base) ORDER BY code, note;
 SELECT isnt((SELECT message FROM journey.lint(patched(doc, patch, value)) AS l WHERE l.code = cases.code LIMIT 1), NULL,
             format('%s says what is wrong: %s', code, note))
 FROM cases JOIN good USING (base) ORDER BY code, note;
+
+SELECT is_empty(format($$SELECT * FROM journey.lint(%L) WHERE code = 'loop_without_wait'$$, patched(doc, '{steps,soft}', '{"wait": {"for": "10 minutes"}, "next": "soft"}')),
+                'a wait of some time makes a loop a good one')
+FROM good WHERE base = 'cart_recovery';
 
 -- rules that take two changes
 CREATE FUNCTION codes(doc jsonb, activation boolean DEFAULT false) RETURNS SETOF text LANGUAGE plpgsql AS $$

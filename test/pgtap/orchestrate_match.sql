@@ -1,6 +1,6 @@
 -- suppress_on with match, own objects, scopes, and what an order names.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(19);
+SELECT plan(26);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- socks do not end the coffee reminder
@@ -80,6 +80,36 @@ SELECT results_eq($$SELECT e.scope || ' ' || coalesce(e.step, e.exit_reason) FRO
                   $$VALUES ('blue ordered'), ('red remind')$$, 'an order in one brand leaves the other''s cart alone');
 SELECT ok(pg_temp.send('two'), 'and its reminder is granted');
 SELECT journey.run_until_idle();
+-- unless the house says that fences cross scopes
+-- mission: 220
+SELECT pg_temp.person(c, true, s) FROM unnest(ARRAY['near', 'far', 'early', 'both']) c, unnest(ARRAY['blue', 'red']) s;
+SELECT pg_temp.cart('near', 'CN', 'J1', 'red');
+SELECT pg_temp.move('2026-04-02 12:00+00');
+SELECT pg_temp.buy('near', 'ON', 'blue');
+SELECT ok(pg_temp.send('near'), 'an order that nobody has read yet stops no reminder of another brand');
+SELECT journey.run_until_idle();
+SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC", "fences_cross_scopes": true}'::jsonb);
+SELECT journey.apply(pg_temp.journey_doc('tip', '{"on": "wishlist_added", "key": {"product": "event.sku"}}',
+    '{"idle": {"wait": {"for": "1 hour"}, "next": "mail"}, "mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}',
+    '{"caps": [{"scope": "journey", "channel": "email", "max": 1, "per": "1 day", "window": "rolling"}]}'));
+SELECT pg_temp.cart('far', 'CF', 'J1', 'red'), pg_temp.cart('early', 'CE', 'J1', 'red');
+SELECT journey.track('red', 'wishlist_added', pg_temp.who('early'), '{"sku": "A"}');
+SELECT journey.track('blue', 'wishlist_added', pg_temp.who('both'), '{"sku": "A"}');
+SELECT pg_temp.move('2026-04-02 12:30+00');
+SELECT pg_temp.buy('early', 'OE', 'blue');
+SELECT journey.track('red', 'wishlist_added', pg_temp.who('both'), '{"sku": "B"}');
+SELECT pg_temp.move('2026-04-02 13:00+00');
+SELECT results_eq($$SELECT pg_temp.stands('early')$$, $$VALUES ('cart CE exited ordered'), ('tip A finished finished')$$, 'with the house''s word it ends the other brand''s cart');
+SELECT results_eq($$SELECT pg_temp.refusals('early')$$, $$VALUES ('tip refused ordered')$$, 'and what is decided later');
+SELECT pg_temp.buy('far', 'OF', 'blue');
+SELECT ok(NOT pg_temp.send('far'), 'before anybody has read it, the permit is refused');
+SELECT is((SELECT reason FROM journey.outbox_history WHERE profile_id = pg_temp.pid('far')), 'ordered', 'for that order');
+SELECT ok(pg_temp.send('both'), 'somebody else gets a mail of one brand');
+SELECT pg_temp.move('2026-04-02 13:30+00');
+SELECT ok(pg_temp.send('both'), 'and of the other: caps still count brand by brand');
+SELECT journey.run_until_idle();
+SELECT journey.retire('journey', 'tip');
+SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC"}'::jsonb);
 -- a journey of one scope only
 SELECT journey.apply(pg_temp.journey_doc('red_only', '{"on": "wishlist_added"}',
     '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}', '{"scope": "red"}'));

@@ -1,6 +1,7 @@
 -- What does not go as planned: several devices, a database that is off, a rule that breaks, a document that is replaced.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(16);
+\set pw `echo "$PGPASSWORD"`
+SELECT plan(20);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 SELECT journey.run_until_idle();
@@ -69,6 +70,36 @@ SELECT ok('failing finished unknown' IN (SELECT pg_temp.stands('new')), 'a condi
 SELECT results_eq($$SELECT name, message FROM journey.incident WHERE kind = 'rule_error'$$,
                   $$VALUES ('journey/failing step fork', 'division by zero')$$, 'and an incident says why');
 SELECT journey.retire('journey', 'failing');
+
+-- who would enter about an object that the event does not name
+SELECT pg_temp.person('key');
+SELECT journey.track('shop', 'cart_item_added', pg_temp.who('key'), '{"sku": "J1", "quantity": 1, "price": 10, "cart_id": "K1"}');
+SELECT journey.track('shop', 'checkout_step_viewed', pg_temp.who('key'), '{"step": "shipping"}') FROM generate_series(1, 2);
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT verdict, reason, rule, repeats FROM journey.decision WHERE profile_id = pg_temp.pid('key')$$,
+                  $$VALUES ('not_enrolled', 'no_key', 'event.cart_id', 2)$$, 'without the key nobody enters: one row, which counts and names it');
+SELECT journey.track('shop', 'checkout_step_viewed', pg_temp.who('key'), '{"step": "shipping", "cart_id": "K1"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands('key')$$, $$VALUES ('cart K1 idle active')$$, 'with it they do');
+
+-- a type that has only just become a fence: some transaction may still write it without
+CREATE EXTENSION dblink;
+SELECT dblink_connect('other', format('dbname=%s host=%s port=%s user=%s password=%s', current_database(),
+    :'HOST', :'PORT', :'USER', COALESCE(NULLIF(:'pw', ''), 'x'))) \g /dev/null
+SELECT dblink_exec('other', 'BEGIN; CREATE TEMP TABLE earlier ()') \g /dev/null
+SELECT journey.apply(pg_temp.journey_doc('eager', '{"on": "wishlist_added"}', '{"idle": {"wait": {"for": "1 day"}, "next": "done"}, "done": {"exit": "finished"}}',
+    '{"suppress_on": ["order_placed", "ticket_opened"]}'));
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('key'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT verdict, reason FROM journey.decision WHERE journey = 'eager'$$, $$VALUES ('not_enrolled', 'not_effective')$$, 'while one is open nobody enters');
+SELECT dblink_exec('other', 'COMMIT') \g /dev/null
+SELECT dblink_disconnect('other') \g /dev/null
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('key'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT ok('eager idle active' IN (SELECT pg_temp.stands('key')), 'once it has been consumed they may');
+SELECT journey.retire('journey', 'eager');
 
 -- erased and restricted people leave
 SELECT pg_temp.person('gone');

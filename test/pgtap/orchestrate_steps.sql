@@ -34,6 +34,40 @@ SELECT pg_temp.move('2026-03-03 10:00+00');
 SELECT results_eq($$SELECT pg_temp.stands('o2')$$, $$VALUES ('chain finished silent')$$, 'silence takes the time-out');
 SELECT journey.retire('journey', 'chain');
 
+-- until_event that has to match: of two tickets only the one about this order wakes
+SELECT journey.apply(pg_temp.journey_doc('care', '{"on": "delivery_delayed", "key": {"shipment": "event.shipment_id"}, "data": {"order_id": "event.order_id"}}',
+    '{"later": {"wait": {"until_event": {"on": "ticket_opened", "match": "event.order_id = entry.order_id"}, "timeout": "5 minutes"}, "next": "asked", "on_timeout": "quiet"},
+      "asked": {"exit": "asked"}, "quiet": {"exit": "quiet"}}', '{"purpose": "service", "defaults": {"not_after": "1 day"}}') - 'control');
+SELECT pg_temp.person('tic');
+SELECT journey.track('shop', 'delivery_delayed', pg_temp.who('tic'), jsonb_build_object('shipment_id', 'S' || n, 'order_id', 'T' || n)) FROM generate_series(1, 2) n;
+SELECT journey.run_until_idle();
+SELECT journey.track('desk', 'ticket_opened', pg_temp.who('tic'), '{"order_id": "T2", "reason": "late"}');
+SELECT journey.track('desk', 'ticket_opened', pg_temp.who('tic'), '{"reason": "no order is named"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands('tic')$$, $$VALUES ('care S1 later active'), ('care S2 finished asked')$$, 'what matches wakes, what does not or cannot be judged does not');
+SELECT pg_temp.move('2026-03-03 10:05+00');
+SELECT results_eq($$SELECT pg_temp.stands('tic')$$, $$VALUES ('care S1 finished quiet'), ('care S2 finished asked')$$, 'and the other takes its time-out');
+SELECT journey.retire('journey', 'care');
+
+-- a document that runs in circles, which lint would not have let in: who is on it is led out, others go on
+SELECT journey.apply(jsonb_build_array(
+    pg_temp.journey_doc('wheel', '{"on": "wishlist_added"}',
+        '{"one": {"branch": [{"when": "orders.count >= 0", "to": "two"}], "else": "done", "on_unknown": "done"},
+          "two": {"branch": [{"when": "orders.count >= 0", "to": "done"}], "else": "done", "on_unknown": "done"}, "done": {"exit": "finished"}}'),
+    pg_temp.journey_doc('stubborn', '{"on": "wishlist_added"}',
+        '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}'),
+    pg_temp.journey_doc('plain', '{"on": "wishlist_added"}', '{"done": {"exit": "finished"}}')));
+UPDATE journey.document SET doc = jsonb_set(doc, '{steps,two,branch,0,to}', '"one"') || '{"start": "one"}' WHERE name = 'wheel';
+UPDATE journey.document SET doc = jsonb_set(doc, '{steps,mail,on_refused}', '"mail"') || '{"start": "mail"}' WHERE name = 'stubborn';
+SELECT journey.apply('{"kind": "template", "name": "t_other", "content": {"en": {"body": "any change of a document refreshes them all"}}}'::jsonb);
+SELECT pg_temp.person('rnd', false);
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('rnd'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands('rnd')$$, $$VALUES ('plain finished finished'), ('stubborn exited error'), ('wheel exited error')$$, 'who goes round in circles is led out');
+SELECT results_eq($$SELECT name, count, message FROM journey.incident WHERE kind = 'circle' ORDER BY name$$,
+    $$VALUES ('journey/stubborn', 1::bigint, 'more than 64 steps at once, last to mail'), ('journey/wheel', 1, 'more than 64 steps at once, last to one')$$, 'and the incident names the journey');
+SELECT journey.retire('journey', j) FROM unnest(ARRAY['wheel', 'stubborn', 'plain']) j;
+
 -- a journey that enters on adding to a cart, and waits on while more is added to the same cart
 SELECT journey.apply(pg_temp.journey_doc('basket', '{"on": "cart_item_added", "key": "cart"}',
     '{"idle": {"wait": {"for": "1 hour", "restart_on": [{"on": "cart_item_added", "match": "event.cart_id = key"}]}, "next": "done"},
