@@ -171,10 +171,43 @@ wait_until(JnyRun *run, JnyEnrollment *e, TimestampTz wake)
 	jny_set_timer(run, e, wake, wake);
 }
 
-/* Enters one step; true when it leads on at once, to *to by *edge. */
+const char *
+jny_noted_as(const char *type)
+{
+	if (strncmp(type, "message_", 8) == 0)
+		return type + 8;
+	return strcmp(type, "session_started") == 0 ? type : NULL;
+}
+
+/*
+ * The type that such a wait has met before it began: a message may be opened
+ * before its sender has said that it is sent. What a condition would ask of
+ * that event nobody can tell any more. NULL = none.
+ */
+static const char *
+met_before(const JnyEnrollment *e, const JnyStep *step)
+{
+	if (step->until.match != NULL || step->until.when != NULL)
+		return NULL;
+	for (int i = 0; i < step->nof; i++)
+	{
+		Jsonb	   *left = jny_json_object(e->steps, e->journey->steps[step->of[i]].name);
+
+		for (int t = 0; left != NULL && t < step->until.ntypes; t++)
+		{
+			const char *flag = jny_noted_as(step->until.types[t]);
+
+			if (flag != NULL && jny_json_bool(left, flag, false))
+				return step->until.types[t];
+		}
+	}
+	return NULL;
+}
+
+/* Enters one step; true when it leads on at once, to *to by *edge, for *reason. */
 static bool
 enter(JnyRun *run, JnyEnrollment *e, TimestampTz at, TimestampTz planned, const JnyEvent *event,
-	  int *to, const char **edge)
+	  int *to, const char **edge, const char **reason)
 {
 	const JnyStep *step = &e->journey->steps[e->step];
 
@@ -190,6 +223,13 @@ enter(JnyRun *run, JnyEnrollment *e, TimestampTz at, TimestampTz planned, const 
 			wait_until(run, e, jny_later(run, e->person, at, step->wait_for));
 			return false;
 		case JNY_STEP_WAIT_EVENT:
+			*reason = met_before(e, step);
+			if (*reason != NULL)
+			{
+				*to = step->next;
+				*edge = "next";
+				return true;
+			}
 			if (step->timeout != NULL)
 				wait_until(run, e, jny_later(run, e->person, at, step->timeout));
 			return false;
@@ -234,7 +274,7 @@ jny_advance(JnyRun *run, JnyEnrollment *e, int to, const char *edge, const char 
 		e->pending = false;
 		e->stepped_at = at;
 		reason = NULL;
-		if (!enter(run, e, at, planned, event, &to, &edge))
+		if (!enter(run, e, at, planned, event, &to, &edge, &reason))
 			return;
 	}
 }

@@ -249,7 +249,7 @@ make_action(JnyRun *run, JnySend *s)
 	a->own_ref = jny_own_ref(e);
 	a->entry_hash = e->entry_hash;
 	a->stock_sku = sku_array(s->skus);
-	a->caps = j->own_caps != NULL ? j->own_caps : jny_json_empty_array();
+	a->caps = j->caps != NULL ? j->caps : jny_json_empty_array();
 	a->quiet = s->quiet;
 	a->max_attempts = s->channel->attempts;
 	a->decision_id = s->decision->id;

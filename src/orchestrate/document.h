@@ -148,8 +148,7 @@ typedef struct JnyJourney
 	double		rollout;		/* share that may enroll: jny_assign(rollout_salt, profile) < rollout; 1 = all */
 	const char *rollout_salt;	/* 'rollout/<name>' */
 	int			max_per_day;	/* enrollments per day of the house's zone; 0 = no limit */
-	Jsonb	   *own_caps;		/* frozen into outbox.caps; the house's are read live at the permit */
-	Jsonb	   *caps;			/* for the decision: house caps (marketing only), then its own: [{"scope","channel","max","per","window","otherwise"}] */
+	Jsonb	   *caps;			/* its own: [{"scope","channel","max","per","window","otherwise"}]; NULL = none */
 	Jsonb	   *quiet;			/* {"from","to","zone","otherwise"}: its own, else the house's; NULL = none (always for transactional) */
 	int			nsteps;
 	JnyStep    *steps;			/* step 0 is where an enrollment starts */

@@ -344,6 +344,8 @@ extern void jny_end(JnyRun *run, JnyEnrollment *e, const char *status, const cha
 extern void jny_timer_fired(JnyRun *run, JnyEnrollment *e, TimestampTz planned);
 extern void jny_set_timer(JnyRun *run, JnyEnrollment *e, TimestampTz wake_at, TimestampTz planned_at);
 extern void jny_touch(JnyRun *run, JnyEnrollment *e);
+/* As what an event of this type is noted at the send that it is about; NULL = not at all. */
+extern const char *jny_noted_as(const char *type);
 extern void jny_note_step(JnyRun *run, JnyEnrollment *e, const char *step, const char *json);
 
 /* ---- decide.c, gates.c, payload.c --------------------------------------- */

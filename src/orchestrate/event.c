@@ -233,11 +233,11 @@ try_wake(JnyRun *run, JnyEnrollment *e, const JnyEvent *event)
 static void
 note_message(JnyRun *run, JnyPerson *person, const JnyEvent *event)
 {
+	const char *flag = jny_noted_as(event->type);
 	char	   *action;
 	ListCell   *lc;
 
-	if (!event->has_action || strncmp(event->type, "message_", 8) != 0 ||
-		jny_json_bool(event->props, "machine", false))
+	if (!event->has_action || flag == NULL || jny_json_bool(event->props, "machine", false))
 		return;
 	action = jny_uuid_str(&event->action_id);
 	foreach(lc, person->enrollments)
@@ -254,7 +254,7 @@ note_message(JnyRun *run, JnyPerson *person, const JnyEvent *event)
 				continue;
 			id = jny_json_text(left, "action_id");
 			if (id != NULL && strcmp(id, action) == 0)
-				jny_note_step(run, e, step->name, psprintf("{\"%s\": true}", event->type + 8));
+				jny_note_step(run, e, step->name, psprintf("{\"%s\": true}", flag));
 		}
 	}
 }

@@ -413,13 +413,13 @@ typedef struct Cap
 } Cap;
 
 static void
-read_cap(Jsonb *json, Cap *cap)
+read_cap(Jsonb *json, const char *scope, Cap *cap)
 {
 	char	   *text;
 
 	cap->scope = jny_json_text(json, "scope");
 	if (cap->scope == NULL)
-		cap->scope = "house";
+		cap->scope = scope;
 	cap->channel = jny_json_text(json, "channel");
 	if (cap->channel == NULL)
 		cap->channel = "*";
@@ -524,23 +524,24 @@ cap_allows(JnyRun *run, JnySend *s, const Cap *cap, const JnyChannel *channel, T
 	return false;
 }
 
+/* What a cap counts that does not say so, follows from whose it is. */
 static bool
-channel_allows(JnyRun *run, JnySend *s, const JnyChannel *channel)
+caps_allow(JnyRun *run, JnySend *s, const JnyChannel *channel, Jsonb *caps, const char *scope)
 {
 	JsonbIterator *it;
 	JsonbValue	v;
 	JsonbIteratorToken tok;
 
-	if (s->e->journey->caps == NULL || channel->mode == JNY_CHANNEL_OPS)
+	if (caps == NULL)
 		return true;
-	it = JsonbIteratorInit(&s->e->journey->caps->root);
+	it = JsonbIteratorInit(&caps->root);
 	tok = JsonbIteratorNext(&it, &v, false);
 	while ((tok = JsonbIteratorNext(&it, &v, true)) == WJB_ELEM)
 	{
 		Cap			cap;
 		TimestampTz again = 0;
 
-		read_cap(JsonbValueToJsonb(&v), &cap);
+		read_cap(JsonbValueToJsonb(&v), scope, &cap);
 		if (cap.per == NULL || cap_allows(run, s, &cap, channel, &again))
 			continue;
 		s->decision->rule = psprintf("cap: %d per %s, %s", cap.max,
@@ -550,6 +551,14 @@ channel_allows(JnyRun *run, JnySend *s, const JnyChannel *channel)
 		return false;
 	}
 	return true;
+}
+
+static bool
+channel_allows(JnyRun *run, JnySend *s, const JnyChannel *channel)
+{
+	return channel->mode == JNY_CHANNEL_OPS ||
+		(caps_allow(run, s, channel, run->policy->caps, "house") &&
+		 caps_allow(run, s, channel, s->e->journey->caps, "journey"));
 }
 
 /* Counts permits granted so far; the permit itself counts again, under a lock. */

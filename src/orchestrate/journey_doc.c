@@ -283,14 +283,6 @@ parse_ends(JnyJourney *j)
 	j->suppress_on = jny_json_parse(buf.data);
 }
 
-static Jsonb *
-join_arrays(Jsonb *a, Jsonb *b)
-{
-	if (a == NULL || b == NULL)
-		return a != NULL ? a : b;
-	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(a), JsonbPGetDatum(b)));
-}
-
 /* How often, when, to whom: the journey's own word, and the house's. */
 static void
 parse_limits(JnyJourney *j, const JnyPolicy *policy)
@@ -298,7 +290,6 @@ parse_limits(JnyJourney *j, const JnyPolicy *policy)
 	Jsonb	   *control = jny_json_object(j->doc, "control");
 	Jsonb	   *rollout = jny_json_object(j->doc, "rollout");
 	Jsonb	   *group = jny_json_object(j->doc, "exclusion_group");
-	bool		marketing = strcmp(j->purpose, "marketing") == 0;
 
 	j->holdout = jny_doc_number(j->doc, "holdout", jny_doc_number(control, "holdout", 0));
 	j->holdout_salt = psprintf("journey/%s", j->name);
@@ -308,8 +299,7 @@ parse_limits(JnyJourney *j, const JnyPolicy *policy)
 	j->exclusion = group != NULL ? jny_json_text(group, "name") : jny_json_text(j->doc, "exclusion_group");
 	if (j->exclusion != NULL)
 		j->exclusion_per = group != NULL ? jny_json_text(group, "per") : "person";
-	j->own_caps = jny_json_object(j->doc, "caps");
-	j->caps = marketing ? join_arrays(policy->caps, j->own_caps) : j->own_caps;
+	j->caps = jny_json_object(j->doc, "caps");
 	if (strcmp(j->purpose, "transactional") != 0)
 	{
 		j->quiet = jny_json_object(j->doc, "quiet_hours");

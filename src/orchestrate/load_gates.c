@@ -230,14 +230,14 @@ static const struct
 
 /* What the gates of gates.c may look at for the send on which it stands. */
 static uint32
-needs_of(const JnyEnrollment *e)
+needs_of(const JnyRun *run, const JnyEnrollment *e)
 {
 	const JnyJourney *j = e->journey;
 	const JnyStep *step = &j->steps[e->step];
 	uint32		needs = 0;
 
 	if (strcmp(j->purpose, "marketing") == 0)
-		needs |= NEED_CONSENTS | (j->caps != NULL ? NEED_PERMITS : 0);
+		needs |= NEED_CONSENTS | (j->caps != NULL || run->policy->caps != NULL ? NEED_PERMITS : 0);
 	if (strcmp(j->purpose, "transactional") != 0 || j->nsuppress > 0)
 		needs |= NEED_SUPPRESSIONS;
 	if (j->exclusion != NULL)
@@ -261,7 +261,7 @@ jny_load_gates(JnyRun *run)
 	foreach(lc, run->pending)
 	{
 		JnyEnrollment *e = lfirst(lc);
-		uint32		missing = e->pending ? needs_of(e) & ~e->person->gates : 0;
+		uint32		missing = e->pending ? needs_of(run, e) & ~e->person->gates : 0;
 
 		e->person->gates |= missing;
 		for (int i = 0; i < (int) lengthof(loaders); i++)

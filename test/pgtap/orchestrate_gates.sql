@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(62);
+SELECT plan(64);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -218,6 +218,19 @@ SELECT pg_temp.wish('cap');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.outbox('cap')$$, $$VALUES ('capped mail email')$$, 'a day later it is not');
 SELECT journey.retire('journey', 'capped');
+SELECT journey.apply(jsonb_build_array(pg_temp.one_mail('other'), pg_temp.one_mail('own_cap', '{"caps": [{"max": 1, "per": "1 day"}]}', entry => '{"on": "product_viewed"}')));
+SELECT pg_temp.person('own');
+SELECT pg_temp.wish('own');
+SELECT journey.run_until_idle();
+SELECT pg_temp.send('own');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'product_viewed', pg_temp.who('own'), '{"sku": "J1"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.outbox('own')$$, $$VALUES ('own_cap mail email')$$, 'a journey''s cap that names no scope counts that journey');
+SELECT ok(pg_temp.send('own'), 'at the permit as well');
+SELECT journey.run_until_idle();
+SELECT journey.retire('journey', 'other');
+SELECT journey.retire('journey', 'own_cap');
 
 -- a cap that says hold: the send waits until the cap opens, if it may still be sent then
 SELECT journey.apply(pg_temp.one_mail('patient', '{"caps": [{"scope": "journey", "channel": "email", "max": 1, "per": "2 hours", "window": "rolling", "otherwise": "hold"}]}', '{"not_after": "90 minutes"}'));

@@ -1,6 +1,6 @@
 -- Steps and their edges: waits for events, branches with an unknown, refusals by reason, identity, limits, stages.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(33);
+SELECT plan(38);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- until_event of a send, with timeout
@@ -186,6 +186,30 @@ SELECT journey.run_until_idle();
 SELECT pg_temp.move('2026-03-09 12:00+00');
 SELECT results_eq($$SELECT pg_temp.stands('rou')$$, $$VALUES ('round finished silent')$$, 'the open of the first is not one of the second');
 SELECT journey.retire('journey', 'round');
+
+-- what a message comes to before the sender has said that it is sent counts for the wait behind it
+SELECT journey.apply(pg_temp.journey_doc('early', '{"on": "wishlist_added"}',
+    '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "seen"},
+      "seen": {"wait": {"until_event": {"on": ["message_clicked", "session_started"], "of": "mail"}, "timeout": "1 day"}, "next": "clicked", "on_timeout": "silent"},
+      "clicked": {"exit": "clicked"}, "silent": {"exit": "silent"}, "done": {"exit": "finished"}}'));
+CREATE FUNCTION pg_temp.early(c text, type text, props jsonb DEFAULT '{}') RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM journey.track('esp', type, pg_temp.who(c), props || jsonb_build_object('action_id', (SELECT action_id FROM journey.outbox WHERE profile_id = pg_temp.pid(c))));
+END $$;
+SELECT pg_temp.person(c) FROM unnest(ARRAY['ec', 'ev', 'eo', 'em']) c;
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who(c), '{"sku": "A"}') FROM unnest(ARRAY['ec', 'ev', 'eo', 'em']) c;
+SELECT journey.run_until_idle();
+CREATE TEMP TABLE batch AS SELECT action_id, token FROM journey.claim_and_begin('email', 100);
+SELECT is((SELECT count(*) FROM batch), 4::bigint, 'a batch is under way');
+SELECT pg_temp.early('ec', 'message_clicked'), pg_temp.early('ev', 'session_started', '{"session_id": "S"}'), pg_temp.early('eo', 'message_opened'), pg_temp.early('em', 'message_clicked', '{"machine": true}');
+SELECT journey.run_until_idle();
+SELECT journey.ack(array_agg(action_id), array_agg(token)) FROM batch;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands('ec')$$, $$VALUES ('early finished clicked')$$, 'a click from before the ack ends the wait at once');
+SELECT results_eq($$SELECT edge, reason FROM journey.transition WHERE profile_id = pg_temp.pid('ec') AND from_step = 'seen'$$, $$VALUES ('next', 'message_clicked')$$, 'and the transition says so');
+SELECT results_eq($$SELECT pg_temp.stands('ev')$$, $$VALUES ('early finished clicked')$$, 'so does a visit that the message led to');
+SELECT results_eq($$SELECT pg_temp.stands(c) FROM unnest(ARRAY['eo', 'em']) c$$, $$VALUES ('early seen active'), ('early seen active')$$, 'an event of another type does not, nor a machine''s');
+SELECT journey.retire('journey', 'early');
 
 -- stages
 SELECT pg_temp.person('sta');
