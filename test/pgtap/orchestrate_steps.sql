@@ -1,6 +1,6 @@
 -- Steps and their edges: waits for events, branches with an unknown, refusals by reason, identity, limits, stages.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(38);
+SELECT plan(42);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- until_event of a send, with timeout
