@@ -92,24 +92,30 @@ hint_of(const char *channel, TimestampTz now)
 	return h;
 }
 
+/* The greatest priority below this one that has an action; false when there is none. */
+static bool
+next_below(const char *channel, int *priority)
+{
+	JnyCols    *key = jny_cols_of(&next_priority);
+	JnyRows    *next;
+
+	jny_cols_text(key, 0, channel);
+	jny_cols_set(key, 1, Int32GetDatum(*priority));
+	jny_cols_next(key);
+	next = jny_lookup_at(&next_priority, key, NULL, 1);
+	if (next->n > 0)
+		*priority = DatumGetInt32(next->row[0].values[0]);
+	return next->n > 0;
+}
+
 static void
 list_priorities(Hint *h, const char *channel)
 {
-	Datum		last = Int32GetDatum(PG_INT32_MAX);
+	int			last = PG_INT32_MAX;
 
-	for (h->n = 0; h->n < HINT_PRIORITIES; h->n++)
+	for (h->n = 0; h->n < HINT_PRIORITIES && next_below(channel, &last); h->n++)
 	{
-		JnyCols    *key = jny_cols_of(&next_priority);
-		JnyRows    *next;
-
-		jny_cols_text(key, 0, channel);
-		jny_cols_set(key, 1, last);
-		jny_cols_next(key);
-		next = jny_lookup_at(&next_priority, key, NULL, 1);
-		if (next->n == 0)
-			break;
-		last = next->row[0].values[0];
-		h->priority[h->n] = DatumGetInt32(last);
+		h->priority[h->n] = last;
 		h->mark[h->n] = DT_NOBEGIN;
 	}
 }
@@ -260,6 +266,10 @@ scan(JnyClaim *c, Hint *h)
 		if (reached > h->mark[i])
 			h->mark[i] = reached;
 	}
+	/* more priorities than have a mark */
+	if (h->n == HINT_PRIORITIES)
+		for (int p = h->priority[h->n - 1]; list_length(c->granted) < c->want && next_below(c->channel->name, &p);)
+			take_priority(c, p, DT_NOBEGIN);
 }
 
 static void
@@ -410,17 +420,16 @@ is_pending(const JnyRow *row, void *arg)
 TimestampTz
 jny_next_due(const char *channel)
 {
-	Hint		h;
+	int			priority = PG_INT32_MAX;
 	TimestampTz due = DT_NOEND;
 
-	list_priorities(&h, channel);
-	for (int i = 0; i < h.n; i++)
+	while (next_below(channel, &priority))
 	{
 		JnyCols    *keys = jny_cols_of(&of_priority);
 		JnyRows    *first;
 
 		jny_cols_text(keys, 0, channel);
-		jny_cols_set(keys, 1, Int32GetDatum(h.priority[i]));
+		jny_cols_set(keys, 1, Int32GetDatum(priority));
 		jny_cols_set(keys, 2, TimestampTzGetDatum(DT_NOBEGIN));
 		jny_cols_next(keys);
 		first = jny_lookup_first(&of_priority, keys, is_pending, NULL);

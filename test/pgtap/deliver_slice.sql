@@ -2,7 +2,7 @@
 -- mission: 22
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(22);
+SELECT plan(24);
 
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
@@ -56,5 +56,12 @@ INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
 INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
 INSERT INTO taken SELECT action_id FROM journey.claim('email', 7);
 SELECT is((SELECT count(DISTINCT action_id) FROM taken), 40::bigint, 'claims in a row get everything, each action once');
+
+-- 40 priorities, only the least of which has something due
+SELECT count(pg_temp.action('p' || p, channel => 'sms', priority => p, due => at)) AS n
+FROM generate_series(0, 39) p, LATERAL (SELECT timestamptz '2026-03-02 12:00+00' + CASE p WHEN 0 THEN '0' WHEN 1 THEN '1 minute' ELSE '1 hour' END::interval AS at) d \gset
+SELECT is((SELECT array_agg(action_id) FROM journey.claim('sms', 10)), (SELECT array_agg(action_id) FROM journey.outbox WHERE channel = 'sms' AND priority = 0),
+          'what is due is found below any number of priorities that wait');
+SELECT is(journey.next_due('sms'), '2026-03-02 12:01+00', 'and so is what comes next');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
