@@ -87,7 +87,7 @@ COMMENT ON COLUMN journey.outbox.own_ref IS 'Object that caused the action, such
 COMMENT ON COLUMN journey.outbox.entry_hash IS 'Key hash of the entry object (a cart): an identity key of the action.';
 COMMENT ON COLUMN journey.outbox.stock_sku IS 'Skus that must be in stock when it is claimed and when its permit is asked for; null = none.';
 COMMENT ON COLUMN journey.outbox.caps IS 'Caps that hold for it, frozen at the decision; those of the house hold beside them, as they are at the permit.';
-COMMENT ON COLUMN journey.outbox.quiet IS 'Quiet hours {"from", "to", "zone", "otherwise"}; null = none.';
+COMMENT ON COLUMN journey.outbox.quiet IS 'Quiet hours of its journey {"from", "to", "zone", "otherwise"}, frozen at the decision; null = it has none, and those of the house hold as they are at the permit.';
 COMMENT ON COLUMN journey.outbox.attempt IS 'Permits granted so far; their numbers rise strictly.';
 COMMENT ON COLUMN journey.outbox.failures IS 'Attempts that failed and count against max_attempts; a provider that is down or limits its rate does not count.';
 COMMENT ON COLUMN journey.outbox.max_attempts IS 'After so many failures it is dead.';

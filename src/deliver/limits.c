@@ -57,18 +57,22 @@ zone_of(const JnyWork *w, const JnyHouse *house)
 	return jny_zone_valid(w->zone) ? w->zone : house->zone;
 }
 
+/* The journey's own hours are those of the decision; the house's are those of this moment. */
 void
 jny_limits_quiet(JnyGate *gate, JnyWork *w)
 {
+	const JnyQuiet *quiet = w->quiet;
 	TimestampTz until;
 
-	if (w->quiet == NULL || w->transactional || w->reason != NULL)
+	if (quiet == NULL && jny_house_channel(gate->house, w->channel)->push)
+		quiet = gate->house->quiet;
+	if (quiet == NULL || w->transactional || w->reason != NULL)
 		return;
-	until = jny_zone_quiet_until(gate->node.now, w->quiet->from, w->quiet->to,
-								 jny_zone_valid(w->quiet->zone) ? w->quiet->zone : zone_of(w, gate->house));
+	until = jny_zone_quiet_until(gate->node.now, quiet->from, quiet->to,
+								 jny_zone_valid(quiet->zone) ? quiet->zone : zone_of(w, gate->house));
 	if (until == 0)
 		return;
-	if (w->quiet->hold)
+	if (quiet->hold)
 		jny_postpone(gate, w, "quiet_hours", until);
 	else
 		jny_refuse(w, "quiet_hours");

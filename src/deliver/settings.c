@@ -127,6 +127,7 @@ default_channel(const char *name)
 	JnyChannelRules *c = palloc0(sizeof(JnyChannelRules));
 
 	c->name = pstrdup(name);
+	c->push = true;
 	for (size_t i = 0; i < lengthof(known); i++)
 		if (strcmp(name, known[i][0]) == 0)
 		{
@@ -152,6 +153,7 @@ read_channel(JnyChannelRules *c, Jsonb *doc)
 	Jsonb	   *senders = jny_json_object(doc, "senders");
 
 	c->defined = true;
+	c->push = mode == NULL || strcmp(mode, "push") == 0;
 	c->ops = mode != NULL && strcmp(mode, "ops") == 0;
 	c->address = jny_json_text(doc, "address");
 	if (lease != NULL)
@@ -209,6 +211,7 @@ read_policy(JnyHouse *house, Jsonb *doc)
 		house->zone = zone;
 	house->cross_scopes = jny_json_bool(doc, "fences_cross_scopes", false);
 	house->ncaps = jny_caps_parse(jny_json_object(doc, "caps"), false, &house->caps);
+	house->quiet = jny_quiet_parse(jny_json_object(doc, "quiet_hours"));
 }
 
 static void

@@ -43,6 +43,7 @@ typedef struct JnyChannelRules
 {
 	const char *name;
 	bool		defined;		/* a document describes it, or its name is one that journey ships */
+	bool		push;			/* somebody is contacted at once: quiet hours hold */
 	bool		ops;			/* contacts nobody: no caps, no consent */
 	const char *address;		/* namespace of the contact point it needs; NULL = none */
 	Interval	lease;
@@ -63,6 +64,7 @@ typedef struct JnyHouse
 	bool		cross_scopes;	/* a fence of one scope stops actions of all */
 	int			ncaps;
 	JnyCap	   *caps;			/* on marketing */
+	JnyQuiet   *quiet;			/* of journeys that have none of their own; NULL = none */
 	List	   *channels;		/* of JnyChannelRules * */
 	/* pauses */
 	bool		all_paused;

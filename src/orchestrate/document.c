@@ -185,7 +185,6 @@ load_journeys(const char *name, int version, const JnyJourney ***journeys)
 {
 	Datum		values[2] = {name ? CStringGetTextDatum(name) : (Datum) 0, Int32GetDatum(version)};
 	bool		nulls[2] = {name == NULL, false};
-	const JnyPolicy *house = jny_policy();
 	MemoryContext caller;
 	int			n;
 
@@ -202,7 +201,7 @@ load_journeys(const char *name, int version, const JnyJourney ***journeys)
 		{
 			keep('j', its_name, its_version,
 				 jny_journey_parse(its_name, its_version, get_role_oid(jny_get_text(i, 5), true),
-								   column_jsonb(i, 3), column_jsonb(i, 4), column_text(i, 6), house));
+								   column_jsonb(i, 3), column_jsonb(i, 4), column_text(i, 6)));
 			known = by_name;
 		}
 		(*journeys)[i] = known->what;

@@ -149,7 +149,7 @@ typedef struct JnyJourney
 	const char *rollout_salt;	/* 'rollout/<name>' */
 	int			max_per_day;	/* enrollments per day of the house's zone; 0 = no limit */
 	Jsonb	   *caps;			/* its own: [{"scope","channel","max","per","window","otherwise"}]; NULL = none */
-	Jsonb	   *quiet;			/* {"from","to","zone","otherwise"}: its own, else the house's; NULL = none (always for transactional) */
+	Jsonb	   *quiet;			/* its own: {"from","to","zone","otherwise"}; NULL = none */
 	int			nsteps;
 	JnyStep    *steps;			/* step 0 is where an enrollment starts */
 	Jsonb	   *doc;

@@ -586,24 +586,15 @@ jny_gate_caps(JnyRun *run, JnySend *s)
 
 /* ---- quiet hours --------------------------------------------------------- */
 
-/* Moves due_at behind the night; the original stays in the decision. */
-const char *
-jny_gate_quiet(JnyRun *run, JnySend *s)
+/* The journey's own hours, with the zone that they are in, as they are frozen. */
+static Jsonb *
+frozen_quiet(Jsonb *quiet, const char *zone)
 {
-	Jsonb	   *quiet = s->e->journey->quiet;
-	const char *from;
-	const char *to;
-	const char *zone;
-	const char *otherwise;
-	TimestampTz until;
+	const char *from = jny_json_text(quiet, "from");
+	const char *to = jny_json_text(quiet, "to");
+	const char *otherwise = jny_json_text(quiet, "otherwise");
 	StringInfoData buf;
 
-	if (quiet == NULL || s->channel->mode != JNY_CHANNEL_PUSH)
-		return NULL;
-	from = jny_json_text(quiet, "from");
-	to = jny_json_text(quiet, "to");
-	zone = zone_for(run, s, jny_json_text(quiet, "zone"));
-	otherwise = jny_json_text(quiet, "otherwise");
 	initStringInfo(&buf);
 	appendStringInfoString(&buf, "{\"from\": ");
 	escape_json(&buf, from ? from : "");
@@ -614,8 +605,34 @@ jny_gate_quiet(JnyRun *run, JnySend *s)
 	appendStringInfoString(&buf, ", \"otherwise\": ");
 	escape_json(&buf, otherwise ? otherwise : "hold");
 	appendStringInfoChar(&buf, '}');
-	s->quiet = jny_json_parse(buf.data);
+	return jny_json_parse(buf.data);
+}
 
+/*
+ * Moves due_at behind the night; the original stays in the decision. Where the
+ * journey has no hours of its own the house's hold; the permit asks for those
+ * again, as they are then.
+ */
+const char *
+jny_gate_quiet(JnyRun *run, JnySend *s)
+{
+	Jsonb	   *own = s->e->journey->quiet;
+	Jsonb	   *quiet = own != NULL ? own : run->policy->quiet;
+	const char *from;
+	const char *to;
+	const char *zone;
+	const char *otherwise;
+	TimestampTz until;
+
+	if (quiet == NULL || s->channel->mode != JNY_CHANNEL_PUSH ||
+		strcmp(s->e->journey->purpose, "transactional") == 0)
+		return NULL;
+	from = jny_json_text(quiet, "from");
+	to = jny_json_text(quiet, "to");
+	zone = zone_for(run, s, jny_json_text(quiet, "zone"));
+	otherwise = jny_json_text(quiet, "otherwise");
+	if (own != NULL)
+		s->quiet = frozen_quiet(own, zone);
 	until = jny_zone_quiet_until(s->due_at, from, to, zone);
 	if (until == 0)
 		return NULL;

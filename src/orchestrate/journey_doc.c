@@ -283,9 +283,9 @@ parse_ends(JnyJourney *j)
 	j->suppress_on = jny_json_parse(buf.data);
 }
 
-/* How often, when, to whom: the journey's own word, and the house's. */
+/* How often, when, to whom: the journey's own word. */
 static void
-parse_limits(JnyJourney *j, const JnyPolicy *policy)
+parse_limits(JnyJourney *j)
 {
 	Jsonb	   *control = jny_json_object(j->doc, "control");
 	Jsonb	   *rollout = jny_json_object(j->doc, "rollout");
@@ -300,12 +300,7 @@ parse_limits(JnyJourney *j, const JnyPolicy *policy)
 	if (j->exclusion != NULL)
 		j->exclusion_per = group != NULL ? jny_json_text(group, "per") : "person";
 	j->caps = jny_json_object(j->doc, "caps");
-	if (strcmp(j->purpose, "transactional") != 0)
-	{
-		j->quiet = jny_json_object(j->doc, "quiet_hours");
-		if (j->quiet == NULL)
-			j->quiet = policy->quiet;
-	}
+	j->quiet = jny_json_object(j->doc, "quiet_hours");
 }
 
 static double
@@ -325,7 +320,7 @@ confidence_of(const char *word)
 
 JnyJourney *
 jny_journey_parse(const char *name, int version, Oid owner, Jsonb *doc,
-				  Jsonb *refs, const char *start, const JnyPolicy *policy)
+				  Jsonb *refs, const char *start)
 {
 	JnyJourney *j = palloc0(sizeof(JnyJourney));
 	Jsonb	   *identity = jny_json_object(doc, "identity");
@@ -352,7 +347,7 @@ jny_journey_parse(const char *name, int version, Oid owner, Jsonb *doc,
 		j->reentry_after = jny_json_interval(reentry, "after");
 	parse_entries(j);
 	parse_ends(j);
-	parse_limits(j, policy);
+	parse_limits(j);
 	parse_steps(j, refs, start);
 	return j;
 }

@@ -22,8 +22,8 @@ extern Jsonb *jny_doc_of(JsonbValue *value);	/* NULL when it is no object or arr
 
 /* ---- journey_doc.c ------------------------------------------------------ */
 
-/* A journey in the current memory context; policy gives what the house adds. */
+/* A journey in the current memory context. */
 extern JnyJourney *jny_journey_parse(const char *name, int version, Oid owner, Jsonb *doc,
-									 Jsonb *refs, const char *start, const JnyPolicy *policy);
+									 Jsonb *refs, const char *start);
 
 #endif							/* JNY_JOURNEY_DOC_H */

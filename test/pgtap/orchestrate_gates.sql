@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(64);
+SELECT plan(71);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -271,6 +271,37 @@ SELECT is((SELECT due_at FROM journey.outbox WHERE profile_id = pg_temp.pid('ber
 SELECT is((pg_temp.last_decision('ber', 'quiet')).inputs ->> 'due_at', '2026-03-28 22:30:00+00', 'the decision keeps the original time');
 SELECT is((SELECT due_at FROM journey.outbox WHERE profile_id = pg_temp.pid('nyc')), '2026-03-28 22:30+00'::timestamptz, 'it is half past six in New York: sent now');
 SELECT journey.retire('journey', 'quiet');
+
+-- a journey's quiet hours are frozen with the decision; the house's are those of the moment
+CREATE FUNCTION pg_temp.house(quiet jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM journey.apply(jsonb_strip_nulls(jsonb_build_object('kind', 'policy', 'name', 'house', 'zone', 'UTC', 'quiet_hours', quiet)));
+END $$;
+SELECT journey.apply(jsonb_build_array(pg_temp.one_mail('loud'),
+    pg_temp.one_mail('early', '{"quiet_hours": {"from": "03:00", "to": "04:00", "zone": "UTC"}}', entry => '{"on": "product_viewed"}')));
+SELECT pg_temp.person(c) FROM unnest(ARRAY['lou', 'lat', 'ear']) c;
+SELECT pg_temp.wish('lou'), journey.track('shop', 'product_viewed', pg_temp.who('ear'), '{"sku": "J1"}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.house('{"from": "22:00", "to": "06:00", "zone": "UTC"}');
+SELECT ok(NOT pg_temp.send('lou'), 'quiet hours of the house that begin after the decision hold at the permit');
+SELECT results_eq($$SELECT reason, claim_at FROM journey.outbox WHERE profile_id = pg_temp.pid('lou')$$, $$VALUES ('quiet_hours', '2026-03-29 06:00+00'::timestamptz)$$,
+                  'it waits for their end');
+SELECT ok(pg_temp.send('ear'), 'a journey with hours of its own goes by them');
+SELECT journey.run_until_idle();
+SELECT pg_temp.wish('lat');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT due_at, quiet FROM journey.outbox WHERE profile_id = pg_temp.pid('lat')$$, $$VALUES ('2026-03-29 06:00+00'::timestamptz, NULL::jsonb)$$,
+                  'a decision goes by the house''s too, and does not freeze them');
+SELECT pg_temp.house('{"from": "22:00", "to": "07:00", "zone": "profile"}');
+SELECT pg_temp.move('2026-03-29 06:00+00');
+SELECT ok(NOT pg_temp.send('lat'), 'when they grow longer it waits longer');
+SELECT is((SELECT claim_at FROM journey.outbox WHERE profile_id = pg_temp.pid('lat')), '2026-03-29 07:00+00'::timestamptz, 'to their new end');
+SELECT pg_temp.house(NULL);
+SELECT pg_temp.move('2026-03-29 07:00+00');
+SELECT ok(pg_temp.send('lat'), 'when there are none any more it is sent');
+SELECT journey.run_until_idle();
+SELECT journey.retire('journey', 'loud');
+SELECT journey.retire('journey', 'early');
 
 -- purposes: an order confirmation at 03:00 to a held-out, capped, unsubscribed buyer; a marketing mail in the same state
 -- mission: 213
