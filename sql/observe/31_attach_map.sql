@@ -9,7 +9,7 @@ BEGIN
     RETURN CASE kind
         WHEN 'customer' THEN '{"subject!": [], "email": [], "phone": ["phone", "phone_number", "mobile"], "push_token": ["push_token"],
             "zone": ["time_zone", "timezone", "tz"], "locale": ["locale", "lang", "language", "language_code"],
-            "consents": [], "traits": [], "props": [], "at": ["updated_at", "changed_at", "modified_at", "last_change", "created_at"]}'
+            "consents": [], "on_delete": [], "traits": [], "props": [], "at": ["updated_at", "changed_at", "modified_at", "last_change", "created_at"]}'
         WHEN 'product' THEN '{"sku!": ["sku", "product_sku", "variant_sku", "code", "product_id", "id"], "name": ["name", "title", "product_name"],
             "category": ["category", "category_name", "product_type", "category_id"], "class": ["class"], "replenishable": ["replenishable"],
             "replenish_after": ["replenish_after"], "price": ["price", "unit_price", "list_price", "amount"],
@@ -35,7 +35,8 @@ BEGIN
             "at": ["updated_at", "changed_at", "created_at"], "props": []}'
         WHEN 'consent' THEN '{"subject!": [], "channel!": ["channel", "medium"], "purpose": ["purpose"],
             "state!": ["state", "status", "consent", "granted", "opted_in", "subscribed"], "basis": ["basis", "legal_basis"], "proof": ["proof"],
-            "expires_at": ["expires_at", "valid_until"], "at": ["at", "changed_at", "updated_at", "given_at", "recorded_at", "created_at"], "props": []}'
+            "expires_at": ["expires_at", "valid_until"], "at": ["at", "changed_at", "updated_at", "given_at", "recorded_at", "created_at"],
+            "on_delete": [], "props": []}'
         WHEN 'message_event' THEN '{"type!": ["type", "event", "event_type", "status"], "subject": [], "action_id": ["action_id", "idempotency_key"],
             "provider_ref": ["provider_ref", "message_id", "provider_message_id", "external_id"], "reason": ["reason", "error"], "machine": ["machine", "is_bot"],
             "channel": ["channel"], "at": ["at", "occurred_at", "event_at", "created_at"], "props": []}'

@@ -133,6 +133,7 @@ DECLARE
     field text;
     how jsonb;
     missing text;
+    deleted text := CASE kind WHEN 'order' THEN 'cancelled' ELSE 'revoked' END; -- the one thing that on_delete may say
 BEGIN
     IF jsonb_typeof(map) <> 'object' THEN
         RAISE EXCEPTION 'the map must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
@@ -144,11 +145,11 @@ BEGIN
                       HINT = COALESCE('Did you mean "' || journey._nearest(field, names) || '"?',
                                       'Known are ' || array_to_string(names, ', ') || '.');
         ELSIF field IN ('source', 'on_delete') THEN
-            IF jsonb_typeof(how) <> 'string' OR (field = 'on_delete' AND how #>> '{}' <> 'cancelled') THEN
+            IF jsonb_typeof(how) <> 'string' OR (field = 'on_delete' AND how #>> '{}' <> deleted) THEN
                 RAISE EXCEPTION 'field "%" of the map has the wrong value %', field, how
                     USING ERRCODE = 'invalid_parameter_value',
                           HINT = CASE field WHEN 'source' THEN 'Write the name of the source, as in "commerce".'
-                                            ELSE 'Write "cancelled", or leave it out: then a deleted order stays bought.' END;
+                                            ELSE format('Write "%s", or leave it out: then a deleted row changes nothing.', deleted) END;
             END IF;
         ELSIF field = 'consents' THEN
             map := jsonb_set(map, '{consents}', journey._attach_check_consents(rel, how));
@@ -163,6 +164,12 @@ BEGIN
                      WHEN 'consent' THEN '{"purpose": {"const": "marketing"}}' ELSE '{}' END || map;
     IF kind = 'order_line' AND map ? 'order' AND NOT map ? 'key' THEN
         map := map || jsonb_build_object('key', map -> 'order');
+    END IF;
+    IF kind = 'customer' AND map ? 'on_delete' AND jsonb_array_length(COALESCE(map -> 'consents', '[]')) = 0 THEN
+        RAISE EXCEPTION 'field "on_delete" of the map has nothing to revoke'
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = 'A deleted customer takes back the consents that the map names, and it names none.',
+                  HINT = 'Add "consents", or leave "on_delete" out.';
     END IF;
     SELECT string_agg('"' || rtrim(k, '!') || '"', ', ' ORDER BY k) INTO missing
     FROM jsonb_object_keys(fields) k WHERE k LIKE '%!' AND NOT map ? rtrim(k, '!');

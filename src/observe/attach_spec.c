@@ -304,6 +304,7 @@ read_map(JnySpec *spec, Jsonb *map, Jsonb *groups)
 	spec->provider_ref = read_field(spec, map, "provider_ref");
 	spec->quantity = read_field(spec, map, "quantity").col;
 	spec->delete_cancels = on_delete != NULL && strcmp(on_delete, "cancelled") == 0;
+	spec->delete_revokes = on_delete != NULL && strcmp(on_delete, "revoked") == 0;
 }
 
 JnySpec *

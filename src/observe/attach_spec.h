@@ -109,6 +109,7 @@ typedef struct JnySpec
 	JnySpecConsent *consents;	/* customer */
 	bool		needs_settings;	/* some output function may look at DateStyle and the like */
 	bool		delete_cancels; /* map: "on_delete": "cancelled" */
+	bool		delete_revokes; /* map: "on_delete": "revoked" */
 } JnySpec;
 
 /*

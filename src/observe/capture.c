@@ -173,19 +173,22 @@ is_opt_out(const char *state)
 			|| strcmp(state, "complained") == 0 || strcmp(state, "bounced") == 0);
 }
 
-/* Every consent column of a customer that now says no and did not before. */
+/* Every consent column of a customer that now says no and did not before; all of one that is deleted. */
 static void
 judge_customer(Change *change)
 {
 	const JnySpec *spec = change->spec;
 
-	if (change->new == NULL)
-		return;
 	for (int i = 0; i < spec->nconsents; i++)
 	{
 		const JnySpecField *field = &spec->consents[i].state;
 
-		if (is_opt_out(jny_image_field(spec, change->new, field))
+		if (change->new == NULL)
+		{
+			if (spec->delete_revokes)
+				add_fence(change, JNY_FENCE_EVENT, "unsubscribed", spec->consents[i].props);
+		}
+		else if (is_opt_out(jny_image_field(spec, change->new, field))
 			&& (change->old == NULL || !same_keys(change->old, change->new)
 				|| !is_opt_out(jny_image_field(spec, change->old, field))))
 			add_fence(change, JNY_FENCE_EVENT, "unsubscribed", spec->consents[i].props);
@@ -202,20 +205,30 @@ same_field(const JnySpec *spec, const Change *change, const JnySpecField *field)
 }
 
 static void
+fence_consent(Change *change, const JnyImage *image)
+{
+	const JnySpec *spec = change->spec;
+
+	add_fence(change, JNY_FENCE_EVENT, "unsubscribed",
+			  jny_image_props("channel", jny_image_field(spec, image, &spec->channel),
+							  "purpose", jny_image_field(spec, image, &spec->purpose)));
+}
+
+static void
 judge_consent(Change *change)
 {
 	const JnySpec *spec = change->spec;
 	JnyImage   *new = change->new;
 
+	if (new == NULL && spec->delete_revokes)
+		fence_consent(change, change->old);
 	if (new == NULL || !is_opt_out(jny_image_field(spec, new, &spec->state)))
 		return;
 	if (change->old != NULL && same_keys(change->old, new)
 		&& is_opt_out(jny_image_field(spec, change->old, &spec->state))
 		&& same_field(spec, change, &spec->channel) && same_field(spec, change, &spec->purpose))
 		return;
-	add_fence(change, JNY_FENCE_EVENT, "unsubscribed",
-			  jny_image_props("channel", jny_image_field(spec, new, &spec->channel),
-							  "purpose", jny_image_field(spec, new, &spec->purpose)));
+	fence_consent(change, new);
 }
 
 static void

@@ -4,7 +4,8 @@
  *
  * Called by take.c. An address that the person or the shop's customer row
  * states replaces the one before it and starts fresh; one that merely came
- * along in a subject is taken only while there is no other. What became of
+ * along in a subject is taken only while there is no other; one that they take
+ * away is replaced by none. What became of
  * an address (a bounce, a complaint) stays with the address; senders report
  * it beside us, so the latest version is what is judged. A source that is not
  * trusted states no address.
@@ -33,7 +34,7 @@ typedef struct Contact
 	JnyProfile *profile;
 	const char *scope;
 	const char *channel;
-	const char *address;
+	const char *address;		/* NULL: none any more */
 	int64		hash;
 	bool		asserted;
 	List	   *stored;			/* of JnyRow: the addresses that are there */
@@ -60,7 +61,7 @@ note(JnyTake *take, JnyFact *fact, const char *channel, const char *namespace, c
 	const char *address = value != NULL ? jny_normalise(namespace, value) : NULL;
 	bool		found;
 
-	if (address == NULL || !jny_value_fits(address))
+	if (address == NULL ? !asserted : !jny_value_fits(address))
 		return;
 	if (take->contacts == NULL)
 	{
@@ -79,7 +80,7 @@ note(JnyTake *take, JnyFact *fact, const char *channel, const char *namespace, c
 	c->scope = fact->scope;
 	c->channel = channel;
 	c->address = address;
-	c->hash = jny_key_hash(namespace, address);
+	c->hash = address != NULL ? jny_key_hash(namespace, address) : 0;
 	c->asserted = asserted;
 	c->stored = NIL;
 }
@@ -90,12 +91,45 @@ is_own_key(const JnyFact *fact, const JnyKey *key)
 	return key->profile == fact->profile;
 }
 
-/* Addresses that the fact brings. */
+static bool
+is_blank(const char *namespace, const char *value)
+{
+	return value == NULL || jny_normalise(namespace, value) == NULL;
+}
+
+/*
+ * A customer's row says what address there is. That there is none it says when
+ * it loses one, or is read again; what it never had, another source may know.
+ */
+static void
+note_field(JnyTake *take, JnyFact *fact, const char *channel, const char *namespace, JnyField field)
+{
+	if (!jny_fact_maps(fact, field))
+		return;
+	if (!is_blank(namespace, fact->f[field]) || fact->op == JNY_OP_BACKFILL ||
+		(fact->has_old && !is_blank(namespace, fact->old[field])))
+		note(take, fact, channel, namespace, fact->f[field], true);
+}
+
+/* Traits that do not speak of an address leave it as it is; null takes it away. */
+static void
+note_trait(JnyTake *take, JnyFact *fact, const char *channel, const char *namespace, Jsonb *traits, const char *name)
+{
+	JsonbValue	v;
+
+	if (jny_json_field(traits, name, &v) != NULL)
+		note(take, fact, channel, namespace, jny_json_text(traits, name), true);
+}
+
+/* Addresses that the fact brings, or takes away. */
 void
 jny_contact_apply(JnyTake *take, JnyFact *fact)
 {
-	bool		customer = fact->kind == JNY_KIND_CUSTOMER && fact->op != JNY_OP_DELETE;
+	bool		customer = fact->kind == JNY_KIND_CUSTOMER;
 	bool		identified = fact->trusted && fact->kind == JNY_KIND_EVENT && strcmp(fact->type, "identified") == 0;
+
+	if (fact->op == JNY_OP_DELETE)
+		return;
 
 	for (int i = 0; i < fact->nkeys; i++)
 	{
@@ -111,9 +145,9 @@ jny_contact_apply(JnyTake *take, JnyFact *fact)
 	}
 	if (customer && fact->trusted)
 	{
-		note(take, fact, "email", "email", fact->f[JNY_F_EMAIL], true);
-		note(take, fact, "sms", "phone", fact->f[JNY_F_PHONE], true);
-		note(take, fact, "push", "push_token", fact->f[JNY_F_PUSH], true);
+		note_field(take, fact, "email", "email", JNY_F_EMAIL);
+		note_field(take, fact, "sms", "phone", JNY_F_PHONE);
+		note_field(take, fact, "push", "push_token", JNY_F_PUSH);
 	}
 	else if (identified)
 	{
@@ -121,9 +155,9 @@ jny_contact_apply(JnyTake *take, JnyFact *fact)
 
 		if (traits == NULL)
 			traits = fact->props;
-		note(take, fact, "email", "email", jny_json_text(traits, "email"), true);
-		note(take, fact, "sms", "phone", jny_json_text(traits, "phone"), true);
-		note(take, fact, "push", "push_token", jny_json_text(traits, "push_token"), true);
+		note_trait(take, fact, "email", "email", traits, "email");
+		note_trait(take, fact, "sms", "phone", traits, "phone");
+		note_trait(take, fact, "push", "push_token", traits, "push_token");
 	}
 }
 
@@ -198,11 +232,13 @@ judge(const Contact *c, List *changes, JnyOut *fresh, TimestampTz now)
 		int64		hash = DatumGetInt64(row->values[0]);
 		const char *state = jny_row_text(row, 1);
 
-		known |= hash == c->hash;
-		if (hash == c->hash ? strcmp(state, "replaced") == 0 : is_usable(state))
-			changes = add_change(changes, c, hash, hash == c->hash);
+		bool		same = c->address != NULL && hash == c->hash;
+
+		known |= same;
+		if (same ? strcmp(state, "replaced") == 0 : is_usable(state))
+			changes = add_change(changes, c, hash, same);
 	}
-	if (known)
+	if (known || c->address == NULL)
 		return changes;
 	put_key(jny_out(fresh), c);
 	jny_cols_set(fresh->cols, 4, Int64GetDatum(c->hash));

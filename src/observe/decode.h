@@ -44,7 +44,7 @@ typedef struct JnyMap
 	List	   *props;
 	List	   *traits;
 	List	   *consents;		/* of JnyMapConsent */
-	const char *on_delete;		/* status that a DELETE means; NULL = none */
+	const char *on_delete;		/* what a DELETE means; NULL = nothing */
 } JnyMap;
 
 extern void jny_maps_load(JnyTake *take, JnyInboxRaw *rows, int nrows);

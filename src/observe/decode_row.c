@@ -18,6 +18,7 @@ read_fields(JnyFact *fact, const JnyMap *map, char **cols, const char **out, boo
 	{
 		if (map->f[i].how == JNY_MAP_NONE)
 			continue;
+		fact->mapped |= JNY_FIELD_BIT(i);
 		out[i] = jny_map_value(&map->f[i], cols, &said);
 		if (!said && judge && (i == JNY_F_STATUS || i == JNY_F_TYPE || i == JNY_F_STATE))
 			fact->unmapped = true;
@@ -42,6 +43,7 @@ read_subject(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char 
 		jny_fact_key(take, fact, entry->name, value);
 		if (field < 0)
 			continue;
+		fact->mapped |= JNY_FIELD_BIT(field);
 		if (fact->f[field] == NULL)
 			fact->f[field] = value;
 		if (old != NULL && fact->old[field] == NULL)
@@ -86,6 +88,19 @@ is_consent_state(const char *state)
 	return false;
 }
 
+static JnyConsent *
+add_consent(JnyFact *fact, const char *channel, const char *purpose, const char *state)
+{
+	JnyConsent *c = palloc0(sizeof(JnyConsent));
+
+	c->channel = channel;
+	c->purpose = purpose;
+	c->state = state;
+	c->at = fact->occurred_at;
+	fact->consents = lappend(fact->consents, c);
+	return c;
+}
+
 static bool
 same_text(const char *a, const char *b)
 {
@@ -127,16 +142,30 @@ read_consents(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char
 			if (same_text(at, jny_map_value(&spec->at, old, &old_said)))
 				at = NULL;
 		}
-		c = palloc0(sizeof(JnyConsent));
-		c->channel = spec->channel;
-		c->purpose = spec->purpose;
+		c = add_consent(fact, spec->channel, spec->purpose, state);
 		c->basis = spec->basis;
-		c->state = state;
-		c->at = fact->occurred_at;
 		if (at == NULL || !jny_value_time(at, &c->at))
 			c->weak = fact->backfill;
-		fact->consents = lappend(fact->consents, c);
 	}
+}
+
+/* A row that went takes along what it stood for, where the map says so. */
+static void
+read_revoked(JnyFact *fact, const JnyMap *map)
+{
+	const char *purpose = fact->f[JNY_F_PURPOSE];
+	ListCell   *lc;
+
+	if (map->on_delete == NULL || strcmp(map->on_delete, "revoked") != 0)
+		return;
+	foreach(lc, map->consents)
+	{
+		const JnyMapConsent *spec = lfirst(lc);
+
+		(void) add_consent(fact, spec->channel, spec->purpose, "revoked");
+	}
+	if (fact->kind == JNY_KIND_CONSENT && fact->f[JNY_F_CHANNEL] != NULL)
+		(void) add_consent(fact, fact->f[JNY_F_CHANNEL], purpose != NULL ? purpose : "marketing", "revoked");
 }
 
 static bool
@@ -270,6 +299,7 @@ states_consent(const JnyFact *fact, const JnyMap *map, char **cols, char **old)
 static void
 read_consent(JnyFact *fact)
 {
+	const char *purpose = fact->f[JNY_F_PURPOSE];
 	JnyConsent *c;
 
 	if (fact->f[JNY_F_CHANNEL] == NULL || fact->f[JNY_F_STATE] == NULL ||
@@ -278,16 +308,11 @@ read_consent(JnyFact *fact)
 		fact->bad = "the row states no consent that is known";
 		return;
 	}
-	c = palloc0(sizeof(JnyConsent));
-	c->channel = fact->f[JNY_F_CHANNEL];
-	c->purpose = fact->f[JNY_F_PURPOSE] != NULL ? fact->f[JNY_F_PURPOSE] : "marketing";
-	c->state = fact->f[JNY_F_STATE];
+	c = add_consent(fact, fact->f[JNY_F_CHANNEL], purpose != NULL ? purpose : "marketing", fact->f[JNY_F_STATE]);
 	c->basis = fact->f[JNY_F_BASIS];
-	c->at = fact->occurred_at;
 	c->weak = fact->backfill && fact->f[JNY_F_AT] == NULL;
 	if (fact->f[JNY_F_EXPIRES] != NULL)
 		(void) jny_value_time(fact->f[JNY_F_EXPIRES], &c->expires_at);
-	fact->consents = list_make1(c);
 }
 
 static void
@@ -297,11 +322,15 @@ read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **o
 	switch (fact->kind)
 	{
 		case JNY_KIND_CUSTOMER:
-			if (fact->op != JNY_OP_DELETE)
+			if (fact->op == JNY_OP_DELETE)
+				read_revoked(fact, map);
+			else
 				read_consents(take, fact, map, cols, old);
 			break;
 		case JNY_KIND_CONSENT:
-			if (fact->op != JNY_OP_DELETE && states_consent(fact, map, cols, old))
+			if (fact->op == JNY_OP_DELETE)
+				read_revoked(fact, map);
+			else if (states_consent(fact, map, cols, old))
 				read_consent(fact);
 			break;
 		case JNY_KIND_MESSAGE:
@@ -367,7 +396,6 @@ jny_decode_captured(JnyTake *take, JnyInboxRaw *row)
 	fact->kind = map->kind;
 	fact->attachment_name = map->rel;
 	fact->on_delete = map->on_delete;
-	fact->maps_status = map->f[JNY_F_STATUS].how != JNY_MAP_NONE;
 	if (row->op == JNY_OP_TRUNCATE)
 	{
 		fact->truncate = true;

@@ -59,6 +59,9 @@ typedef enum JnyField
 	JNY_NFIELDS
 } JnyField;
 
+#define JNY_FIELD_BIT(field) (UINT64CONST(1) << (field))
+StaticAssertDecl(JNY_NFIELDS <= 64, "a fact's mapped fields are the bits of one word");
+
 #define JNY_FACT_KEYS 12			/* of one subject; more are left out */
 
 #define JNY_NAME_KEY 128			/* longest name of a type or source in a lap's hash tables */
@@ -139,7 +142,7 @@ typedef struct JnyFact
 	const char *old[JNY_NFIELDS];	/* UPDATE: old values */
 	bool		has_old;
 	bool		unmapped;		/* status had no mapping; f[STATUS] is the shop's word */
-	bool		maps_status;	/* the map has a status at all */
+	uint64		mapped;			/* JNY_FIELD_BIT of each field that the map has at all */
 	int			attachment;
 	bool		fence_only;		/* no event: its fence counts, nothing else */
 	bool		truncate;
@@ -155,7 +158,7 @@ typedef struct JnyFact
 	List	   *consents;		/* of JnyConsent */
 	JnyInboxRaw *raw;
 	const char *attachment_name;	/* schema.table, for messages */
-	const char *on_delete;		/* canonical status that a DELETE means; NULL = nothing */
+	const char *on_delete;		/* what a DELETE means: an order's canonical status, revoked consents; NULL = nothing */
 	const char *bad;			/* why it cannot be taken; NULL = fine */
 	bool		drop;
 	JnyProfile *profile;
@@ -167,6 +170,12 @@ typedef struct JnyFact
 	List	   *lines;			/* of JnyFact */
 	struct JnyFact *first;		/* of its row, when a row gives several */
 } JnyFact;
+
+static inline bool
+jny_fact_maps(const JnyFact *fact, JnyField field)
+{
+	return (fact->mapped & JNY_FIELD_BIT(field)) != 0;
+}
 
 /* The lap's workspace. */
 typedef struct JnyTake

@@ -407,7 +407,7 @@ status_of(JnyTake *take, JnyFact *fact)
 	if (fact->op == JNY_OP_DELETE)
 		return fact->on_delete;
 	if (said == NULL && !fact->unmapped)
-		return fact->maps_status ? NULL : "placed";	/* a table of orders without a status holds placed ones */
+		return jny_fact_maps(fact, JNY_F_STATUS) ? NULL : "placed";	/* a table of orders without a status holds placed ones */
 	if (!fact->unmapped && is_status(said))
 		return said;
 	jny_tally_incident(take, "unmapped_status", psprintf("%s: %s", fact->attachment_name, said), "warning",

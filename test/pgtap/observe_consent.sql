@@ -3,7 +3,7 @@
 -- else; back-fill never beats an opt-out. Addresses: normalised, fresh when
 -- they change, a bounce belongs to the address. A box that is ticked later than
 -- the row was made counts from then on.
-SELECT plan(45);
+SELECT plan(62);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 CREATE FUNCTION pg_temp.state(who text, on_channel text DEFAULT 'email') RETURNS text LANGUAGE sql AS
@@ -163,6 +163,75 @@ SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT address, state FROM journey.contact_point WHERE channel = 'email' AND profile_id = journey.profile_id('{"customer_id": "7"}') ORDER BY since$$,
     $$VALUES ('kim@example.com', 'replaced'), ('kim@new.example', 'active')$$, 'a changed address starts fresh');
 SELECT is(journey.profile_id('{"email": "KIM@new.example"}'), journey.profile_id('{"customer_id": "7"}'), 'and names the same person');
+-- an address that is taken away is used no more; one that was never given takes nothing away
+CREATE FUNCTION pg_temp.addresses(who text) RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(concat_ws(' ', channel, address, state), ', ' ORDER BY channel, since, address)
+    FROM journey.contact_point WHERE profile_id = journey.profile_id(jsonb_build_object('customer_id', who)) $$;
+INSERT INTO customers VALUES (9, 'mia@example.com', '+491', true, 'Kiel');
+SELECT journey.run_until_idle();
+UPDATE customers SET email = NULL WHERE id = 9;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.addresses('9'), 'email mia@example.com replaced, sms +491 active', 'an e-mail address that is emptied is used no more');
+UPDATE customers SET phone = '  ' WHERE id = 9;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.addresses('9'), 'email mia@example.com replaced, sms +491 replaced', 'blank is empty, too');
+UPDATE customers SET email = 'mia@example.com' WHERE id = 9;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.addresses('9'), 'email mia@example.com active, sms +491 replaced', 'given again it is used again');
+ALTER TABLE customers DISABLE TRIGGER journey_capture_customer;
+UPDATE customers SET email = NULL WHERE id = 9;
+ALTER TABLE customers ENABLE ALWAYS TRIGGER journey_capture_customer;
+SELECT count(*) FROM journey.reconcile('customers');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.addresses('9'), 'email mia@example.com replaced, sms +491 replaced', 'reading the table again finds it empty');
+SELECT journey.track('crm', 'identified', '{"customer_id": "9"}', '{"email": "mia@home.example", "phone": "+492"}');
+SELECT journey.run_until_idle();
+UPDATE customers SET city = 'Jena' WHERE id = 9;
+DELETE FROM customers WHERE id = 8;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.addresses('9'), 'email mia@example.com replaced, email mia@home.example active, sms +491 replaced, sms +492 active', 'a row that was empty before takes no other source''s away');
+SELECT is(pg_temp.addresses('8'), 'email lee@example.com active', 'a deleted row changes no address');
+SELECT journey.track('crm', 'identified', '{"customer_id": "9"}', '{"phone": null, "city": "Gera"}');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.addresses('9'), 'email mia@example.com replaced, email mia@home.example active, sms +491 replaced, sms +492 replaced', 'an event that says null empties it');
+
+-- rows that are deleted: nothing, unless the map says that they take the consent along
+SELECT journey.set_clock('2026-03-01 14:00+00');
+INSERT INTO customers VALUES (10, 'noa@example.com', NULL, true, 'Kiel');
+INSERT INTO optins VALUES ('33', 'email', 'granted', '2026-02-01 00:00+00'), ('34', 'email', 'granted', '2026-02-01 00:00+00');
+INSERT INTO signups VALUES (35, 'ida@example.com', true, '2026-02-01 00:00+00', '2026-02-01 00:00+00'), (36, 'ole@example.com', true, '2026-02-01 00:00+00', '2026-02-01 00:00+00');
+SELECT journey.run_until_idle();
+DELETE FROM customers WHERE id = 10;
+DELETE FROM optins WHERE person = '33';
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.state('10'), 'granted', 'a customer''s row that is deleted takes no consent along');
+SELECT is(pg_temp.state('33'), 'granted', 'nor does one of consents');
+SELECT count(*) FROM journey.attach('signups', 'customer', '{"subject": {"customer_id": "id", "email": "email"}, "on_delete": "revoked",
+    "consents": [{"channel": "email", "purpose": "marketing", "column": "accepts_marketing", "at": "created_at"},
+                 {"channel": "sms", "purpose": "marketing", "column": "accepts_marketing", "at": "created_at"}]}', backfill => false);
+SELECT count(*) FROM journey.attach('optins', 'consent', '{"subject": {"customer_id": "person"}, "channel": "medium", "state": "state", "at": "created_at", "on_delete": "revoked"}', backfill => false);
+SELECT journey.set_clock('2026-03-01 14:01+00');
+DELETE FROM optins WHERE person = '34';
+DELETE FROM signups WHERE id = 35;
+SELECT results_eq($$SELECT type, channel, keys @> ARRAY[journey.key_hash('customer_id', '34')] FROM journey._fences()$$,
+    $$VALUES ('unsubscribed', 'email', true), ('unsubscribed', 'email', false), ('unsubscribed', 'sms', false)$$, 'where the map says so it is an opt-out from its commit on');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.state('34'), 'revoked', 'a deleted row of consents is one taken back');
+SELECT results_eq($$SELECT pg_temp.state('35'), pg_temp.state('35', 'sms')$$, $$VALUES ('revoked', 'revoked')$$, 'a deleted customer takes back every consent of the map');
+SELECT is((SELECT count(*) FROM journey.suppression WHERE type = 'unsubscribed' AND profile_id = journey.profile_id('{"customer_id": "35"}')), 2::bigint, 'and what is under way ends');
+SELECT journey.set_clock('2026-03-01 14:02+00');
+INSERT INTO signups VALUES (35, 'ida@example.com', true, '2026-03-01 14:02+00', NULL);
+BEGIN;
+DELETE FROM signups WHERE id = 36;
+INSERT INTO signups VALUES (36, 'ole@example.com', true, '2026-02-01 00:00+00', NULL);
+COMMIT;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.state('35'), 'granted', 'who comes back has agreed anew');
+SELECT is(pg_temp.state('36'), 'granted', 'a row that is written anew within its transaction was not deleted');
+SELECT throws_ok($$SELECT journey.attach('optins', 'consent', '{"subject": {"customer_id": "person"}, "channel": "medium", "state": "state", "on_delete": "cancelled"}')$$,
+    '22023', NULL, 'a consent is not cancelled');
+SELECT throws_ok($$SELECT journey.attach('signups', 'customer', '{"subject": {"customer_id": "id"}, "on_delete": "revoked"}')$$,
+    '22023', NULL, 'and a map without consents has none to revoke');
 SELECT is(journey.mark_test('{"customer_id": "7"}', true), true, 'a person can be made a test profile');
 SELECT is(journey.mark_test('{"customer_id": "nobody"}', true), false, 'nobody cannot');
 
