@@ -13,6 +13,13 @@ CREATE FUNCTION journey._read_attached(attachment integer, only_changed boolean)
 COMMENT ON FUNCTION journey._read_attached(integer, boolean) IS
     'Reads an attached table and appends its rows to the inbox as back-fill; only_changed leaves out orders and carts whose stored state is the same. Returns the rows appended, null when nothing of that number is attached, or its table or trigger is gone. READ COMMITTED only (25001).';
 
+CREATE FUNCTION journey._attachments_changed() RETURNS void
+    LANGUAGE C VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_attachments_changed';
+COMMENT ON FUNCTION journey._attachments_changed() IS
+    'Tells every session, once this transaction commits, to look again at which tables are attached.';
+
 CREATE FUNCTION journey._stock(skus text[]) RETURNS TABLE (sku text, available numeric)
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp

@@ -86,6 +86,7 @@ BEGIN
         WHERE i.kind = 'reconcile_failed' AND i.resolved_at IS NULL AND i.detail ->> 'attachment' = former::text;
         PERFORM journey._attach_unregister(former);
     END LOOP;
+    PERFORM journey._attachments_changed();
 END
 $$;
 COMMENT ON FUNCTION journey._attach_register(regclass, text, text, jsonb) IS

@@ -1,6 +1,6 @@
 /*
  * attach_read.c
- *		Reading attached tables: back-fill, reconcile, live stock, health.
+ *		Reading attached tables: back-fill, reconcile, live stock.
  *
  * Called by the functions of sql/observe/3x_attach.sql, as journey_owner,
  * which has no right to the shop's tables. They are read as their owner, in a
@@ -371,16 +371,6 @@ journey_read_attached(PG_FUNCTION_ARGS)
 	appended = read_table(&reader);
 	SPI_finish();
 	PG_RETURN_INT64(appended);
-}
-
-/* ---- do they still fit ------------------------------------------------- */
-
-JNY_PLAN(check_attachments, "", "SELECT pg_catalog.count(*) FROM journey._check_attachments()");
-
-void
-jny_attachments_check(void)
-{
-	jny_run(&check_attachments, NULL, NULL);
 }
 
 /* ---- the nearest name, for hints --------------------------------------- */

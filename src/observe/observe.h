@@ -27,5 +27,7 @@ extern void jny_observe_maintain(const JnyNode *node);
 
 /* Compares attachments with their triggers and columns; notes what no longer fits. Inside SPI_connect(). */
 extern void jny_attachments_check(void);
+/* The same, when something has happened to one of their tables since, and nobody is attaching. */
+extern void jny_attachments_check_if_touched(void);
 
 #endif							/* JNY_OBSERVE_H */

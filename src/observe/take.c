@@ -280,7 +280,10 @@ jny_observe_take(JnyBatch *batch, int max_events)
 
 	if (!jny_window_open(batch, max_events))
 		return false;
-	if (!batch->node.adopted || batch->window->nrows == 0)
+	if (!batch->node.adopted)
+		return true;
+	jny_attachments_check_if_touched();
+	if (batch->window->nrows == 0)
 		return true;
 	old = MemoryContextSwitchTo(batch->cxt);
 	jny_take_begin(&take, batch);

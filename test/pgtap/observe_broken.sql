@@ -3,7 +3,7 @@
 -- mended, before and after the worker has consumed the wildcard.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(17);
+SELECT plan(20);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -34,13 +34,46 @@ SELECT is((SELECT count(*) FROM journey.attachment WHERE broken IS NOT NULL AND 
 SELECT pg_temp.action('B3') AS c \gset
 SELECT is(pg_temp.permit(:'c'), 'granted', 'and sending goes on');
 
-ALTER TABLE shop_order DISABLE TRIGGER USER;
-SELECT journey._maintain() \g /dev/null
-SELECT is((SELECT count(*) FROM journey.incident WHERE kind = 'capture_disabled' AND resolved_at IS NULL), 1::bigint, 'a trigger that was turned off is found by maintenance');
 SELECT pg_temp.action('B4') AS d \gset
-SELECT isnt(pg_temp.permit(:'d'), 'granted', 'while it is off nothing is sent');
+SELECT action_id AS held, token FROM journey.claim('email', 100) \gset
+-- a trigger that somebody else turns off: the next lap looks, and laps look at no other time
+SET track_functions = 'all';
+CREATE FUNCTION pg_temp.checks() RETURNS bigint LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_stat_clear_snapshot();
+    RETURN COALESCE((SELECT calls FROM pg_stat_user_functions WHERE schemaname = 'journey' AND funcname = '_check_attachments'), 0);
+END $$;
+SELECT journey.run_once() \g /dev/null
+SELECT pg_stat_force_next_flush() \g /dev/null
+SELECT pg_temp.checks() AS checks \gset
+SELECT journey.run_once() \g /dev/null
+SELECT journey.run_once() \g /dev/null
+SELECT pg_stat_force_next_flush() \g /dev/null
+SELECT is(pg_temp.checks(), :checks::bigint, 'laps between which nothing happened to the table do not look');
+RESET track_functions;
+CREATE EXTENSION IF NOT EXISTS dblink;
+\set pw `echo "$PGPASSWORD"`
+SELECT dblink_connect('other', format('dbname=%s host=%s port=%s user=%s password=%s', current_database(),
+    :'HOST', :'PORT', :'USER', COALESCE(NULLIF(:'pw', ''), 'x'))) \g /dev/null
+SELECT dblink_exec('other', 'ALTER TABLE shop_order DISABLE TRIGGER USER') \g /dev/null
+BEGIN; SELECT journey.run_once() \g /dev/null
+ROLLBACK;
+SELECT is((SELECT count(*) FROM journey.incident WHERE kind = 'capture_disabled' AND resolved_at IS NULL), 0::bigint, 'a lap that is rolled back has not looked');
+SELECT journey.run_once() \g /dev/null
+SELECT is((SELECT count(*) FROM journey.incident WHERE kind = 'capture_disabled' AND resolved_at IS NULL), 1::bigint, 'the next one finds a trigger that was turned off');
+SELECT is((SELECT reason FROM journey.begin_send(:'held', :token)), 'stale_data', 'while it is off nothing is sent');
 SELECT count(*) AS n FROM journey.attach('shop_order', 'order', '{"key": "id", "subject": {"customer_id": "customer"}, "status": "state"}') \gset
+SELECT journey.set_clock(journey.clock() + interval '2 seconds') \gset
 SELECT is(pg_temp.permit(:'d'), 'granted', 'attach turns it on again');
+-- attached in this moment, known to no lap
+SELECT dblink_exec('other', 'CREATE TABLE shop_cart (id integer PRIMARY KEY, customer text)') \g /dev/null
+SELECT * FROM dblink('other', $$SELECT count(*) FROM journey.attach('shop_cart', 'cart', '{"key": "id", "subject": {"customer_id": "customer"}}')$$) AS t(n bigint) \g /dev/null
+SELECT journey.run_once() \g /dev/null
+SELECT dblink_exec('other', 'DROP TRIGGER journey_capture_cart ON shop_cart') \g /dev/null
+SELECT journey.run_once() \g /dev/null
+SELECT is((SELECT broken FROM journey.attachment WHERE rel_name = 'shop_cart'), 'the capture trigger is gone', 'so is that of a table that was attached meanwhile');
+SELECT journey.detach('shop_cart') \g /dev/null
+SELECT dblink_disconnect('other') \g /dev/null
 SELECT is_empty('SELECT * FROM journey._check_attachments()', 'nothing is wrong any more');
 
 -- a table that is dropped stops them, too, until somebody says that it is gone for good
