@@ -279,7 +279,11 @@ jny_observe_take(JnyBatch *batch, int max_events)
 
 	if (!jny_window_open(batch, max_events))
 		return false;
-	if (!batch->node.adopted || batch->window->nrows == 0)
+	if (!batch->node.adopted)
+		return true;
+	/* after the window was opened: who opted out as an event of it says is among them */
+	jny_consent_read();
+	if (batch->window->nrows == 0)
 		return true;
 	old = MemoryContextSwitchTo(batch->cxt);
 	jny_take_begin(&take, batch);
