@@ -85,8 +85,47 @@ $$;
 COMMENT ON FUNCTION journey._subject_of(uuid) IS
     'A subject that names the person: one key of each namespace; null when there is none.';
 
--- The state is true when this commits; the event makes journeys notice, and
--- its fence stops what is under way meanwhile. Nothing happens a second time.
+-- What holds of a person's consents: journey.consent, which laps write, and
+-- over it the last words that no lap has read.
+CREATE FUNCTION journey._consents_said(id uuid)
+    RETURNS TABLE (scope text, channel text, purpose text, state text, at timestamptz)
+    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT DISTINCT ON (s.scope, s.channel, s.purpose) s.scope, s.channel, s.purpose, s.state, s.at
+    FROM (SELECT c.scope, c.channel, c.purpose, c.state, c.at, NULL AS seq
+          FROM journey.consent c WHERE c.bucket = journey.bucket(id) AND c.profile_id = id
+          UNION ALL
+          SELECT h.scope, h.channel, h.purpose, h.state, h.at, h.seq
+          FROM journey.consent_history h WHERE h.bucket = journey.bucket(id) AND h.profile_id = id AND h.unread) s
+    ORDER BY s.scope, s.channel, s.purpose, s.seq DESC NULLS LAST;
+END
+$$;
+COMMENT ON FUNCTION journey._consents_said(uuid) IS
+    'The last word about each consent of a person, whether a lap has read it or not.';
+
+-- Only history is written, so that no lap waits for the end of this transaction.
+CREATE FUNCTION journey._say_consent(id uuid, in_scope text, on_channel text, for_purpose text, now_state text,
+                                     on_basis text, from_source text, how jsonb, moment timestamptz) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    INSERT INTO journey.consent_history (bucket, profile_id, scope, channel, purpose, recorded_at, seq,
+                                         state, basis, source, proof, at, unread)
+    VALUES (journey.bucket(id), id, in_scope, on_channel, for_purpose, moment, journey._next_seq(),
+            now_state, on_basis, from_source, how, moment, true);
+END
+$$;
+COMMENT ON FUNCTION journey._say_consent(uuid, text, text, text, text, text, text, jsonb, timestamptz) IS
+    'Records what a person says of one consent, for the next lap to take to journey.consent.';
+
+-- Permits heed it when this commits; the event makes journeys notice, and its
+-- fence stops what is under way meanwhile. Nothing happens a second time.
 CREATE FUNCTION journey._opt_out(id uuid, in_scope text, on_channel text, for_purpose text, from_source text) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
@@ -94,25 +133,16 @@ AS $$
 #variable_conflict use_column
 DECLARE
     moment timestamptz := journey.clock();
-    person jsonb := journey._subject_of(id);
-    b smallint := journey.bucket(id);
 BEGIN
-    PERFORM FROM journey.profile p WHERE p.bucket = b AND p.profile_id = id;
+    PERFORM FROM journey.profile p WHERE p.bucket = journey.bucket(id) AND p.profile_id = id;
     IF NOT FOUND THEN
         RETURN false;
     END IF;
-    INSERT INTO journey.consent AS c (bucket, profile_id, scope, channel, purpose, state, source, at)
-    VALUES (b, id, in_scope, on_channel, for_purpose, 'revoked', from_source, moment)
-    ON CONFLICT (bucket, profile_id, scope, channel, purpose) DO UPDATE
-    SET state = 'revoked', basis = NULL, source = excluded.source, proof = '{}',
-        at = GREATEST(c.at, excluded.at), expires_at = NULL
-    WHERE c.state <> 'revoked';
-    IF FOUND THEN
-        INSERT INTO journey.consent_history (bucket, profile_id, scope, channel, purpose, recorded_at, seq,
-                                             state, source, proof, at)
-        VALUES (b, id, in_scope, on_channel, for_purpose, moment, journey._next_seq(),
-                'revoked', from_source, '{}', moment);
-        PERFORM journey._append_opt_out(from_source, in_scope, moment, person,
+    IF NOT EXISTS (SELECT FROM journey._consents_said(id) c
+                   WHERE c.scope = in_scope AND c.channel = on_channel AND c.purpose = for_purpose
+                     AND c.state = 'revoked') THEN
+        PERFORM journey._say_consent(id, in_scope, on_channel, for_purpose, 'revoked', NULL, from_source, '{}', moment);
+        PERFORM journey._append_opt_out(from_source, in_scope, moment, journey._subject_of(id),
                                         jsonb_build_object('channel', on_channel, 'purpose', for_purpose));
     END IF;
     RETURN true;
@@ -134,7 +164,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.unsubscribe(text, text) IS
-    'What the address behind List-Unsubscribe does on POST (RFC 8058): the consent that the token names is revoked when this commits, and the next permit is refused. Repeating it changes nothing. False when the token is not one of ours.';
+    'What the address behind List-Unsubscribe does on POST (RFC 8058): the consent that the token names is taken back when this commits, and the next permit is refused; journey.consent says so from the next lap on. Repeating it changes nothing. False when the token is not one of ours.';
 
 CREATE FUNCTION journey.preferences(token text) RETURNS jsonb
     LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
@@ -151,8 +181,7 @@ BEGIN
     RETURN (SELECT COALESCE(jsonb_agg(jsonb_build_object('channel', c.channel, 'purpose', c.purpose,
                                                          'state', c.state, 'at', c.at)
                                       ORDER BY c.channel, c.purpose), '[]')
-            FROM journey.consent c
-            WHERE c.bucket = journey.bucket(t.profile_id) AND c.profile_id = t.profile_id AND c.scope = t.scope);
+            FROM journey._consents_said(t.profile_id) c WHERE c.scope = t.scope);
 END
 $$;
 COMMENT ON FUNCTION journey.preferences(text) IS
@@ -178,29 +207,20 @@ BEGIN
         FROM jsonb_to_recordset(preferences) AS x(channel text, purpose text, state text)
         WHERE x.channel IS NOT NULL
     LOOP
-        IF p.state = 'granted' THEN
-            INSERT INTO journey.consent AS c (bucket, profile_id, scope, channel, purpose, state, basis, source, proof, at)
-            VALUES (journey.bucket(t.profile_id), t.profile_id, t.scope, p.channel, p.purpose, 'granted', 'consent',
-                    'preferences', how, moment)
-            ON CONFLICT (bucket, profile_id, scope, channel, purpose) DO UPDATE
-            SET state = excluded.state, basis = excluded.basis, source = excluded.source, proof = excluded.proof,
-                at = excluded.at, expires_at = NULL
-            WHERE c.state <> 'granted' AND c.at <= excluded.at;
-            IF FOUND THEN
-                INSERT INTO journey.consent_history (bucket, profile_id, scope, channel, purpose, recorded_at, seq,
-                                                     state, basis, source, proof, at)
-                VALUES (journey.bucket(t.profile_id), t.profile_id, t.scope, p.channel, p.purpose, moment,
-                        journey._next_seq(), 'granted', 'consent', 'preferences', how, moment);
-            END IF;
-        ELSE
+        IF p.state IS DISTINCT FROM 'granted' THEN
             PERFORM journey._opt_out(t.profile_id, t.scope, p.channel, p.purpose, 'preferences');
+        ELSIF NOT EXISTS (SELECT FROM journey._consents_said(t.profile_id) c
+                          WHERE c.scope = t.scope AND c.channel = p.channel AND c.purpose = p.purpose
+                            AND (c.state = 'granted' OR c.at > moment)) THEN
+            PERFORM journey._say_consent(t.profile_id, t.scope, p.channel, p.purpose, 'granted', 'consent',
+                                         'preferences', how, moment);
         END IF;
     END LOOP;
     RETURN true;
 END
 $$;
 COMMENT ON FUNCTION journey.set_preferences(text, jsonb) IS
-    'Sets consents of the person that a token names: [{"channel", "purpose", "state": granted or anything else}]. Both hold when this commits. False when the token is not one of ours.';
+    'Sets consents of the person that a token names: [{"channel", "purpose", "state": granted or anything else}]. What is taken back holds when this commits, what is granted from the next lap on. False when the token is not one of ours.';
 
 CREATE FUNCTION journey.suppress(subject jsonb, scope text DEFAULT '*', reason text DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS boolean
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER

@@ -176,8 +176,10 @@ CREATE TABLE journey.consent_history (
     proof jsonb NOT NULL,
     at timestamptz NOT NULL,
     expires_at timestamptz,
+    unread boolean NOT NULL DEFAULT false,  -- by the lap, which takes it to consent
     PRIMARY KEY (bucket, profile_id, scope, channel, purpose, recorded_at, seq)
 );
+CREATE INDEX consent_history_unread ON journey.consent_history (bucket, profile_id) WHERE unread;
 CREATE TABLE journey.contact_point (
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,
@@ -456,6 +458,7 @@ COMMENT ON COLUMN journey.consent_history.source IS 'Source of the statement.';
 COMMENT ON COLUMN journey.consent_history.proof IS 'What proves it.';
 COMMENT ON COLUMN journey.consent_history.at IS 'When it was stated.';
 COMMENT ON COLUMN journey.consent_history.expires_at IS 'When it ends by itself; null = never.';
+COMMENT ON COLUMN journey.consent_history.unread IS 'Said through unsubscribe() or set_preferences(); the next lap takes it to journey.consent. Permits heed what was taken back all the same.';
 COMMENT ON TABLE journey.contact_point IS 'Addresses of people. What became of an address stays with it; a new one starts fresh.';
 COMMENT ON COLUMN journey.contact_point.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.contact_point.profile_id IS 'The person.';

@@ -261,7 +261,10 @@ BEGIN
                string_agg(format('%s %s: %s since %s', c.channel, c.purpose, c.state, c.at)
                           || coalesce(format(', until %s', c.expires_at), ''), '; ' ORDER BY c.at)
         INTO answer, said
-        FROM journey.consent AS c
+        FROM (SELECT bucket, profile_id, scope, channel, purpose, state, at, expires_at FROM journey.consent
+              UNION ALL
+              SELECT bucket, profile_id, scope, channel, purpose, state, at, expires_at FROM journey.consent_history
+              WHERE unread AND state <> 'granted') AS c
         WHERE c.bucket = b AND c.profile_id = person AND c.scope IN (in_scope, '*')
           AND c.channel IN (on_channel, namespace, '*') AND c.purpose IN (for_purpose, '*');
         IF answer IS DISTINCT FROM 'granted' THEN
@@ -270,7 +273,10 @@ BEGIN
     END IF;
     IF namespace IS NOT NULL AND NOT EXISTS (
         SELECT FROM (SELECT c.state, bool_or(c.state IN ('hard', 'complained')) OVER (PARTITION BY c.address_hash) AS spoilt
-                     FROM journey.contact_point AS c
+                     FROM (SELECT bucket, profile_id, scope, channel, state, address_hash FROM journey.contact_point
+                           UNION ALL
+                           SELECT bucket, profile_id, scope, channel, 'hard', address_hash FROM journey.attempt_log
+                           WHERE address_fault IS NOT NULL) AS c
                      WHERE c.bucket = b AND c.profile_id = person AND c.scope IN (in_scope, '*') AND c.channel IN (on_channel, namespace, '*')) AS c
         WHERE c.state <> 'replaced' AND NOT c.spoilt) THEN
         RETURN QUERY SELECT format('there is no usable address for %s', on_channel), (

@@ -186,16 +186,19 @@ JNY_PLAN(plan_retry, "uuid[], text, timestamptz[]",
 		 "  claim_at = $3[pg_catalog.array_position($1, o.action_id)], token = NULL, lease_until = NULL, claimed_at = NULL,"
 		 "  granted_at = NULL, permit_batch = NULL"
 		 " WHERE o.action_id = ANY ($1)");
-JNY_PLAN(note_attempt, "smallint[], uuid[], uuid[], integer[], text, boolean",
-		 "UPDATE journey.attempt_log a SET outcome = $5, counted = $6"
+JNY_PLAN(note_attempt, "smallint[], uuid[], uuid[], integer[], text, boolean, text",
+		 "UPDATE journey.attempt_log a SET outcome = $5, counted = $6,"
+		 "  address_fault = CASE WHEN a.address_hash IS NOT NULL THEN $7 END"
 		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
 		 " pg_catalog.unnest($4)) AS u(bucket, profile_id, action_id, attempt)"
 		 " WHERE a.bucket = u.bucket AND a.profile_id = u.profile_id AND a.action_id = u.action_id"
 		 "  AND a.attempt = u.attempt");
+
 void
-jny_note_attempts(List *works, const char *outcome, bool counted)
+jny_note_attempts(List *works, const char *outcome, bool counted, const char *fault)
 {
 	JnyCols    *cols = jny_cols("smallint, uuid, uuid, integer");
+	bool		nulls[7] = {[6] = fault == NULL};
 	Datum	   *values;
 	ListCell   *lc;
 
@@ -211,10 +214,11 @@ jny_note_attempts(List *works, const char *outcome, bool counted)
 		jny_cols_set(cols, 3, Int32GetDatum(w->attempt));
 		jny_cols_next(cols);
 	}
-	values = jny_cols_datums(cols, 2);
+	values = jny_cols_datums(cols, 3);
 	values[4] = CStringGetTextDatum(outcome);
 	values[5] = BoolGetDatum(counted);
-	jny_run(&note_attempt, values, NULL);
+	values[6] = fault != NULL ? CStringGetTextDatum(fault) : (Datum) 0;
+	jny_run(&note_attempt, values, nulls);
 }
 
 static Datum

@@ -62,6 +62,8 @@ typedef struct JnyOwner
 } JnyOwner;
 
 extern int64 jny_cancel_of(List *owners, const char *reason);	/* of JnyOwner * */
+/* Addresses that senders found to be at fault are marked so; before the lap decides anything. */
+extern void jny_deliver_faults(const JnyNode *node);
 /* Expired leases, expired actions, dead rates: the reaper's lap. Once per worker lap. */
 extern void jny_deliver_reap(const JnyNode *node, int limit);
 /* NOTIFY journey_outbox_<channel> once per batch; wakes waiting claims after commit. */

@@ -112,7 +112,7 @@ jny_to_unknown(JnyHouse *house, const JnyNode *node, List *works, const char *er
 			jny_cols_set(cols, 0, TimestampTzGetDatum(jny_backoff(channel, w->failures, node->now)));
 		jny_cols_next(cols);
 	}
-	jny_note_attempts(works, "unknown", true);
+	jny_note_attempts(works, "unknown", true, NULL);
 	if (works != NIL)
 		jny_note_errors(works, error);
 	if (kept != NIL)
@@ -186,7 +186,7 @@ journey_release(PG_FUNCTION_ARGS)
 		if (strcmp(TextDatumGetCString(w->values[W_STATUS]), "sending") == 0)
 			granted = lappend(granted, w);
 	}
-	jny_note_attempts(granted, "returned", false);
+	jny_note_attempts(granted, "returned", false, NULL);
 	jny_plan_retries(works, "");
 	result = SPI_datumTransfer(jny_call_answers(&call, works), false, -1);
 	jny_call_close(&call);
@@ -264,7 +264,7 @@ resolve(JnyWork *w, const char *outcome, const char *ref, const JnyNode *node)
 	}
 	else if (strcmp(outcome, "failed") == 0)
 	{
-		jny_note_attempts(list_make1(w), "failed", false);
+		jny_note_attempts(list_make1(w), "failed", false, NULL);
 		w->reason = "unknown";
 		jny_settle_final(list_make1(w), "dead", node->now, true);
 		jny_outcome_append(list_make1(w), "action_dead");

@@ -6,7 +6,8 @@
  * the inbox. A late word about a lease that was lost, with its token, is
  * still the truth about an unknown outcome and is taken. Called as SQL
  * functions, SECURITY DEFINER as journey_owner; a stale token is answered
- * with false and changes nothing.
+ * with false and changes nothing. The lap draws from them what they mean for
+ * addresses.
  */
 #include "deliver/outcome.h"
 
@@ -164,25 +165,6 @@ journey_ack_array(PG_FUNCTION_ARGS)
 
 /* ---- fail --------------------------------------------------------------------------- */
 
-/* under the channel's own name, so that other channels that borrow the address keep it */
-JNY_PLAN(spoil_address, "smallint[], uuid[], text[], text[], bigint[], text, timestamptz",
-		 "INSERT INTO journey.contact_point AS p (bucket, profile_id, scope, channel, address, address_hash, state, since,"
-		 "  changed_at, reason)"
-		 " SELECT DISTINCT ON (u.bucket, u.profile_id, u.scope, u.channel, u.address_hash)"
-		 "  u.bucket, u.profile_id, u.scope, u.channel, c.address, u.address_hash, 'hard', $7, $7, $6"
-		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		 " pg_catalog.unnest($4), pg_catalog.unnest($5)) AS u(bucket, profile_id, scope, channel, address_hash)"
-		 " JOIN journey.contact_point c ON c.bucket = u.bucket AND c.profile_id = u.profile_id"
-		 "  AND c.address_hash = u.address_hash"
-		 " ON CONFLICT (bucket, profile_id, scope, channel, address_hash) DO UPDATE"
-		 " SET state = 'hard', reason = excluded.reason, changed_at = excluded.changed_at");
-JNY_PLAN(last_address, "smallint[], uuid[], uuid[], integer[]",
-		 "SELECT u.i, a.address_hash FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3),"
-		 " pg_catalog.unnest($4))"
-		 "  WITH ORDINALITY AS u(bucket, profile_id, action_id, attempt, i)"
-		 " JOIN journey.attempt_log a ON a.bucket = u.bucket AND a.profile_id = u.profile_id"
-		 "  AND a.action_id = u.action_id AND a.attempt = u.attempt");
-
 typedef struct Failure
 {
 	const char *error;
@@ -218,42 +200,6 @@ read_failure(FunctionCallInfo fcinfo, Failure *f)
 	f->retryable = PG_ARGISNULL(3)
 		? !f->address && strcmp(f->code, "content_rejected") != 0
 		: PG_GETARG_BOOL(3) && !f->address;
-}
-
-static void
-spoil_addresses(List *works, const Failure *f, TimestampTz now)
-{
-	JnyCols    *cols = jny_cols("smallint, uuid, uuid, integer");
-	JnyCols    *bad = jny_cols("smallint, uuid, text, text, bigint");
-	Datum	   *values;
-	ListCell   *lc;
-
-	foreach(lc, works)
-	{
-		JnyWork    *w = lfirst(lc);
-
-		jny_cols_set(cols, 0, w->values[W_BUCKET]);
-		jny_cols_set(cols, 1, w->values[W_PROFILE]);
-		jny_cols_set(cols, 2, w->values[W_ACTION]);
-		jny_cols_set(cols, 3, Int32GetDatum(w->attempt));
-		jny_cols_next(cols);
-	}
-	jny_run(&last_address, jny_cols_datums(cols, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		JnyWork    *w = list_nth(works, (int) jny_get_int8(row, 1, 1) - 1);
-
-		jny_cols_set(bad, 0, w->values[W_BUCKET]);
-		jny_cols_set(bad, 1, w->values[W_PROFILE]);
-		jny_cols_set(bad, 2, w->values[W_SCOPE]);
-		jny_cols_set(bad, 3, w->values[W_CHANNEL]);
-		jny_cols_set(bad, 4, Int64GetDatum(jny_get_int8(row, 2, 0)));
-		jny_cols_next(bad);
-	}
-	values = jny_cols_datums(bad, 2);
-	values[5] = CStringGetTextDatum(f->code);
-	values[6] = TimestampTzGetDatum(now);
-	jny_run(&spoil_address, values, NULL);
 }
 
 /* What the provider asked for goes before the channel's own backoff. */
@@ -302,13 +248,10 @@ fail(JnyCall *call, const Failure *f)
 			again = lappend(again, w);
 	}
 	jny_note_errors(works, f->error);
-	jny_note_attempts(works, "failed", false);
+	jny_note_attempts(works, "failed", false, f->address ? f->code : NULL);
 	if (f->address)
-	{
 		foreach(lc, works)
 			((JnyWork *) lfirst(lc))->reason = "bad_address";
-		spoil_addresses(works, f, call->node.now);
-	}
 	jny_settle_final(dead, f->address ? "refused" : "dead", call->node.now, true);
 	jny_outcome_append(dead, f->address ? "action_refused" : "action_dead");
 	jny_settle_final(expired, "expired", call->node.now, true);
@@ -345,4 +288,41 @@ journey_fail_array(PG_FUNCTION_ARGS)
 	result = SPI_datumTransfer(jny_call_answers(&call, fail(&call, &f)), false, -1);
 	jny_call_close(&call);
 	return result;
+}
+
+/* ---- an address at fault -------------------------------------------------------------- */
+
+JNY_LOOKUP(any_fault, "attempt_log", "attempt_log_fault", "", "attempt", "t.address_fault IS NOT NULL");
+/* under the channel's own name, so that other channels that borrow the address keep it */
+JNY_PLAN(spoil_addresses, "timestamptz",
+		 "WITH failed AS (UPDATE journey.attempt_log a SET address_fault = NULL"
+		 "  FROM (SELECT l.bucket, l.profile_id, l.granted_at, l.action_id, l.attempt, l.address_fault AS code"
+		 "    FROM journey.attempt_log l WHERE l.address_fault IS NOT NULL FOR UPDATE SKIP LOCKED) AS f"
+		 "  WHERE a.bucket = f.bucket AND a.profile_id = f.profile_id AND a.granted_at = f.granted_at"
+		 "   AND a.action_id = f.action_id AND a.attempt = f.attempt"
+		 "  RETURNING a.bucket, a.profile_id, a.scope, a.channel, a.address_hash, f.code)"
+		 " INSERT INTO journey.contact_point AS p (bucket, profile_id, scope, channel, address, address_hash, state, since,"
+		 "  changed_at, reason)"
+		 " SELECT DISTINCT ON (f.bucket, f.profile_id, f.scope, f.channel, f.address_hash)"
+		 "  f.bucket, f.profile_id, f.scope, f.channel, c.address, f.address_hash, 'hard', $1, $1, f.code"
+		 " FROM failed f JOIN journey.contact_point c ON c.bucket = f.bucket AND c.profile_id = f.profile_id"
+		 "  AND c.address_hash = f.address_hash"
+		 " ORDER BY f.bucket, f.profile_id, f.scope, f.channel, f.address_hash, f.code"
+		 " ON CONFLICT (bucket, profile_id, scope, channel, address_hash) DO UPDATE"
+		 " SET state = 'hard', reason = excluded.reason, changed_at = excluded.changed_at WHERE p.state <> 'complained'");
+
+/*
+ * fail() marks its attempt, a row of its own, and leaves the address to the
+ * lap: what both wrote, an open transaction of the sender would keep from the
+ * lap. Until then permits read the marks (people.c).
+ */
+void
+jny_deliver_faults(const JnyNode *node)
+{
+	JnyCols    *all = jny_cols_of(&any_fault);
+	Datum		now = TimestampTzGetDatum(node->now);
+
+	jny_cols_next(all);
+	if (jny_lookup_at(&any_fault, all, NULL, 1)->n > 0)
+		jny_run(&spoil_addresses, &now, NULL);
 }

@@ -34,7 +34,8 @@ extern List *jny_call_lock(JnyCall *call, const char *const *statuses, int n);
 /* boolean[]: whether it was done, in the order of the input. */
 extern Datum jny_call_answers(const JnyCall *call, List *done);
 
-extern void jny_note_attempts(List *works, const char *outcome, bool counted);
+/* fault: the code when it is the address's, else NULL. */
+extern void jny_note_attempts(List *works, const char *outcome, bool counted, const char *fault);
 extern void jny_note_errors(List *works, const char *error);
 /* Back to pending at each row's retry_at. */
 extern void jny_plan_retries(List *works, const char *reason);

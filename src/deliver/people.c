@@ -23,6 +23,11 @@ JNY_LOOKUP(profiles, "profile", "profile_pkey", "bucket, profile_id", "test, res
 JNY_LOOKUP(enrollments, "enrollment", "enrollment_pkey", "bucket, profile_id, enrollment_id",
 		   "exited_at, exit_reason, status", NULL);
 JNY_LOOKUP(consents, "consent", "consent_pkey", "bucket, profile_id", "scope, channel, purpose, state, expires_at", NULL);
+/* what no lap has read yet, each before the table to which the lap takes it */
+JNY_LOOKUP(unread_consents, "consent_history", "consent_history_unread", "bucket, profile_id",
+		   "scope, channel, purpose, state, expires_at", "t.unread");
+JNY_LOOKUP(faults, "attempt_log", "attempt_log_fault", "bucket, profile_id",
+		   "scope, channel, address_hash", "t.address_fault IS NOT NULL");
 JNY_LOOKUP(addresses, "contact_point", "contact_point_pkey", "bucket, profile_id",
 		   "scope, channel, state, since, address_hash, address", NULL);
 JNY_LOOKUP(sharing, "contact_point", "contact_point_address", "address_hash", "bucket, profile_id", NULL);
@@ -389,11 +394,10 @@ strictness(const char *state)
 	return strcmp(state, "unknown") == 0 || strcmp(state, "pending") == 0 || strcmp(state, "expired") == 0 ? 0 : 2;
 }
 
+/* What is unread takes rights away at once; whether it gives any, the lap judges. */
 static void
-read_consents(const JnyGate *gate, const JnyPeople *people)
+heed_consents(const JnyGate *gate, const JnyPeople *people, const JnyRows *rows, bool unread)
 {
-	JnyRows    *rows = find(&consents, people, is_marketing, gate);
-
 	for (int i = 0; i < rows->n; i++)
 	{
 		const JnyRow *row = &rows->row[i];
@@ -403,6 +407,8 @@ read_consents(const JnyGate *gate, const JnyPeople *people)
 		char	   *state = jny_row_text(row, 3);
 		JnyWork    *w;
 
+		if (unread && strictness(state) < 2)
+			continue;
 		if (strcmp(state, "granted") == 0 && !row->nulls[4] && jny_row_time(row, 4) <= gate->node.now)
 			state = "expired";
 		FOR_WORKS_OF(people, row->key, w)
@@ -418,11 +424,18 @@ read_consents(const JnyGate *gate, const JnyPeople *people)
 	}
 }
 
+static void
+read_consents(const JnyGate *gate, const JnyPeople *people)
+{
+	heed_consents(gate, people, find(&unread_consents, people, is_marketing, gate), true);
+	heed_consents(gate, people, find(&consents, people, is_marketing, gate), false);
+}
+
 /* ---- addresses -------------------------------------------------------------- */
 
 typedef struct Contact
 {
-	const JnyRow *row;
+	const JnyRow *row;			/* NULL = a failure that no lap has read yet */
 	char	   *scope;
 	char	   *channel;
 	char	   *state;
@@ -471,7 +484,7 @@ choose_address(const JnyGate *gate, JnyWork *w, const Contact *contacts, int n)
 	{
 		Contact		c = contacts[i];
 
-		if (!said_of(gate, w, c.scope, c.channel))
+		if (c.row == NULL || !said_of(gate, w, c.scope, c.channel))
 			continue;
 		for (int k = 0; k < n; k++)
 			if (contacts[k].hash == c.hash && is_spoilt(contacts[k].state) &&
@@ -488,16 +501,33 @@ choose_address(const JnyGate *gate, JnyWork *w, const Contact *contacts, int n)
 	w->address_state = best.state;
 }
 
+/* The failures of one person's addresses, behind what is known about them; returns how many. */
+static int
+add_failures(Contact *contacts, const JnyRows *failed, int person)
+{
+	int			n = 0;
+
+	for (int i = 0; i < failed->n; i++)
+		if (failed->row[i].key == person)
+			contacts[n++] = (Contact) {
+				.scope = jny_row_text(&failed->row[i], 0), .channel = jny_row_text(&failed->row[i], 1),
+				.state = "hard", .hash = jny_row_int(failed, i, 2, 0)
+			};
+	return n;
+}
+
 static void
 read_addresses(const JnyGate *gate, const JnyPeople *people)
 {
+	JnyRows    *failed = find(&faults, people, needs_address, gate);
 	JnyRows    *rows = find(&addresses, people, needs_address, gate);
-	Contact    *contacts = palloc(sizeof(Contact) * Max(1, rows->n));
+	Contact    *contacts = palloc(sizeof(Contact) * Max(1, rows->n + failed->n));
 	int			n;
 
 	for (int i = 0; i < rows->n; i += n)
 	{
 		JnyWork    *w;
+		int			all;
 
 		for (n = 0; i + n < rows->n && rows->row[i + n].key == rows->row[i].key; n++)
 		{
@@ -508,9 +538,10 @@ read_addresses(const JnyGate *gate, const JnyPeople *people)
 				.state = jny_row_text(row, 2), .since = jny_row_time(row, 3), .hash = jny_row_int(rows, i + n, 4, 0)
 			};
 		}
+		all = n + add_failures(contacts + n, failed, rows->row[i].key);
 		FOR_WORKS_OF(people, rows->row[i].key, w)
 			if (needs_address(gate, w))
-				choose_address(gate, w, contacts, n);
+				choose_address(gate, w, contacts, all);
 	}
 }
 

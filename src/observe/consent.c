@@ -3,9 +3,10 @@
  *		What people agreed to: the present state, and every statement as history.
  *
  * Called by take.c. The latest statement by its own time stands; at the same
- * time the one that takes rights away. A consent row may be written beside us
- * by journey.unsubscribe(), so the rule is also in the upsert. A source that
- * is not trusted may take rights away, never grant them.
+ * time the one that takes rights away. A source that is not trusted may take
+ * rights away, never grant them. Nobody but the lap writes journey.consent:
+ * what people say through journey.unsubscribe() and set_preferences() is
+ * history when they commit, and the next lap takes it up.
  */
 #include "observe/fact.h"
 
@@ -35,21 +36,25 @@ typedef struct JnyConsents
 	JnyOut		history;
 } JnyConsents;
 
-#define STRICT(state) "(CASE WHEN " state " IN ('denied', 'revoked', 'bounced', 'complained') THEN 1 ELSE 0 END)"
-
 JNY_LOOKUP(find_consents, "consent", "consent_pkey", "bucket, profile_id",
 		   "profile_id, scope, channel, purpose, state, at", NULL);
-JNY_PLAN(upsert_consents,
-		 "smallint[], uuid[], text[], text[], text[], text[], text[], text[], jsonb[], timestamptz[], timestamptz[]",
-		 "INSERT INTO journey.consent AS c (bucket, profile_id, scope, channel, purpose, state, basis, source, proof, at, expires_at)"
-		 " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS n"
-		 " ON CONFLICT (bucket, profile_id, scope, channel, purpose) DO UPDATE"
+#define CONSENT_KEY "bucket, profile_id, scope, channel, purpose"
+#define STATEMENT "state, basis, source, proof, at, expires_at"
+JNY_UPSERT(upsert_consents, "consent", "consent_pkey", CONSENT_KEY, CONSENT_KEY ", " STATEMENT, STATEMENT);
+#define HISTORY_KEY CONSENT_KEY ", recorded_at, seq"
+JNY_UPSERT(insert_history, "consent_history", "consent_history_pkey", HISTORY_KEY, HISTORY_KEY ", " STATEMENT, "");
+
+JNY_LOOKUP(any_unread, "consent_history", "consent_history_unread", "", "seq", "t.unread");
+/* Of several words about one consent the last; taking it back needs no younger date than what it takes back. */
+JNY_PLAN(read_history, "",
+		 "WITH said AS (UPDATE journey.consent_history h SET unread = false WHERE h.unread RETURNING h.*)"
+		 " INSERT INTO journey.consent AS c (" CONSENT_KEY ", " STATEMENT ")"
+		 " SELECT DISTINCT ON (" CONSENT_KEY ") " CONSENT_KEY ", " STATEMENT " FROM said"
+		 " ORDER BY " CONSENT_KEY ", seq DESC"
+		 " ON CONFLICT (" CONSENT_KEY ") DO UPDATE"
 		 " SET state = excluded.state, basis = excluded.basis, source = excluded.source, proof = excluded.proof,"
-		 "  at = excluded.at, expires_at = excluded.expires_at"
-		 " WHERE (excluded.at, " STRICT("excluded.state") ") >= (c.at, " STRICT("c.state") ")");
-#define STATEMENT_KEY "bucket, profile_id, scope, channel, purpose, recorded_at, seq"
-JNY_UPSERT(insert_history, "consent_history", "consent_history_pkey", STATEMENT_KEY,
-		   STATEMENT_KEY ", state, basis, source, proof, at, expires_at", "");
+		 "  at = GREATEST(c.at, excluded.at), expires_at = excluded.expires_at"
+		 " WHERE c.state <> excluded.state AND (excluded.state <> 'granted' OR c.at <= excluded.at)");
 
 static bool
 takes_away(const char *state)
@@ -88,6 +93,17 @@ speaks_of_consent(const JnyFact *fact)
 		(fact->consents != NIL || jny_message_opts_out(fact) ||
 		 (fact->kind == JNY_KIND_EVENT && !fact->fence_only &&
 		  (strcmp(fact->type, "unsubscribed") == 0 || strncmp(fact->type, "consent_", 8) == 0)));
+}
+
+/* What people said of their consents beside the inbox. */
+void
+jny_consent_read(void)
+{
+	JnyCols    *all = jny_cols_of(&any_unread);
+
+	jny_cols_next(all);
+	if (jny_lookup_at(&any_unread, all, NULL, 1)->n > 0)
+		jny_run(&read_history, NULL, NULL);
 }
 
 /* The people of whom consents are stated, each once; NULL when there are none with a past. */
@@ -335,16 +351,14 @@ put_consent(JnyCols *cols, const Consent *c)
 void
 jny_consent_write(JnyTake *take)
 {
-	JnyCols    *cols;
+	JnyOut		out = {.access = &upsert_consents};
 	ListCell   *lc;
 
 	if (take->consents == NULL)
 		return;
-	cols = jny_cols("smallint, uuid, text, text, text, text, text, text, jsonb, timestamptz, timestamptz");
 	foreach(lc, take->consents->all)
 		if (((Consent *) lfirst(lc))->dirty)
-			put_consent(cols, lfirst(lc));
-	if (jny_cols_count(cols) > 0)
-		jny_run(&upsert_consents, jny_cols_datums(cols, 0), NULL);
+			put_consent(jny_out(&out), lfirst(lc));
+	jny_out_write(&out);
 	jny_out_write(&take->consents->history);
 }

@@ -5,10 +5,9 @@
  * Called by take.c. An address that the person or the shop's customer row
  * states replaces the one before it and starts fresh; one that merely came
  * along in a subject is taken only while there is no other; one that they take
- * away is replaced by none. What became of
- * an address (a bounce, a complaint) stays with the address; senders report
- * it beside us, so the latest version is what is judged. A source that is not
- * trusted states no address.
+ * away is replaced by none. What became of an address (a bounce, a complaint)
+ * stays with the address. A source that is not trusted states no address.
+ * Nobody but the lap writes the table.
  */
 #include "observe/fact.h"
 
@@ -256,7 +255,7 @@ typedef struct Changes
 	TimestampTz now;
 } Changes;
 
-/* What a bounce has made of the address meanwhile is left alone. */
+/* What a bounce has made of an address stays. */
 static JnyChoice
 change_point(JnyRow *row, void *arg)
 {

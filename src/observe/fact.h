@@ -274,6 +274,7 @@ extern void jny_person_changed(JnyTake *take, JnyProfile *profile);
 extern void jny_person_write(JnyTake *take);
 extern void jny_contact_apply(JnyTake *take, JnyFact *fact);
 extern void jny_contact_write(JnyTake *take);
+extern void jny_consent_read(void);
 extern void jny_consent_load(JnyTake *take);
 extern void jny_consent_apply(JnyTake *take, JnyFact *fact);
 extern void jny_consent_write(JnyTake *take);

@@ -283,6 +283,8 @@ jny_observe_take(JnyBatch *batch, int max_events)
 	if (!batch->node.adopted)
 		return true;
 	jny_attachments_check_if_touched();
+	/* after the window was opened: who opted out as an event of it says is among them */
+	jny_consent_read();
 	if (batch->window->nrows == 0)
 		return true;
 	old = MemoryContextSwitchTo(batch->cxt);

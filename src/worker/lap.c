@@ -47,6 +47,7 @@ phases(JnyBatch *batch, int max_events, int max_timers)
 		return false;
 	if (!batch->node.adopted)
 		return true;			/* the cursor is another cluster's: nothing may move */
+	jny_deliver_faults(&batch->node);
 	jny_features_update(batch);
 	jny_orchestrate_events(batch);
 	if (batch->node.mode != JNY_MODE_OFF)

@@ -98,6 +98,7 @@ is(got('pair1@x.org') + got('pair2@x.org'), 1, 'and never reaches the provider')
 await people('gone@x.org', 'busy@x.org');
 await until('both are final', async () => await state('gone@x.org') === 'refused bad_address' && await state('busy@x.org') === 'sent');
 is(await state('gone@x.org'), 'refused bad_address', 'an address that the provider does not know is refused');
+await value('SELECT count(*) FROM journey.run_once()');
 is(await value(`SELECT state FROM journey.contact_point WHERE address = 'gone@x.org'`), 'hard', 'and not used again');
 is([await state('busy@x.org'), asked['busy@x.org']], ['sent', 2], 'a provider that is busy is asked again when it said');
 await s.end();

@@ -1,7 +1,7 @@
 -- What becomes of an action after its permit: failures, leases that end, dead letters
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(67);
+SELECT plan(74);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -93,7 +93,22 @@ SELECT pg_temp.mail('B') AS a \gset
 SELECT pg_temp.send(:'a') AS t \gset
 SELECT journey.fail(:'a', :t, 'no such user', code => 'bad_address') \gset
 SELECT is(pg_temp.state(:'a'), 'final: refused bad_address', 'a bad address refuses');
-SELECT is((SELECT row(state, reason)::text FROM journey.contact_point WHERE profile_id = pg_temp.pid('B') AND channel = 'm1'), '(hard,bad_address)', 'and is not used again');
+SELECT is((SELECT address_fault FROM journey.attempt_log WHERE action_id = :'a'), 'bad_address', 'the attempt says whose fault it was');
+SELECT pg_temp.action('B', channel => 'm1', step => 'next', name => 'next') AS b \gset
+SELECT pg_temp.send(:'b') AS t \gset
+SELECT is((SELECT address_hash FROM journey.attempt_log WHERE action_id = :'b'), journey.key_hash('email', 'b@example.org'), 'the next message goes to another one');
+SELECT pg_temp.person('Y') \gset
+SELECT pg_temp.action('Y', channel => 'm1', name => 'borrowed') AS b \gset
+SELECT pg_temp.send(:'b') AS t \gset
+SELECT journey.fail(:'b', :t, 'no such user', code => 'blocked_address') \gset
+SELECT throws_like(format('SELECT pg_temp.send(%L)', pg_temp.action('Y', channel => 'm1', step => 'next')), 'no permit for %', 'and none to one who has no other');
+SELECT journey.run_once() \g /dev/null
+SELECT is((SELECT row(state, reason)::text FROM journey.contact_point WHERE profile_id = pg_temp.pid('B') AND channel = 'm1'), '(hard,bad_address)', 'a lap marks it');
+SELECT is((SELECT count(address_fault) FROM journey.attempt_log), 0::bigint, 'once');
+SELECT is((SELECT array_agg(channel || ' ' || state || coalesce(' ' || reason, '') ORDER BY channel) FROM journey.contact_point WHERE profile_id = pg_temp.pid('Y')),
+          ARRAY['email active', 'm1 hard blocked_address'], 'a borrowed one under the borrower''s name');
+SELECT throws_like(format('SELECT pg_temp.send(%L)', pg_temp.action('Y', channel => 'm1', step => 'later')), 'no permit for %', 'who still does not use it');
+SELECT is((SELECT count(*) FROM pg_temp.send(pg_temp.action('Y', step => 'last'))), 1::bigint, 'its owner does');
 SELECT is((SELECT state FROM journey.contact_point WHERE profile_id = pg_temp.pid('B') AND channel = 'email'), 'active', 'other channels keep theirs');
 SELECT pg_temp.mail('C') AS a \gset
 SELECT pg_temp.send(:'a') AS t \gset

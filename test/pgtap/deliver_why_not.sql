@@ -58,6 +58,10 @@ INSERT INTO person VALUES
 ('another address', $$SELECT pg_temp.address('another address', 'email', 'another address@example.org', 'hard'); SELECT pg_temp.address('another address', 'email', 'new@example.org', 'active')$$),
 ('phone only', $$UPDATE journey.contact_point SET channel = 'phone' WHERE profile_id = pg_temp.pid('phone only')$$),
 ('replaced', $$SELECT pg_temp.address('replaced', 'email', 'replaced@example.org', 'replaced')$$),
+('opted out just now', $$SELECT journey.unsubscribe(journey._unsubscribe_token(pg_temp.pid('opted out just now'), 'default', 'letters'))$$),
+('failed just now', $$INSERT INTO journey.attempt_log (bucket, profile_id, granted_at, action_id, attempt, token, sender, channel, journey, step, scope, purpose, address_hash, permit_batch, outcome, counted, address_fault)
+    SELECT bucket, profile_id, changed_at, gen_random_uuid(), 1, 1, 'test', 'letters', 'none', 'none', 'default', 'marketing', address_hash, gen_random_uuid(), 'failed', false, 'bad_address'
+    FROM journey.contact_point WHERE profile_id = pg_temp.pid('failed just now')$$),
 ('restricted', $$UPDATE journey.profile SET restricted = true WHERE profile_id = pg_temp.pid('restricted')$$),
 ('by hand', $$SELECT journey.suppress('{"customer_id": "by hand"}', reason => 'asked us by phone')$$),
 ('by hand elsewhere', $$SELECT journey.suppress('{"customer_id": "by hand elsewhere"}', 'brand_b')$$);
