@@ -70,6 +70,14 @@ is_message(const JnyFact *fact)
 		(fact->kind == JNY_KIND_EVENT && strncmp(fact->type, "message_", 8) == 0);
 }
 
+/* Of a table of message events its new rows: what happened, happened. */
+bool
+jny_message_counts(const JnyFact *fact)
+{
+	return is_message(fact) &&
+		(fact->kind == JNY_KIND_EVENT || fact->op == JNY_OP_INSERT || fact->op == JNY_OP_BACKFILL);
+}
+
 /* Finds the people of message events, and of whatever else names an action and nobody. */
 void
 jny_message_find(JnyTake *take)
@@ -101,6 +109,7 @@ jny_message_find(JnyTake *take)
 		fact->action_id = *jny_get_uuid(row, 3);
 		fact->channel = jny_get_text(row, 4);
 	}
+	jny_early_keep(take);
 }
 
 static const char *
@@ -136,20 +145,22 @@ mark_address(JnyTake *take, JnyFact *fact, Jsonb *props, const char *state)
 	jny_cols_next(cols);
 }
 
-static void
-report_orphan(JnyTake *take, JnyFact *fact)
+void
+jny_message_orphan(JnyTake *take, const char *source)
 {
-	jny_tally_incident(take, "orphan_message", fact->source, "warning",
+	jny_tally_incident(take, "orphan_message", source, "warning",
 					   "message events name actions that are not known here",
 					   "The sender should pass action_id (or idempotency_key) through to the provider and back.");
 }
 
-static Jsonb *
-row_props(JnyFact *fact)
+Jsonb *
+jny_message_props(const JnyFact *fact)
 {
 	JnyObject	o;
 	bool		machine;
 
+	if (fact->kind != JNY_KIND_MESSAGE)
+		return fact->props;
 	jny_object_begin(&o);
 	jny_object_all(&o, fact->props);
 	jny_object_text(&o, "provider_ref", fact->provider_ref);
@@ -174,16 +185,16 @@ add_channel(Jsonb *props, const char *channel)
 void
 jny_message_apply(JnyTake *take, JnyFact *fact)
 {
-	Jsonb	   *props = fact->kind == JNY_KIND_MESSAGE ? row_props(fact) : fact->props;
+	Jsonb	   *props = jny_message_props(fact);
 	const char *state = address_state(fact->type, props);
 	JnyEvent   *event;
 	JnyCols    *cols;
 
-	if (fact->kind == JNY_KIND_MESSAGE && fact->op != JNY_OP_INSERT && fact->op != JNY_OP_BACKFILL)
-		return;					/* what happened, happened */
+	if (!jny_message_counts(fact))
+		return;
 	if (!fact->has_owner)
 	{
-		report_orphan(take, fact);
+		jny_message_orphan(take, fact->source);
 		fact->has_action = false;
 	}
 	if (fact->profile == NULL)
