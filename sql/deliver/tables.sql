@@ -191,7 +191,7 @@ COMMENT ON COLUMN journey.outbox_history.attempt IS 'Permits granted.';
 COMMENT ON COLUMN journey.outbox_history.sender IS 'Who had the last lease.';
 COMMENT ON COLUMN journey.outbox_history.granted_at IS 'When the last permit was granted; null when none was.';
 COMMENT ON COLUMN journey.outbox_history.permit_batch IS 'Row of permit_batch with the snapshot of the last permit.';
-COMMENT ON COLUMN journey.outbox_history.sent_at IS 'When the sender reported it sent.';
+COMMENT ON COLUMN journey.outbox_history.sent_at IS 'When the sender, or whoever resolved it, said that it was sent.';
 COMMENT ON COLUMN journey.outbox_history.provider_ref IS 'The provider''s name for the message.';
 COMMENT ON COLUMN journey.outbox_history.cost IS 'What it cost.';
 COMMENT ON COLUMN journey.outbox_history.error IS 'What the last failed attempt said.';

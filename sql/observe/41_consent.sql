@@ -238,7 +238,7 @@ BEGIN
     END IF;
     INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, reason, occurred_at, effective_at,
                                      incarnation, lap, until, note)
-    SELECT journey.bucket(id), id, journey._next_seq(), 'manual', '', suppress.scope, 'opted_out', moment, moment,
+    SELECT journey.bucket(id), id, journey._next_seq(), 'manual', '', suppress.scope, 'suppressed', moment, moment,
            c.incarnation, c.lap + 1, suppress.until, concat_ws(': ', session_user, suppress.reason)
     FROM journey.cursor c;
     RETURN true;

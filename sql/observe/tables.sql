@@ -67,6 +67,21 @@ CREATE TABLE journey.quarantine (
     original_text text,               -- otherwise
     replayed_at timestamptz
 );
+CREATE TABLE journey.early_message (
+    early_id uuid PRIMARY KEY,
+    provider_ref text NOT NULL,
+    look_at timestamptz NOT NULL,
+    kept_at timestamptz NOT NULL,
+    source text NOT NULL,
+    scope text NOT NULL,
+    type text NOT NULL,
+    message_id text,
+    occurred_at timestamptz NOT NULL,
+    backfill boolean NOT NULL,
+    props jsonb NOT NULL,
+    test boolean NOT NULL
+);
+CREATE INDEX early_message_look ON journey.early_message (look_at);
 CREATE TABLE journey.product (
     sku text PRIMARY KEY,
     name text,
@@ -351,6 +366,19 @@ COMMENT ON COLUMN journey.quarantine.reason IS 'What is wrong with it.';
 COMMENT ON COLUMN journey.quarantine.original IS 'As received, when it is json; of a captured row, what is known about it.';
 COMMENT ON COLUMN journey.quarantine.original_text IS 'As received, otherwise; of a captured row, its columns.';
 COMMENT ON COLUMN journey.quarantine.replayed_at IS 'When it was taken after all; null = not yet.';
+COMMENT ON TABLE journey.early_message IS 'Message events that name their message by a provider reference which no sender has told yet. They take effect once it is known, and are given up after a day.';
+COMMENT ON COLUMN journey.early_message.early_id IS 'Id, by time.';
+COMMENT ON COLUMN journey.early_message.provider_ref IS 'The provider''s name for the message.';
+COMMENT ON COLUMN journey.early_message.look_at IS 'When it is looked for again, by journey.clock().';
+COMMENT ON COLUMN journey.early_message.kept_at IS 'Since when it waits, by journey.clock().';
+COMMENT ON COLUMN journey.early_message.source IS 'Source that sent it.';
+COMMENT ON COLUMN journey.early_message.scope IS 'Scope of the source.';
+COMMENT ON COLUMN journey.early_message.type IS 'message_bounced, message_opened ...';
+COMMENT ON COLUMN journey.early_message.message_id IS 'Id of the event at its source.';
+COMMENT ON COLUMN journey.early_message.occurred_at IS 'When it happened.';
+COMMENT ON COLUMN journey.early_message.backfill IS 'Read by back-fill: state yes, enroll never.';
+COMMENT ON COLUMN journey.early_message.props IS 'Properties of the event.';
+COMMENT ON COLUMN journey.early_message.test IS 'Taken under the test clock.';
 COMMENT ON TABLE journey.product IS 'The catalogue, as rows and events describe it.';
 COMMENT ON COLUMN journey.product.sku IS 'Stock keeping unit.';
 COMMENT ON COLUMN journey.product.name IS 'Name.';

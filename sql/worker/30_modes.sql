@@ -329,7 +329,7 @@ BEGIN
     DELETE FROM journey.attempt_log x USING journey.outbox_history o
     WHERE o.test AND (x.bucket, x.profile_id, x.action_id) = (o.bucket, o.profile_id, o.action_id);
     FOREACH t IN ARRAY ARRAY['event', 'decision', 'outbox', 'outbox_history', 'exposure', 'conversion',
-                             'stage_transition', 'enrollment'] LOOP
+                             'stage_transition', 'enrollment', 'early_message'] LOOP
         EXECUTE format('DELETE FROM journey.%I WHERE test', t);
         GET DIAGNOSTICS n = ROW_COUNT;
         total := total + n;

@@ -71,6 +71,22 @@ is_message(const JnyFact *fact)
 		(fact->kind == JNY_KIND_EVENT && strncmp(fact->type, "message_", 8) == 0);
 }
 
+/* A row tells an event when it comes and when it changes its type; what happened, happened. */
+static bool
+tells_event(const JnyFact *fact)
+{
+	if (fact->kind != JNY_KIND_MESSAGE || fact->op == JNY_OP_INSERT || fact->op == JNY_OP_BACKFILL)
+		return true;
+	return fact->op == JNY_OP_UPDATE &&
+		(fact->old[JNY_F_TYPE] == NULL || strcmp(fact->type, fact->old[JNY_F_TYPE]) != 0);
+}
+
+bool
+jny_message_counts(const JnyFact *fact)
+{
+	return is_message(fact) && tells_event(fact);
+}
+
 /* Finds the people of message events, and of whatever else names an action and nobody. */
 void
 jny_message_find(JnyTake *take)
@@ -103,16 +119,7 @@ jny_message_find(JnyTake *take)
 		fact->channel = jny_get_text(row, 4);
 		fact->scope = jny_get_text(row, 5);
 	}
-}
-
-/* A row tells an event when it comes and when it changes its type; what happened, happened. */
-static bool
-tells_event(const JnyFact *fact)
-{
-	if (fact->kind != JNY_KIND_MESSAGE || fact->op == JNY_OP_INSERT || fact->op == JNY_OP_BACKFILL)
-		return true;
-	return fact->op == JNY_OP_UPDATE &&
-		(fact->old[JNY_F_TYPE] == NULL || strcmp(fact->type, fact->old[JNY_F_TYPE]) != 0);
+	jny_early_keep(take);
 }
 
 bool
@@ -162,20 +169,22 @@ mark_address(JnyTake *take, JnyFact *fact, Jsonb *props, const char *state)
 	jny_cols_next(cols);
 }
 
-static void
-report_orphan(JnyTake *take, JnyFact *fact)
+void
+jny_message_orphan(JnyTake *take, const char *source)
 {
-	jny_tally_incident(take, "orphan_message", fact->source, "warning",
+	jny_tally_incident(take, "orphan_message", source, "warning",
 					   "message events name actions that are not known here",
 					   "The sender should pass action_id (or idempotency_key) through to the provider and back.");
 }
 
-static Jsonb *
-row_props(JnyFact *fact)
+Jsonb *
+jny_message_props(const JnyFact *fact)
 {
 	JnyObject	o;
 	bool		machine;
 
+	if (fact->kind != JNY_KIND_MESSAGE)
+		return fact->props;
 	jny_object_begin(&o);
 	jny_object_all(&o, fact->props);
 	jny_object_text(&o, "provider_ref", fact->provider_ref);
@@ -200,17 +209,17 @@ add_channel(Jsonb *props, const char *channel)
 void
 jny_message_apply(JnyTake *take, JnyFact *fact)
 {
-	Jsonb	   *props = fact->kind == JNY_KIND_MESSAGE ? row_props(fact) : fact->props;
+	Jsonb	   *props = jny_message_props(fact);
 	const char *state = address_state(fact->type, props);
 	const char *channel = jny_message_channel(fact);
 	JnyEvent   *event;
 	JnyCols    *cols;
 
-	if (!tells_event(fact))
+	if (!jny_message_counts(fact))
 		return;
 	if (!fact->has_owner)
 	{
-		report_orphan(take, fact);
+		jny_message_orphan(take, fact->source);
 		fact->has_action = false;
 	}
 	if (fact->profile == NULL)

@@ -292,6 +292,13 @@ extern bool jny_message_opts_out(const JnyFact *fact);
 extern const char *jny_message_channel(const JnyFact *fact);	/* NULL = not known */
 extern void jny_message_apply(JnyTake *take, JnyFact *fact);
 extern void jny_message_write(JnyTake *take);
+extern bool jny_message_counts(const JnyFact *fact);
+extern Jsonb *jny_message_props(const JnyFact *fact);
+extern void jny_message_orphan(JnyTake *take, const char *source);
+
+/* early.c: message events whose message is not known yet are kept; those whose is by now go through the inbox again. */
+extern void jny_early_keep(JnyTake *take);
+extern void jny_early_look(JnyBatch *batch);
 
 /* tally.c: what is counted, reported and set aside */
 extern void jny_tally_fact(JnyTake *take, JnyFact *fact);

@@ -285,15 +285,20 @@ jny_observe_take(JnyBatch *batch, int max_events)
 	jny_attachments_check_if_touched();
 	/* after the window was opened: who opted out as an event of it says is among them */
 	jny_consent_read();
-	if (batch->window->nrows == 0)
-		return true;
 	old = MemoryContextSwitchTo(batch->cxt);
+	jny_early_look(batch);
+	if (batch->window->nrows == 0)
+	{
+		MemoryContextSwitchTo(old);
+		return true;
+	}
 	jny_take_begin(&take, batch);
 	jny_stale_mark(batch->window);
 	jny_registry_load(&take);
 	jny_decode(&take);
-	jny_dedupe(&take);
+	/* before the ids of messages are noted: what is kept is not taken */
 	jny_message_find(&take);
+	jny_dedupe(&take);
 	jny_identify(&take);
 	jny_consent_load(&take);
 	jny_cart_load(&take);

@@ -205,7 +205,7 @@ judge_channel(JnyRun *run, JnySend *s, const JnyChannel *channel)
 	if (channel->mode == JNY_CHANNEL_OPS)
 		return NULL;
 	if (manually_suppressed(run, s, channel->name))
-		return "opted_out";
+		return "suppressed";
 	if (is_marketing(s) && !has_consent(run, s, channel))
 		return "opted_out";
 	if (!has_contact(s, channel))

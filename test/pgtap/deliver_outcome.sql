@@ -201,7 +201,7 @@ SELECT ok(journey.resolve(:'a', 'retry'), 'resolve: retry');
 SELECT pg_temp.send(:'a') AS t \gset
 SELECT journey.unknown(:'a', :t) \gset
 SELECT ok(journey.resolve(:'a', 'sent', 'ref-9'), 'resolve: sent');
-SELECT is((SELECT row(status, provider_ref)::text FROM journey.outbox_history WHERE action_id = :'a'), '(sent,ref-9)', 'with its reference');
+SELECT is((SELECT row(status, provider_ref, sent_at = finished_at)::text FROM journey.outbox_history WHERE action_id = :'a'), '(sent,ref-9,t)', 'with its reference and the time it was said');
 SELECT ok(NOT journey.resolve(:'a', 'failed'), 'once');
 SELECT pg_temp.mail('H', 'm2') AS a \gset
 SELECT pg_temp.send(:'a') AS t \gset

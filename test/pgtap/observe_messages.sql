@@ -1,7 +1,7 @@
 -- What comes back from messages: events find their person through the action,
 -- a visit carries its action, a bounce belongs to the address, an opt-out to the
 -- person and the channel of the message.
-SELECT plan(32);
+SELECT plan(43);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 SELECT journey.track('crm', 'identified', '{"customer_id": "1", "email": "ann@example.com"}', '{}');
 SELECT journey.track('crm', 'consent_granted', '{"customer_id": "1"}', '{"channel": "email"}');
@@ -35,6 +35,47 @@ SELECT journey.run_once();
 SELECT results_eq($$SELECT name, count FROM journey.incident WHERE kind = 'orphan_message'$$, $$VALUES ('esp', 2::bigint)$$, 'message events without a known action are counted');
 SELECT is((SELECT count(*) FROM journey.message_event), 3::bigint, 'and belong to no action');
 SELECT is((SELECT count(*) FROM journey.event WHERE type = 'message_opened'), 2::bigint, 'but to the person they name');
+
+-- what a provider reports before the sender has told its reference waits for that
+INSERT INTO journey.outbox (bucket, profile_id, action_id, channel, status, reap_at, priority, due_at, not_after, journey, version, step, visit, purpose, scope,
+    template, template_version, payload, suppress_on, attempt, max_attempts, token, sender, lease_until, claimed_at, granted_at, idempotency_key, decision_id, decided_at, decided_lap, decided_seq, test)
+SELECT journey.bucket(:'ann'), :'ann', md5('early ' || n)::uuid, 'email', 'sending', '2026-03-02 10:00+00', 0, '2026-03-01 10:00+00', '2026-03-02 10:00+00', 'j', 1, 's', 1, 'marketing', 'default',
+    't', 1, '{}', '[]', 1, 1, n, 'test', '2026-03-02 10:00+00', '2026-03-01 10:00+00', '2026-03-01 10:00+00', 'early ' || n, md5('early decision ' || n)::uuid, '2026-03-01 10:00+00', 0, 0, true
+FROM generate_series(1, 3) n;
+INSERT INTO journey.lease VALUES ('2026-03-02 10:00+00', gen_random_uuid(), ARRAY[md5('early 1')::uuid, md5('early 2')::uuid, md5('early 3')::uuid]);
+CREATE TABLE early_mails (id int PRIMARY KEY, what text, ref text, at timestamptz, why text);
+SELECT count(*) FROM journey.attach('early_mails', 'message_event', '{"type": "what", "provider_ref": "ref", "at": "at", "reason": "why"}');
+SELECT journey.track('esp', 'message_clicked', '{}', '{"provider_ref": "early-1", "url": "https://shop.example/y"}', '2026-03-01 09:59+00', 'hook-1');
+INSERT INTO early_mails VALUES (1, 'message_bounced', 'early-2', '2026-03-01 09:58+00', 'no such box');
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM journey.message_event WHERE action_id IN (md5('early 1')::uuid, md5('early 2')::uuid)), 0::bigint, 'nobody knows yet whose they are');
+SELECT is((SELECT array_agg(provider_ref ORDER BY provider_ref) FROM journey.early_message), ARRAY['early-1', 'early-2'], 'they are kept');
+SELECT results_eq($$SELECT count FROM journey.incident WHERE kind = 'orphan_message' AND name = 'esp'$$, $$VALUES (2::bigint)$$, 'and are no orphans');
+SELECT journey.track('esp', 'message_clicked', '{}', '{"provider_ref": "early-1", "url": "https://shop.example/y"}', '2026-03-01 09:59+00', 'hook-1');
+SELECT journey.run_until_idle();
+SELECT is(journey.ack(ARRAY[md5('early 1')::uuid, md5('early 2')::uuid], ARRAY[1, 2]::bigint[], ARRAY['early-1', 'early-2']), ARRAY[true, true], 'then the sender tells');
+SELECT journey.run_until_idle();
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT type, at, action_id FROM journey.message_event WHERE action_id IN (md5('early 1')::uuid, md5('early 2')::uuid) ORDER BY type$$,
+    $$VALUES ('message_bounced', '2026-03-01 09:58+00'::timestamptz, md5('early 2')::uuid), ('message_clicked', '2026-03-01 09:59+00', md5('early 1')::uuid)$$,
+    'and each takes effect, once, at its own time');
+SELECT results_eq('SELECT state, reason FROM journey.contact_point', $$VALUES ('hard', 'no such box')$$, 'a bounce marks the address');
+SELECT is((SELECT props ->> 'url' FROM journey.event WHERE type = 'message_clicked' AND message_id = 'hook-1'), 'https://shop.example/y', 'with all that they said');
+SELECT is_empty('SELECT 1 FROM journey.early_message', 'nothing is left of them');
+SELECT journey.track('esp', 'message_complained', '{}', '{"provider_ref": "early-3"}');
+SELECT journey.run_until_idle();
+SELECT journey.ack(md5('early 3')::uuid, 3, 'early-3');
+SELECT journey.run_until_idle();
+SELECT journey.run_until_idle();
+SELECT results_eq(format($$SELECT reason, channel FROM journey.suppression WHERE profile_id = %L AND type = 'message_complained'$$, :'ann'), $$VALUES ('opted_out', 'email')$$,
+    'a complaint that came early is the opt-out that it is');
+SELECT journey.track('esp', 'message_bounced', '{}', '{"provider_ref": "somebody else''s"}');
+SELECT journey.run_until_idle();
+SELECT journey.set_clock('2026-03-02 10:00+00');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT count FROM journey.incident WHERE kind = 'orphan_message' AND name = 'esp'$$, $$VALUES (3::bigint)$$, 'after a day it is an orphan');
+SELECT is_empty('SELECT 1 FROM journey.early_message', 'and is not kept any longer');
+UPDATE journey.contact_point SET state = 'active', reason = NULL;
 
 -- addresses
 SELECT journey.track('esp', 'message_bounced', '{}', '{"action_id": "00000000-0000-8000-8000-000000000001", "bounce": "soft", "reason": "mailbox full"}');

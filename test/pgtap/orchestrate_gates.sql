@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(71);
+SELECT plan(73);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -43,6 +43,13 @@ SELECT journey.track('shop', 'consent_granted', '{"customer_id": "paper"}', '{"c
 SELECT journey.track('shop', 'wishlist_added', '{"customer_id": "paper"}', '{"sku": "J1"}');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.refusals('paper')$$, $$VALUES ('plain refused bad_address')$$, 'without an address nobody can be reached');
+SELECT pg_temp.person('man');
+SELECT journey.run_until_idle();
+SELECT journey.suppress(pg_temp.who('man'), reason => 'asked by phone');
+SELECT pg_temp.wish('man');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.refusals('man')$$, $$VALUES ('plain refused suppressed')$$, 'who was suppressed by hand is refused as that, not as opted out');
+SELECT is((SELECT reason FROM journey.suppression WHERE profile_id = pg_temp.pid('man')), 'suppressed', 'as permits call it');
 SELECT journey.retire('journey', 'plain');
 
 -- the ladder of channels
