@@ -146,7 +146,7 @@ FROM generate_series(11, 15) n, unnest('{email,sms}'::text[]) c;
 SELECT journey.run_until_idle();
 SELECT pg_temp.sent(n) FROM unnest('{11,12,13,14}'::text[]) n;
 SELECT pg_temp.sent('15', 'outlet');
-SELECT journey.set_clock('2026-03-01 11:00+00');
+SELECT journey.set_clock('2026-03-02 11:00+00');
 CREATE TABLE mail_log (id int PRIMARY KEY, what text, action text, ref text, who text, medium text, at timestamptz);
 SELECT count(*) FROM journey.attach('mails', 'message_event', '{"type": {"column": "what", "values": {"open": "message_opened", "unsub": "unsubscribed"}}, "provider_ref": "ref"}', backfill => false);
 SELECT count(*) FROM journey.attach('mail_log', 'message_event', '{"type": {"column": "what", "values": {"open": "message_opened", "unsub": "unsubscribed"}},
@@ -164,8 +164,8 @@ SELECT journey.run_until_idle();
 UPDATE mail_log SET what = 'unsub' WHERE id = 12;
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.consents('12'), 'email marketing revoked, sms marketing granted', 'or by the action, in a row that changes, at the time of the change');
-INSERT INTO mail_log VALUES (13, 'unsub', '00000000-0000-8000-8000-00000000ffff', NULL, '13', 'sms', '2026-03-01 10:30+00'),
-    (14, 'unsub', '00000000-0000-8000-8000-00000000ffff', NULL, '14', NULL, '2026-03-01 10:30+00');
+INSERT INTO mail_log VALUES (13, 'unsub', '00000000-0000-8000-8000-00000000ffff', NULL, '13', 'sms', '2026-03-02 10:30+00'),
+    (14, 'unsub', '00000000-0000-8000-8000-00000000ffff', NULL, '14', NULL, '2026-03-02 10:30+00');
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.consents('13'), 'email marketing granted, sms marketing revoked', 'of a message that is not known the row names person and channel');
 SELECT is(pg_temp.consents('14'), 'email marketing revoked, push marketing revoked, sms marketing revoked', 'or the person alone');
