@@ -117,6 +117,14 @@ typedef struct JnyPlan
  */
 extern uint64 jny_run(JnyPlan *plan, Datum *values, const bool *nulls);
 /*
+ * The same a portion at a time, for results that need not fit into memory.
+ * jny_fetch() returns how many rows it has put into SPI_tuptable, which the
+ * caller frees; 0 at the end, when it has closed the cursor.
+ */
+struct PortalData;
+extern struct PortalData *jny_open(JnyPlan *plan, Datum *values);
+extern uint64 jny_fetch(struct PortalData *cursor, int n);
+/*
  * The same, read-only, with the newest snapshot even at REPEATABLE READ, and
  * planned by index: for inbox, cursor and registries, whose statistics say
  * nothing. Nothing that this transaction did since its last statement ended

@@ -80,6 +80,34 @@ jny_run(JnyPlan *plan, Datum *values, const bool *nulls)
 	return SPI_processed;
 }
 
+struct PortalData *
+jny_open(JnyPlan *plan, Datum *values)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+	Portal		cursor;
+
+	if (plan->plan == NULL)
+		jny_plan_prepare(plan);
+	cursor = SPI_cursor_open(NULL, plan->plan, values, NULL, false);
+	MemoryContextSwitchTo(cxt);
+	return cursor;
+}
+
+uint64
+jny_fetch(struct PortalData *cursor, int n)
+{
+	MemoryContext cxt = CurrentMemoryContext;
+
+	SPI_cursor_fetch(cursor, true, n);
+	if (SPI_processed == 0)
+	{
+		SPI_freetuptable(SPI_tuptable);
+		SPI_cursor_close(cursor);
+	}
+	MemoryContextSwitchTo(cxt);
+	return SPI_processed;
+}
+
 uint64
 jny_run_latest(JnyPlan *plan, Datum *values, const bool *nulls)
 {

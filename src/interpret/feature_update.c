@@ -7,7 +7,8 @@
  * batch's profiles in memory (observe writes them when the lap ends). A vector
  * without an entry for an active feature is younger knowledge than the feature:
  * that entry is counted from the log once, for all such profiles of the batch
- * in one statement. Readers of people who are not in a batch do the same for
+ * in one statement, whose rows are read in portions: a history may be longer
+ * than memory. Readers of people who are not in a batch do the same for
  * one person and write nothing. The caller is inside SPI_connect(). No locks.
  */
 #include "interpret/rule.h"
@@ -20,6 +21,9 @@
 #include "utils/memutils.h"
 
 #include "interpret/feature.h"
+
+/* Rows of the log that are in memory at a time. */
+#define PORTION 500
 
 /* Rows of this lap are in the log already, but are applied as events. */
 JNY_PLAN(read_log, "integer[], smallint[], uuid[], bigint",
@@ -48,10 +52,12 @@ counts_type(const JnyFeature *f, const char *type)
 	return false;
 }
 
+/* What stays in the vector is allocated in keep. */
 static void
-apply(const JnyFeature *f, JnyVector *vector, const JnyEvent *event, TimestampTz received_at)
+apply(const JnyFeature *f, JnyVector *vector, const JnyEvent *event, TimestampTz received_at, MemoryContext keep)
 {
 	JnySubjectContext subject = {0};
+	MemoryContext here;
 	Datum		value = (Datum) 0;
 	bool		isnull = true;
 
@@ -65,8 +71,10 @@ apply(const JnyFeature *f, JnyVector *vector, const JnyEvent *event, TimestampTz
 	if (f->of != NULL)
 		value = jny_expr_value(jny_expr_compile(f->of, f->owner, f->value_type),
 							   jny_subject_resolve, &subject, &isnull);
+	here = MemoryContextSwitchTo(keep);
 	jny_entry_add(jny_vector_entry(vector, f, true), f, isnull ? (Datum) 0 : value,
 				  Min(event->occurred_at, received_at), event->seq);
+	MemoryContextSwitchTo(here);
 }
 
 /* ---- from the log ------------------------------------------------------------------------ */
@@ -87,14 +95,44 @@ event_of_row(uint64 row)
 }
 
 static void
-count_from_log(Tracked **tracked, int n, int64 before_lap)
+count_row(Tracked **tracked, uint64 row, MemoryContext keep)
 {
 	const JnyFeature *features;
 	int			nfeatures = jny_features(&features);
+	Tracked    *t = tracked[jny_get_int8(row, 1, 0)];
+	JnyEvent   *e = event_of_row(row);
+	bool		isnull;
+	TimestampTz received_at = DatumGetTimestampTz(jny_get(row, 5, &isnull));
+
+	for (int i = 0; i < nfeatures; i++)
+		if (t->missing[i] && counts_type(&features[i], e->type))
+			apply(&features[i], &t->vector, e, received_at, keep);
+}
+
+static void
+count_portion(Tracked **tracked, uint64 nrows, MemoryContext keep)
+{
+	MemoryContext one = AllocSetContextCreate(keep, "journey event of the log", ALLOCSET_DEFAULT_SIZES);
+	MemoryContext here = MemoryContextSwitchTo(one);
+	SPITupleTable *rows = SPI_tuptable;
+
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		SPI_tuptable = rows;	/* rules may read tables when they compile */
+		count_row(tracked, row, keep);
+		MemoryContextReset(one);
+	}
+	MemoryContextSwitchTo(here);
+	MemoryContextDelete(one);
+	SPI_freetuptable(rows);
+}
+
+static void
+count_from_log(Tracked **tracked, int n, int64 before_lap)
+{
 	JnyCols    *cols = jny_cols("integer, smallint, uuid");
-	MemoryContext here = CurrentMemoryContext;
 	Datum	   *args;
-	SPITupleTable *rows;
+	struct PortalData *log;
 	uint64		nrows;
 
 	for (int i = 0; i < n; i++)
@@ -106,25 +144,9 @@ count_from_log(Tracked **tracked, int n, int64 before_lap)
 	}
 	args = jny_cols_datums(cols, 1);
 	args[3] = Int64GetDatum(before_lap);
-	nrows = jny_run(&read_log, args, NULL);
-	rows = SPI_tuptable;
-	MemoryContextSwitchTo(here);
-	for (uint64 row = 0; row < nrows; row++)
-	{
-		Tracked    *t;
-		JnyEvent   *e;
-		TimestampTz received_at;
-		bool		isnull;
-
-		SPI_tuptable = rows;	/* rules may read tables when they compile */
-		t = tracked[jny_get_int8(row, 1, 0)];
-		e = event_of_row(row);
-		received_at = DatumGetTimestampTz(jny_get(row, 5, &isnull));
-		for (int i = 0; i < nfeatures; i++)
-			if (t->missing[i] && counts_type(&features[i], e->type))
-				apply(&features[i], &t->vector, e, received_at);
-	}
-	SPI_freetuptable(rows);
+	log = jny_open(&read_log, args);
+	while ((nrows = jny_fetch(log, PORTION)) > 0)
+		count_portion(tracked, nrows, CurrentMemoryContext);
 }
 
 /* Gives every active feature its entry; says which of them have to be counted. */
@@ -228,7 +250,7 @@ update(JnyBatch *batch)
 		t = hash_search(all, &e->profile, HASH_FIND, NULL);
 		for (int k = 0; k < nfeatures; k++)
 			if (features[k].broken == NULL && counts_type(&features[k], e->type))
-				apply(&features[k], &t->vector, e, batch->node.now);
+				apply(&features[k], &t->vector, e, batch->node.now, batch->cxt);
 	}
 	hash_seq_init(&seq, all);
 	while ((t = hash_seq_search(&seq)) != NULL)

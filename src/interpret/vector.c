@@ -266,6 +266,28 @@ add_numeric(Datum sum, Datum value)
 	return sum == (Datum) 0 ? value : DirectFunctionCall2(numeric_add, sum, value);
 }
 
+/* An entry has values of its own, of a type with varlena. */
+static void
+keep_value(Datum *kept, Datum value)
+{
+	Datum		old = *kept;
+
+	*kept = datumCopy(value, false, -1);
+	if (old != (Datum) 0)
+		pfree(DatumGetPointer(old));
+}
+
+/* The old sum goes, in each of the many additions. */
+static void
+keep_sum(Datum *kept, Datum value)
+{
+	Datum		sum = add_numeric(*kept, value);
+
+	keep_value(kept, sum);
+	if (sum != value)
+		pfree(DatumGetPointer(sum));
+}
+
 static int64
 bucket_of(TimestampTz at, int64 grain)
 {
@@ -309,12 +331,13 @@ add_to_window(JnyFeatureEntry *e, const JnyFeature *f, Datum value, TimestampTz 
 		return;
 	b = find_bucket(e, index);
 	if (f->aggregate == JNY_AGG_SUM)
-		b->sum = add_numeric(b->sum, value);
+		keep_sum(&b->sum, value);
 	else
 		b->count++;
 	oldest = e->buckets[e->nbuckets - 1].index - f->buckets + 1;
-	while (gone < e->nbuckets && e->buckets[gone].index < oldest)
-		gone++;
+	for (; gone < e->nbuckets && e->buckets[gone].index < oldest; gone++)
+		if (e->buckets[gone].sum != (Datum) 0)
+			pfree(DatumGetPointer(e->buckets[gone].sum));
 	e->nbuckets -= gone;
 	memmove(e->buckets, e->buckets + gone, sizeof(JnyFeatureBucket) * e->nbuckets);
 }
@@ -359,7 +382,7 @@ jny_entry_add(JnyFeatureEntry *e, const JnyFeature *f, Datum value, TimestampTz 
 			e->count++;
 			break;
 		case JNY_AGG_SUM:
-			e->value = add_numeric(e->value, value);
+			keep_sum(&e->value, value);
 			break;
 		case JNY_AGG_DAYS_SINCE:
 			e->at = Max(e->at, at);
@@ -369,7 +392,7 @@ jny_entry_add(JnyFeatureEntry *e, const JnyFeature *f, Datum value, TimestampTz 
 			if (e->value == (Datum) 0 ||
 				is_later(e, f, value, at, seq) == (f->aggregate == JNY_AGG_LAST))
 			{
-				e->value = value;
+				keep_value(&e->value, value);
 				e->at = at;
 				e->seq = seq;
 			}
