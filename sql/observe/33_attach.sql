@@ -374,11 +374,11 @@ BEGIN
     -- CREATE TRIGGER has waited for every writer and holds the rest off until
     -- we commit; the statement that reads takes its snapshot after that, so
     -- each row is either read here or fires the trigger. Writers wait while we
-    -- read, therefore only small tables are read at once.
+    -- read, therefore only a table that takes a moment is read here.
     SELECT sum(pg_table_size(t.relid)) INTO size FROM pg_partition_tree(rel) t;
-    IF COALESCE(size, pg_table_size(rel)) > 32 * 1024 * 1024 THEN
+    IF COALESCE(size, pg_table_size(rel)) > 1024 * 1024 THEN
         RETURN QUERY SELECT 'back-fill'::text, rel::text,
-                            format('too large to read while the trigger''s lock is held: commit, then run SELECT * FROM journey.reconcile(%L)', rel::text), NULL::bigint;
+                            format('not read yet: above 1 MB, writers would wait for it. Commit, then run SELECT * FROM journey.reconcile(%L)', rel::text), NULL::bigint;
         RETURN;
     END IF;
     RETURN QUERY SELECT 'back-fill'::text, rel::text, 'rows appended; they become state and enroll nobody'::text,
