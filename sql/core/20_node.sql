@@ -17,7 +17,7 @@ COMMENT ON COLUMN journey.node.mode IS 'off, test, sandbox or live, as asked for
 COMMENT ON COLUMN journey.node.incarnation IS 'The life of the cluster to which stored transaction ids belong; 0 before adopt().';
 COMMENT ON COLUMN journey.node.system_identifier IS 'System identifier of the adopted cluster.';
 COMMENT ON COLUMN journey.node.database_oid IS 'Oid of the adopted database, as text.';
-COMMENT ON COLUMN journey.node.adopted_xid IS 'Transaction of the adopt() that read the shop''s tables: until the cursor has passed it, permits that an order could end answer stale_data. Null = it had none to read.';
+COMMENT ON COLUMN journey.node.adopted_xid IS 'Transaction of the last adopt(), attach() or reconcile() that read something of the shop''s tables: until the cursor has passed it, permits that an order could end answer stale_data. Null = none has.';
 COMMENT ON COLUMN journey.node.site IS 'Value of the setting journey.site when the database was adopted.';
 COMMENT ON COLUMN journey.node.test_clock IS 'The test clock; null = real time.';
 COMMENT ON COLUMN journey.node.changed_at IS 'When this row last changed, real time.';

@@ -126,19 +126,18 @@ CREATE FUNCTION journey._reconcile(attachment integer) RETURNS bigint
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
-    n bigint;
+    a journey.attachment := (SELECT x FROM journey.attachment x WHERE x.attachment = _reconcile.attachment);
+    n bigint := journey._read_attached(attachment, a.backfilled_at IS NOT NULL);
 BEGIN
-    n := journey._read_attached(attachment, (SELECT a.backfilled_at IS NOT NULL FROM journey.attachment a
-                                             WHERE a.attachment = _reconcile.attachment));
     IF n IS NULL THEN
         RETURN NULL;
     END IF;
-    UPDATE journey.attachment a SET backfilled_at = clock_timestamp()
-    WHERE a.attachment = _reconcile.attachment AND a.backfilled_at IS NULL;
+    UPDATE journey.attachment x SET backfilled_at = clock_timestamp()
+    WHERE x.attachment = _reconcile.attachment AND x.backfilled_at IS NULL;
     UPDATE journey.incident i SET resolved_at = clock_timestamp()
     WHERE i.kind = 'reconcile_failed' AND i.resolved_at IS NULL AND i.detail ->> 'attachment' = _reconcile.attachment::text;
-    IF FOUND THEN
-        -- a late part of adopt(): permits wait until this, too, has been consumed
+    -- what is read has no fence: until it has been consumed permits wait, as behind adopt()
+    IF n > 0 AND a.kind NOT IN ('product', 'stock') THEN
         UPDATE journey.node SET adopted_xid = pg_current_xact_id();
     END IF;
     RETURN n;
@@ -374,11 +373,11 @@ BEGIN
     -- CREATE TRIGGER has waited for every writer and holds the rest off until
     -- we commit; the statement that reads takes its snapshot after that, so
     -- each row is either read here or fires the trigger. Writers wait while we
-    -- read, therefore only small tables are read at once.
+    -- read, therefore only a table that takes a moment is read here.
     SELECT sum(pg_table_size(t.relid)) INTO size FROM pg_partition_tree(rel) t;
-    IF COALESCE(size, pg_table_size(rel)) > 32 * 1024 * 1024 THEN
+    IF COALESCE(size, pg_table_size(rel)) > 1024 * 1024 THEN
         RETURN QUERY SELECT 'back-fill'::text, rel::text,
-                            format('too large to read while the trigger''s lock is held: commit, then run SELECT * FROM journey.reconcile(%L)', rel::text), NULL::bigint;
+                            format('not read yet: above 1 MB, writers would wait for it. Commit, then run SELECT * FROM journey.reconcile(%L)', rel::text), NULL::bigint;
         RETURN;
     END IF;
     RETURN QUERY SELECT 'back-fill'::text, rel::text, 'rows appended; they become state and enroll nobody'::text,

@@ -249,6 +249,28 @@ $$;
 COMMENT ON FUNCTION journey.sandbox() IS
     'Decides everything on live traffic, but only profiles marked by mark_test() get permits; others are refused with reason sandbox. Needs what resume() needs but journey.site.';
 
+CREATE FUNCTION journey._require_whole_or_named(what text, name text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF what IS NULL AND name IS NOT NULL THEN
+        RAISE EXCEPTION 'what is "%"?', name
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Say first whether it is a scope, journey, channel or template; with no argument everything is meant.';
+    ELSIF what NOT IN ('scope', 'journey', 'channel', 'template') THEN
+        RAISE EXCEPTION 'cannot pause a %', what
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Pause everything with no argument, or a scope, journey, channel or template by name.';
+    ELSIF what IS NOT NULL AND coalesce(name, '') = '' THEN
+        RAISE EXCEPTION 'which %?', what
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give its name as the second argument.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._require_whole_or_named(text, text) IS
+    'Raises 22023 unless a pause is of everything, or of a kind and a name.';
+
 CREATE FUNCTION journey.pause(what text DEFAULT NULL, name text DEFAULT NULL, reason text DEFAULT NULL)
     RETURNS text
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
@@ -258,23 +280,18 @@ AS $$
 DECLARE
     known text[];
 BEGIN
-    IF pause.what IS NOT NULL AND pause.what NOT IN ('scope', 'journey', 'channel', 'template') THEN
-        RAISE EXCEPTION 'cannot pause a %', pause.what
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Pause everything with no argument, or a scope, journey, channel or template by name.';
-    END IF;
-    IF pause.what IS NOT NULL AND coalesce(pause.name, '') = '' THEN
-        RAISE EXCEPTION 'which %?', pause.what
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give its name as the second argument.';
-    END IF;
+    PERFORM journey._require_whole_or_named(pause.what, pause.name);
     known := CASE pause.what
-        WHEN 'scope' THEN ARRAY(SELECT DISTINCT s.scope FROM journey.source s)
+        WHEN 'scope' THEN ARRAY(SELECT 'default' UNION SELECT s.scope FROM journey.source s
+                                UNION SELECT d.doc ->> 'scope' FROM journey.document d
+                                WHERE d.kind IN ('journey', 'source') AND d.doc ->> 'scope' <> '*' ORDER BY 1)
         WHEN pause.what THEN ARRAY(SELECT DISTINCT d.name FROM journey.document d WHERE d.kind = pause.what) END;
     IF pause.name <> ALL (known) THEN
         RAISE EXCEPTION 'there is no % "%"', pause.what, pause.name
             USING ERRCODE = 'undefined_object',
                   HINT = coalesce('Did you mean "' || journey._nearest(pause.name, known) || '"?',
-                                  'journey.document lists what can be paused.');
+                                  CASE pause.what WHEN 'scope' THEN 'Scopes are those of sources and journeys: ' || array_to_string(known, ', ') || '.'
+                                                  ELSE 'journey.document lists what can be paused.' END);
     END IF;
     INSERT INTO journey.pause (what, name, reason, paused_by, paused_at)
     VALUES (coalesce(pause.what, 'all'), coalesce(pause.name, ''), pause.reason, session_user, journey.clock())
@@ -294,6 +311,7 @@ CREATE FUNCTION journey.unpause(what text DEFAULT NULL, name text DEFAULT NULL,
 AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM journey._require_whole_or_named(unpause.what, unpause.name);
     DELETE FROM journey.pause p
     WHERE p.what = coalesce(unpause.what, 'all') AND p.name = coalesce(unpause.name, '');
     IF NOT FOUND THEN

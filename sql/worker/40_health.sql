@@ -125,6 +125,15 @@ BEGIN
     END LOOP;
 
     FOR topic, status, detail, hint IN
+        SELECT 'attachment', 'warning',
+               format('%I.%I as %s: rows that were there before it was attached have not been read', a.rel_schema, a.rel_name, a.kind),
+               format('SELECT * FROM journey.reconcile(%L);', format('%I.%I', a.rel_schema, a.rel_name))
+        FROM journey.attachment a WHERE a.backfilled_at IS NULL AND a.broken IS NULL AND a.detached_at IS NULL
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
+    FOR topic, status, detail, hint IN
         SELECT 'source', 'warning',
                format('%s has sent nothing for %s; its max_lag is %s', s.source,
                       date_trunc('second', clock_timestamp() - s.last_received_at), s.max_lag),

@@ -76,7 +76,7 @@ typedef struct JnyNode
 {
 	bool		installed;		/* data tables exist and their version fits */
 	bool		adopted;		/* the row's two keys match this cluster */
-	bool		draining;		/* what adopt() read from the shop's tables is not consumed yet: no permits */
+	bool		draining;		/* what was read from the shop's tables is not consumed yet: no permits */
 	JnyMode		mode;			/* what holds now, after both keys are tried */
 	int			incarnation;	/* which life of the cluster stored xids belong to */
 	TimestampTz now;			/* journey.clock() for this statement */

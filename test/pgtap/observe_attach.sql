@@ -1,7 +1,7 @@
 -- attach() itself: every kind, the guess, what it refuses and how it says so,
 -- back-fill, reconcile, live stock, detach.
 -- mission: 15, 117
-SELECT plan(70);
+SELECT plan(75);
 SET client_min_messages = warning;
 
 CREATE TABLE seen (seq bigint);
@@ -148,6 +148,18 @@ SELECT is_empty('SELECT * FROM journey._check_attachments()', 'an attached table
 SELECT journey.detach(format('%I.%I', rel_schema, rel_name), kind) FROM journey.attachment WHERE detached_at IS NULL;
 SELECT is_empty('SELECT FROM journey.attachment WHERE detached_at IS NULL', 'all is detached by the names in the list');
 SELECT count(*) FROM captured();
+
+-- ---- a table that would be read for long under the trigger's lock ------------
+CREATE TABLE big (id integer PRIMARY KEY, email text, filler text);
+INSERT INTO big SELECT n, n || '@example.com', repeat('x', 1000) FROM generate_series(1, 2000) n;
+SELECT matches((SELECT value || ' ' || COALESCE(rows, 0) FROM journey.attach('big', 'order', '{"key": "id", "subject": {"email": "email"}}') WHERE what = 'back-fill'),
+    'not read yet.*journey\.reconcile\(''public\.big''\) 0$', 'a table above 1 MB is not read in the transaction that makes its trigger wait');
+SELECT is_empty('SELECT * FROM captured()', 'none of its rows is taken');
+SELECT is((SELECT status || ': ' || hint FROM journey.health WHERE topic = 'attachment'), 'warning: SELECT * FROM journey.reconcile(''public.big'');', 'health says that its past is unknown');
+SELECT is((SELECT appended FROM journey.reconcile('big')), 2000::bigint, 'reconcile reads it, holding nobody up');
+SELECT is_empty('SELECT * FROM journey.health WHERE topic = ''attachment''', 'then all is known');
+SELECT count(*) FROM captured();
+SELECT journey.detach('big');
 
 -- ---- the other kinds -------------------------------------------------------
 CREATE TABLE customers (id integer PRIMARY KEY, email text, accepts_marketing boolean, sms_ok text, city text);

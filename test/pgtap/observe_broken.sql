@@ -3,7 +3,7 @@
 -- mended, before and after the worker has consumed the wildcard.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(20);
+SELECT plan(21);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -13,6 +13,19 @@ DECLARE
 BEGIN
     SELECT b.* INTO r FROM journey.claim('email', 100) AS c, journey.begin_send(c.action_id, c.token) AS b WHERE c.action_id = a;
     RETURN CASE WHEN r IS NULL THEN 'not claimed' WHEN r.granted THEN 'granted' ELSE r.reason END;
+END $$;
+
+-- of all that is claimed, what became of these two
+CREATE FUNCTION pg_temp.permits(a uuid, b uuid) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    said jsonb;
+BEGIN
+    SELECT jsonb_object_agg(c.action_id, CASE WHEN x.granted THEN 'granted' ELSE x.reason END) INTO said
+    FROM journey.claim('email', 100) AS c, journey.begin_send(c.action_id, c.token) AS x;
+    -- the claim itself ends what no permit would be given for
+    said := COALESCE(said, '{}') || COALESCE((SELECT jsonb_object_agg(h.action_id, h.reason) FROM journey.outbox_history h
+                                              WHERE h.action_id IN (a, b) AND h.reason IS NOT NULL), '{}');
+    RETURN concat_ws(', ', COALESCE(said ->> a::text, 'not claimed'), COALESCE(said ->> b::text, 'not claimed'));
 END $$;
 
 CREATE TABLE shop_order (id integer PRIMARY KEY, customer text, status text);
@@ -36,6 +49,7 @@ SELECT is(pg_temp.permit(:'c'), 'granted', 'and sending goes on');
 
 SELECT pg_temp.action('B4') AS d \gset
 SELECT action_id AS held, token FROM journey.claim('email', 100) \gset
+SELECT pg_temp.action('C1') AS missed \gset
 -- a trigger that somebody else turns off: the next lap looks, and laps look at no other time
 SET track_functions = 'all';
 CREATE FUNCTION pg_temp.checks() RETURNS bigint LANGUAGE plpgsql AS $$
@@ -62,9 +76,13 @@ SELECT is((SELECT count(*) FROM journey.incident WHERE kind = 'capture_disabled'
 SELECT journey.run_once() \g /dev/null
 SELECT is((SELECT count(*) FROM journey.incident WHERE kind = 'capture_disabled' AND resolved_at IS NULL), 1::bigint, 'the next one finds a trigger that was turned off');
 SELECT is((SELECT reason FROM journey.begin_send(:'held', :token)), 'stale_data', 'while it is off nothing is sent');
+INSERT INTO shop_order VALUES (2, 'C1', 'placed');
 SELECT count(*) AS n FROM journey.attach('shop_order', 'order', '{"key": "id", "subject": {"customer_id": "customer"}, "status": "state"}') \gset
-SELECT journey.set_clock(journey.clock() + interval '2 seconds') \gset
-SELECT is(pg_temp.permit(:'d'), 'granted', 'attach turns it on again');
+UPDATE journey.outbox SET claim_at = journey.clock();
+SELECT is(pg_temp.permits(:'missed', :'d'), 'not claimed, not claimed', 'attached again: until what it read has been consumed nothing is sent');
+SELECT journey.run_until_idle() \g /dev/null
+UPDATE journey.outbox SET claim_at = journey.clock();
+SELECT is(pg_temp.permits(:'missed', :'d'), 'ordered, granted', 'then the order of meanwhile stops its reminder, and no other');
 -- attached in this moment, known to no lap
 SELECT dblink_exec('other', 'CREATE TABLE shop_cart (id integer PRIMARY KEY, customer text)') \g /dev/null
 SELECT * FROM dblink('other', $$SELECT count(*) FROM journey.attach('shop_cart', 'cart', '{"key": "id", "subject": {"customer_id": "customer"}}')$$) AS t(n bigint) \g /dev/null

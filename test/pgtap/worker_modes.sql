@@ -2,8 +2,19 @@
 -- What would break if this failed: a test clock on a live shop, a pause that leaks, test rows in the figures.
 \ir ../fixtures/orchestrate.sql
 \set pw `echo "$PGPASSWORD"`
-SELECT plan(39);
+SELECT plan(45);
 SELECT journey.set_clock('2026-03-02 09:00+00');
+
+CREATE FUNCTION pg_temp.hint(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    h text;
+BEGIN
+    EXECUTE call;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS h = PG_EXCEPTION_HINT;
+    RETURN SQLSTATE || ' ' || h;
+END $$;
 
 -- the clock
 SELECT is(journey.mode(), 'test', 'set_clock enters mode test');
@@ -39,6 +50,15 @@ SELECT is((SELECT b.reason FROM journey.outbox o, journey.begin_send(o.action_id
 SELECT journey.unpause(catch_up => 'as-is');
 SELECT throws_ok($$SELECT journey.pause('people', 'x')$$, '22023', 'cannot pause a people', 'what can be paused is said');
 SELECT throws_ok($$SELECT journey.pause('channel')$$, '22023', 'which channel?', 'a name is needed');
+SELECT throws_ok($$SELECT journey.pause(NULL, 'hello')$$, '22023', 'what is "hello"?', 'and what it is the name of');
+SELECT throws_ok($$SELECT journey.unpause(NULL, 'hello')$$, '22023', 'what is "hello"?', 'at the end of a pause, too');
+SELECT is_empty('SELECT * FROM journey.pause', 'nothing is paused so');
+SELECT journey.apply(pg_temp.journey_doc('salut', '{"on": "wishlist_added"}',
+    '{"say": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}') || '{"scope": "fr"}');
+SELECT is(journey.pause('scope', 'fr'), 'paused: scope fr', 'a scope that only a journey names can be paused');
+SELECT journey.unpause('scope', 'fr', 'as-is');
+SELECT is(pg_temp.hint($$SELECT journey.pause('scope', 'belgium')$$), '42704 Scopes are those of sources and journeys: default, fr.', 'an unknown one is answered with those that are known');
+SELECT is(pg_temp.hint($$SELECT journey.pause('scope', 'defualt')$$), '42704 Did you mean "default"?', 'or the nearest');
 
 SELECT throws_ok($$SELECT journey.pause('channel', 'emial')$$, '42704', 'there is no channel "emial"', 'a typing error stops loudly');
 SELECT journey.pause('journey', 'hello');
