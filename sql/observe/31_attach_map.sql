@@ -9,7 +9,7 @@ BEGIN
     RETURN CASE kind
         WHEN 'customer' THEN '{"subject!": [], "email": [], "phone": ["phone", "phone_number", "mobile"], "push_token": ["push_token"],
             "zone": ["time_zone", "timezone", "tz"], "locale": ["locale", "lang", "language", "language_code"],
-            "consents": [], "on_delete": [], "traits": [], "props": [], "at": ["updated_at", "changed_at", "modified_at", "last_change", "created_at"]}'
+            "consents": [], "on_delete": [], "traits": [], "at": ["updated_at", "changed_at", "modified_at", "last_change", "created_at"]}'
         WHEN 'product' THEN '{"sku!": ["sku", "product_sku", "variant_sku", "code", "product_id", "id"], "name": ["name", "title", "product_name"],
             "category": ["category", "category_name", "product_type", "category_id"], "class": ["class"], "replenishable": ["replenishable"],
             "replenish_after": ["replenish_after"], "price": ["price", "unit_price", "list_price", "amount"],
@@ -19,8 +19,8 @@ BEGIN
             "available!": ["available", "on_hand", "stock_on_hand", "count_on_hand", "quantity", "qty", "stock"],
             "at": ["updated_at", "changed_at"], "props": []}'
         WHEN 'cart' THEN '{"key!": ["id", "cart_id", "token", "checkout_id"], "subject": [], "status": ["status", "state"],
-            "amount": ["total", "amount", "value"], "currency": ["currency", "currency_code"], "order": ["order_id"],
-            "at": ["updated_at", "changed_at", "last_change", "created_at"], "props": []}'
+            "currency": ["currency", "currency_code"], "order": ["order_id"],
+            "at": ["updated_at", "changed_at", "last_change", "created_at"]}'
         WHEN 'cart_line' THEN '{"key!": ["cart_id", "cart", "checkout_id", "basket_id"], "subject": [], "line": ["id", "line_id", "line", "position"],
             "sku!": ["sku", "product_sku", "variant_sku", "variant_id", "product_variant_id", "product_id"], "quantity": ["quantity", "qty", "count"],
             "price": ["price", "unit_price", "item_price"], "at": ["updated_at", "changed_at", "added_at", "created_at"], "props": []}'
@@ -45,6 +45,22 @@ END
 $$;
 COMMENT ON FUNCTION journey._attach_fields(text) IS
     'Canonical fields of a kind of attached table and the usual column names of each; a field that is required ends in "!". Null for an unknown kind.';
+
+-- Fields that one kind has and another does not, where the nearest name would be no help.
+CREATE FUNCTION journey._attach_instead(kind text, field text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN CASE kind || '.' || field
+        WHEN 'cart.amount' THEN 'A cart''s value is the sum over its lines: attach their table as cart_line.'
+        WHEN 'cart.props' THEN 'A cart''s row is no event: map them with the lines, whose events carry them.'
+        WHEN 'customer.props' THEN 'Put them under "traits".'
+    END;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_instead(text, text) IS
+    'What to write instead of a field that this kind of attached table does not have; null when nothing is known.';
 
 CREATE FUNCTION journey._attach_kinds() RETURNS text[]
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE

@@ -64,6 +64,12 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Write [{"channel": "email", "purpose": "marketing", "column": "accepts_marketing", "values": {"true": "granted", "false": "denied"}}].';
     END IF;
+    IF jsonb_array_length(consents) > 16 THEN -- JNY_SPEC_CONSENTS
+        RAISE EXCEPTION 'the map names % consents', jsonb_array_length(consents)
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = 'A row of customers may state 16: each may be an opt-out, with a fence of its own.',
+                  HINT = 'Keep the others in a table of their own, of kind consent.';
+    END IF;
     FOR consent IN SELECT c FROM jsonb_array_elements(consents) c LOOP
         IF jsonb_typeof(consent -> 'channel') IS DISTINCT FROM 'string' OR NOT consent ? 'column' THEN
             RAISE EXCEPTION 'a consent of the map lacks its channel or column: %', consent
@@ -106,6 +112,11 @@ BEGIN
                       HINT = COALESCE('Did you mean "' || journey._nearest(item.name, namespaces) || '"?',
                                       'Known are ' || array_to_string(namespaces, ', ') || '.');
         END LOOP;
+        IF (SELECT count(*) FROM jsonb_object_keys(what)) > 14 THEN -- JNY_SUBJECT_KEYS
+            RAISE EXCEPTION 'the subject of the map has % keys', (SELECT count(*) FROM jsonb_object_keys(what))
+                USING ERRCODE = 'invalid_parameter_value', DETAIL = 'A row has room for 14.',
+                      HINT = 'Name the keys by which people are known elsewhere; one or two will do.';
+        END IF;
         IF what = '{}' THEN
             RAISE EXCEPTION 'the subject of the map is empty'
                 USING ERRCODE = 'invalid_parameter_value', HINT = 'Name at least one key, as in {"customer_id": "customer"}.';
@@ -142,7 +153,8 @@ BEGIN
         IF NOT field = ANY (names) THEN
             RAISE EXCEPTION 'unknown field "%" in the map of kind %', field, kind
                 USING ERRCODE = 'invalid_parameter_value',
-                      HINT = COALESCE('Did you mean "' || journey._nearest(field, names) || '"?',
+                      HINT = COALESCE(journey._attach_instead(kind, field),
+                                      'Did you mean "' || journey._nearest(field, names) || '"?',
                                       'Known are ' || array_to_string(names, ', ') || '.');
         ELSIF field IN ('source', 'on_delete') THEN
             IF jsonb_typeof(how) <> 'string' OR (field = 'on_delete' AND how #>> '{}' <> deleted) THEN

@@ -97,6 +97,8 @@ extern bool jny_type_is_effective(const char *type);
 /* ---- keys and marks of an event (keys.c) ------------------------------- */
 
 #define JNY_MAX_KEYS 32
+/* Of one subject: attach() and track() refuse more, copied rows go to quarantine. */
+#define JNY_SUBJECT_KEYS 14
 
 typedef struct JnyKeys
 {

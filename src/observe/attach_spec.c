@@ -222,8 +222,7 @@ read_subject(JnySpec *spec, Jsonb *subject, Jsonb *groups)
 		key->namespace = pnstrdup(v.val.string.val, v.val.string.len);
 		key->field = read_field(spec, subject, key->namespace);
 		key->personal = !jny_json_bool(groups, key->namespace, false);
-		/* two places stay free for the objects */
-		if (key->field.present && spec->nsubject < JNY_SPEC_KEYS - 2)
+		if (key->field.present && spec->nsubject < JNY_SUBJECT_KEYS)
 			spec->nsubject++;
 	}
 }
@@ -251,7 +250,7 @@ read_consents(JnySpec *spec, Jsonb *consents)
 		consent->purpose = jny_json_text(object, "purpose");
 		if (consent->purpose == NULL)
 			consent->purpose = "marketing";
-		if (!consent->state.present || consent->channel == NULL)
+		if (!consent->state.present || consent->channel == NULL || spec->nconsents == JNY_SPEC_CONSENTS)
 			continue;
 		initStringInfo(&props);
 		appendStringInfoString(&props, "{\"channel\": ");

@@ -7,6 +7,7 @@
 #ifndef JNY_ATTACH_SPEC_H
 #define JNY_ATTACH_SPEC_H
 
+#include "core/inbox.h"
 #include "observe/capture.h"
 
 #include "access/attnum.h"
@@ -77,7 +78,8 @@ typedef struct JnySpecConsent
 	Jsonb	   *props;			/* {"channel", "purpose"} of the fence */
 } JnySpecConsent;
 
-#define JNY_SPEC_KEYS 16			/* of a subject, objects included */
+#define JNY_SPEC_KEYS (JNY_SUBJECT_KEYS + 2)	/* of a subject, its cart and its order */
+#define JNY_SPEC_CONSENTS 16		/* of a customer; attach() refuses more */
 
 typedef struct JnySpec
 {

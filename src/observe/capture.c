@@ -20,7 +20,7 @@
 
 #include "core/inbox.h"
 
-#define MAX_FENCES 16
+#define MAX_FENCES (JNY_SPEC_CONSENTS + 1)	/* one may be the wildcard */
 
 typedef struct Fence
 {
@@ -42,8 +42,7 @@ typedef struct Change
 static void
 add_fence(Change *change, char fence, const char *type, Jsonb *props)
 {
-	if (change->nfences == MAX_FENCES)
-		return;
+	Assert(change->nfences < MAX_FENCES);
 	change->fences[change->nfences].fence = fence;
 	change->fences[change->nfences].type = type;
 	change->fences[change->nfences].props = props;

@@ -334,19 +334,53 @@ apply_line(JnyTake *take, JnyFact *fact, Cart *c)
 		emit_line(take, fact, l, "cart_item_removed", jny_num_sub(before, now));
 }
 
+/*
+ * What the row says of itself. Open and emptied follow from the lines and
+ * ordered from the order, so a row that only goes on to say open or emptied
+ * knows less than we do.
+ */
+static void
+take_status(const JnyFact *fact, Cart *c)
+{
+	const char *order = fact->f[JNY_F_ORDER];
+	const char *was = fact->has_old ? fact->old[JNY_F_STATUS] : NULL;
+	const char *status = fact->f[JNY_F_STATUS];
+	bool		changed;
+
+	if (status == NULL && order != NULL && !jny_fact_maps(fact, JNY_F_STATUS))
+		status = "ordered";
+	if (order != NULL)
+		c->order_id = order;
+	if (status == NULL)
+		return;
+	changed = fact->has_old && (was == NULL || strcmp(was, status) != 0);
+	if (strcmp(status, "ordered") == 0 || strcmp(status, "deleted") == 0)
+		c->status = status;
+	else if (strcmp(status, "open") == 0 &&
+			 (changed || (!fact->has_old && strcmp(c->status, "deleted") == 0)))
+	{
+		c->status = status;
+		c->order_id = order;
+	}
+	else if (strcmp(status, "emptied") == 0 && (changed || !fact->has_old))
+	{
+		clear_lines(c);
+		if (strcmp(c->status, "ordered") != 0)
+			c->status = status;
+	}
+}
+
 static void
 apply_cart(JnyFact *fact, Cart *c)
 {
-	const char *status = fact->f[JNY_F_STATUS];
-
 	if (fact->op == JNY_OP_DELETE)
 	{
 		clear_lines(c);
 		if (strcmp(c->status, "ordered") != 0)
 			c->status = "deleted";
 	}
-	else if (status != NULL && (strcmp(status, "ordered") == 0 || strcmp(status, "deleted") == 0))
-		c->status = status;
+	else
+		take_status(fact, c);
 	if (fact->f[JNY_F_CURRENCY] != NULL)
 		c->currency = fact->f[JNY_F_CURRENCY];
 	if (!c->exists)

@@ -104,13 +104,18 @@ jny_fact_key(JnyTake *take, JnyFact *fact, const char *namespace, const char *va
 	JnyKey	   *key = key_of(take, fact, namespace, value);
 	int			at;
 
-	if (key == NULL || key->id.space->class == JNY_CLASS_OTHER || fact->nkeys == JNY_FACT_KEYS)
+	if (key == NULL || key->id.space->class == JNY_CLASS_OTHER)
 		return;
 	if (key->id.space->class == JNY_CLASS_OBJECT)
 		return;					/* objects come from the event's own ids */
 	for (at = 0; at < fact->nkeys; at++)
 		if (fact->keys[at] == key)
 			return;
+	if (fact->nkeys == JNY_SUBJECT_KEYS)
+	{
+		fact->bad = psprintf("the subject has more than %d keys", JNY_SUBJECT_KEYS);
+		return;
+	}
 	for (at = fact->nkeys; at > 0 && fact->keys[at - 1]->id.space->rank < key->id.space->rank; at--)
 		fact->keys[at] = fact->keys[at - 1];
 	fact->keys[at] = key;

@@ -296,6 +296,19 @@ states_consent(const JnyFact *fact, const JnyMap *map, char **cols, char **old)
 	return false;
 }
 
+/* Whatever it is in the shop, it is kept word for word. */
+static Jsonb *
+proof_of(const char *text)
+{
+	JnyObject	o;
+
+	if (text == NULL)
+		return NULL;
+	jny_object_begin(&o);
+	jny_object_text(&o, "proof", text);
+	return jny_object_end(&o);
+}
+
 static void
 read_consent(JnyFact *fact)
 {
@@ -310,6 +323,7 @@ read_consent(JnyFact *fact)
 	}
 	c = add_consent(fact, fact->f[JNY_F_CHANNEL], purpose != NULL ? purpose : "marketing", fact->f[JNY_F_STATE]);
 	c->basis = fact->f[JNY_F_BASIS];
+	c->proof = proof_of(fact->f[JNY_F_PROOF]);
 	c->weak = fact->backfill && fact->f[JNY_F_AT] == NULL;
 	if (fact->f[JNY_F_EXPIRES] != NULL)
 		(void) jny_value_time(fact->f[JNY_F_EXPIRES], &c->expires_at);

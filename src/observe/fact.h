@@ -62,8 +62,6 @@ typedef enum JnyField
 #define JNY_FIELD_BIT(field) (UINT64CONST(1) << (field))
 StaticAssertDecl(JNY_NFIELDS <= 64, "a fact's mapped fields are the bits of one word");
 
-#define JNY_FACT_KEYS 12			/* of one subject; more are left out */
-
 #define JNY_NAME_KEY 128			/* longest name of a type or source in a lap's hash tables */
 
 /* A namespace of subject keys, as registered. */
@@ -130,7 +128,7 @@ typedef struct JnyFact
 	Jsonb	   *subject;
 	Jsonb	   *props;			/* sent, or the extra columns of the map; NULL = none */
 	int			nkeys;
-	JnyKey	   *keys[JNY_FACT_KEYS]; /* strongest first; objects not among them */
+	JnyKey	   *keys[JNY_SUBJECT_KEYS]; /* strongest first; objects not among them */
 	JnyKey	   *cart;
 	JnyKey	   *order;
 	const char *cart_id;

@@ -84,9 +84,9 @@ add_subject_key(JnyKeys *keys, const char *namespace, JsonbValue *value, JnyFaul
 	if (strlen(text) > MAX_KEY)
 		return jny_fault(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL,
 						 "the subject's \"%s\" is longer than %d bytes", namespace, MAX_KEY);
-	if (keys->n == JNY_MAX_KEYS)
+	if (keys->n == JNY_SUBJECT_KEYS)
 		return jny_fault(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL,
-						 "the subject has more than %d keys", JNY_MAX_KEYS);
+						 "the subject has more than %d keys", JNY_SUBJECT_KEYS);
 	jny_keys_add(keys, namespace, text);
 	return true;
 }

@@ -1,7 +1,7 @@
 -- attach() itself: every kind, the guess, what it refuses and how it says so,
 -- back-fill, reconcile, live stock, detach.
 -- mission: 15, 117
-SELECT plan(75);
+SELECT plan(81);
 SET client_min_messages = warning;
 
 CREATE TABLE seen (seq bigint);
@@ -40,6 +40,18 @@ SELECT is(hint_of($$SELECT journey.attach('orders', 'order', '{"key": "id", "sub
 SELECT is(hint_of($$SELECT journey.attach('orders', 'order', '{"key": "id", "subject": {"email": "email"}, "status": {"colum": "status"}}')$$), '22023 Write a column name, {"column": name, "values": {shop value: canonical value}} or {"const": value}.', 'a field of the wrong shape');
 SELECT throws_like($$SELECT journey.attach('orders', 'order', '{"subject": {"email": "email"}}')$$, 'the map of kind order lacks "key"', 'a required field');
 SELECT throws_ok($$SELECT journey.attach('orders', 'order', '[]')$$, '22023', 'the map must be a JSON object', 'a map that is no object');
+SELECT is(hint_of($$SELECT journey.attach('orders', 'cart', '{"key": "id", "amount": "total"}')$$), '22023 A cart''s value is the sum over its lines: attach their table as cart_line.', 'a cart''s amount');
+SELECT is(hint_of($$SELECT journey.attach('orders', 'cart', '{"key": "id", "props": ["coupon"]}')$$), '22023 A cart''s row is no event: map them with the lines, whose events carry them.', 'props of a cart');
+SELECT is(hint_of($$SELECT journey.attach('orders', 'customer', '{"subject": {"email": "email"}, "props": ["coupon"]}')$$), '22023 Put them under "traits".', 'props of a customer');
+SELECT is(hint_of(format($$SELECT journey.attach('orders', 'customer', %L)$$, jsonb_build_object('subject', '{"email": "email"}'::jsonb,
+    'consents', (SELECT jsonb_agg(jsonb_build_object('channel', 'email', 'purpose', 'p' || g, 'column', 'status')) FROM generate_series(1, 17) g)))),
+    '22023 Keep the others in a table of their own, of kind consent.', 'more consents than a row''s fences are');
+INSERT INTO journey.namespace (namespace, class, rank, confidence, meaning) SELECT 'ns' || g, 'person', 1, 1, '' FROM generate_series(1, 15) g;
+SELECT is(hint_of(format($$SELECT journey.attach('orders', 'order', %L)$$, jsonb_build_object('key', 'id', 'subject', (SELECT jsonb_object_agg('ns' || g, 'email') FROM generate_series(1, 15) g)))),
+    '22023 Name the keys by which people are known elsewhere; one or two will do.', 'more keys than a row has room for');
+SELECT is(hint_of(format($$SELECT journey.attach('orders', 'order', %L, dry_run => true)$$, jsonb_build_object('key', 'id', 'subject', (SELECT jsonb_object_agg('ns' || g, 'email') FROM generate_series(1, 14) g)))),
+    'no error', 'fourteen will do');
+DELETE FROM journey.namespace WHERE namespace LIKE 'ns%';
 CREATE VIEW orders_view AS SELECT * FROM orders;
 SELECT throws_ok($$SELECT journey.attach('orders_view', 'order')$$, '42809', 'public.orders_view is not a table', 'a view');
 CREATE TEMP TABLE temp_orders (LIKE orders);

@@ -1,6 +1,6 @@
 -- Carts: value and number of items equal the sum over the lines, whatever is
 -- done to them, through events and through the shop's own tables.
-SELECT plan(18);
+SELECT plan(26);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 -- mission: 15, 46, 47
@@ -108,6 +108,48 @@ SELECT journey.run_once(70);
 SELECT journey.run_until_idle();
 SELECT is_empty($$SELECT * FROM (SELECT cart, sum(q) AS q, sum(q * p) AS v FROM model GROUP BY cart) m
     JOIN journey.cart c ON c.cart_id = m.cart WHERE (c.items, c.value) <> (m.q, m.v)$$, 'sent events add and take away');
+
+-- the shop's own word: ordered and deleted hold, open again when it says so, emptied takes the lines along
+CREATE TABLE baskets (id text PRIMARY KEY, status text, ordr text, note text);
+CREATE TABLE plain_baskets (id text PRIMARY KEY, ordr text);
+SELECT count(*) FROM journey.attach('baskets', 'cart', '{"key": "id", "order": "ordr", "status": {"column": "status", "values": {"new": "open", "done": "ordered", "bare": "emptied", "gone": "deleted"}}, "currency": "note"}');
+SELECT count(*) FROM journey.attach('plain_baskets', 'cart', '{"key": "id", "order": "ordr"}');
+CREATE FUNCTION pg_temp.cart(c text) RETURNS text LANGUAGE sql AS $$ SELECT concat_ws(' ', status, lines, order_id) FROM journey.cart WHERE cart_id = c $$;
+INSERT INTO baskets VALUES ('b1', 'new');
+INSERT INTO plain_baskets VALUES ('p1');
+SELECT journey.track('web', 'cart_item_added', '{"anonymous_id": "b"}', '{"cart_id": "b1", "sku": "A"}');
+SELECT journey.run_until_idle();
+UPDATE baskets SET status = 'done', ordr = 'O1';
+UPDATE plain_baskets SET ordr = 'O2';
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.cart('b1'), 'ordered 1 O1', 'a cart''s row names the order that it became');
+SELECT is(pg_temp.cart('p1'), 'ordered 0 O2', 'without a status that alone says that it was ordered');
+UPDATE baskets SET status = 'new', ordr = NULL;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.cart('b1'), 'open 1', 'a cart that is opened again is open');
+SELECT journey.track('web', 'order_placed', '{"anonymous_id": "b"}', '{"order_id": "O3", "cart_id": "b1"}');
+SELECT journey.run_until_idle();
+UPDATE baskets SET note = 'EUR';
+SELECT journey.run_until_idle();
+SELECT count(*) FROM journey.reconcile('baskets');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.cart('b1'), 'ordered 1 O3', 'one of which nothing but its order said that it is over stays so');
+UPDATE baskets SET status = 'bare';
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.cart('b1'), 'ordered 0 O3', 'to empty an ordered cart does not undo the order');
+UPDATE baskets SET status = 'new';
+SELECT journey.track('web', 'cart_item_added', '{"anonymous_id": "b"}', '{"cart_id": "b1", "sku": "B"}');
+SELECT journey.run_until_idle();
+UPDATE baskets SET status = 'bare';
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.cart('b1'), 'emptied 0', 'a cart that is emptied by its own row has no lines');
+SELECT journey.track('web', 'cart_item_added', '{"anonymous_id": "b"}', '{"cart_id": "b1", "sku": "C"}');
+UPDATE baskets SET note = 'USD';
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.cart('b1'), 'open 1', 'and takes new ones');
+UPDATE baskets SET status = 'gone';
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.cart('b1'), 'deleted 1', 'a deleted one is so by its row''s word, too');
 
 -- TRUNCATE
 INSERT INTO carts VALUES ('t1', NULL, 't');

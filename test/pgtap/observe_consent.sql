@@ -3,7 +3,7 @@
 -- else; back-fill never beats an opt-out. Addresses: normalised, fresh when
 -- they change, a bounce belongs to the address. A box that is ticked later than
 -- the row was made counts from then on.
-SELECT plan(65);
+SELECT plan(66);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 CREATE FUNCTION pg_temp.state(who text, on_channel text DEFAULT 'email') RETURNS text LANGUAGE sql AS
@@ -162,6 +162,15 @@ SELECT journey.set_clock('2026-03-01 12:15+00');
 UPDATE optins SET note = 'asked by phone for the catalogue';
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.state('32'), 'revoked', 'an UPDATE that leaves the consent alone states nothing again');
+
+-- what proves a consent is kept as the row has it
+CREATE TABLE doi (person text PRIMARY KEY, state text, proof jsonb);
+SELECT count(*) FROM journey.attach('doi', 'consent', '{"subject": {"customer_id": "person"}, "channel": {"const": "email"}, "state": "state", "proof": "proof"}');
+INSERT INTO doi VALUES ('37', 'granted', '{"ip": "192.0.2.7"}'), ('38', 'granted', NULL);
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT h.proof, c.proof = h.proof FROM journey.consent_history h JOIN journey.consent c USING (bucket, profile_id)
+    WHERE c.profile_id IN (journey.profile_id('{"customer_id": "37"}'), journey.profile_id('{"customer_id": "38"}')) ORDER BY 1$$,
+    $$VALUES ('{}'::jsonb, true), ('{"proof": "{\"ip\": \"192.0.2.7\"}"}', true)$$, 'a row''s proof is kept as text, in the state and its history');
 
 -- addresses
 SELECT journey.set_clock('2026-03-01 13:00+00');
