@@ -118,6 +118,18 @@ CREATE TABLE journey.identity (
     PRIMARY KEY (bucket, key_hash, namespace, value)
 );
 CREATE INDEX identity_profile ON journey.identity (profile_bucket, profile_id);
+CREATE TABLE journey.profile_link (   -- each link in both directions, each in the bucket of its person
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    other_bucket smallint NOT NULL,
+    other_id uuid NOT NULL,
+    strong boolean NOT NULL,
+    source text NOT NULL,
+    since timestamptz NOT NULL,
+    link_xact xid8 NOT NULL,
+    incarnation integer NOT NULL,
+    PRIMARY KEY (bucket, profile_id, other_bucket, other_id)
+);
 -- per profile
 CREATE TABLE journey.profile (
     bucket smallint NOT NULL,
@@ -225,6 +237,7 @@ CREATE TABLE journey.suppression (    -- consumed fences, opt-outs and manual su
     incarnation integer NOT NULL,
     lap bigint NOT NULL,              -- lap that consumed it
     matched uuid[] NOT NULL DEFAULT '{}',-- enrollments whose match expression held: stops their actions; without match the type alone does
+    linked boolean NOT NULL DEFAULT false,-- stops the matched ones alone
     until timestamptz,                -- null = no end
     note text,                        -- manual ones: who asked, and why
     released_by bigint,               -- seq of the release
@@ -407,6 +420,16 @@ COMMENT ON COLUMN journey.identity.confidence IS 'How surely it names the person
 COMMENT ON COLUMN journey.identity.method IS 'created (the persons id is made of it), deterministic (came with a known key) or asserted.';
 COMMENT ON COLUMN journey.identity.source IS 'Source that brought it.';
 COMMENT ON COLUMN journey.identity.since IS 'When it was linked, by journey.clock().';
+COMMENT ON TABLE journey.profile_link IS 'People whom an event named together, in both directions. They are not merged; what ends the actions of one ends those of the other.';
+COMMENT ON COLUMN journey.profile_link.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.profile_link.profile_id IS 'The person.';
+COMMENT ON COLUMN journey.profile_link.other_bucket IS 'Bucket of the other.';
+COMMENT ON COLUMN journey.profile_link.other_id IS 'Whom the event named as well.';
+COMMENT ON COLUMN journey.profile_link.strong IS 'By keys that are both a person''s own: links of the other count, too. Else they met in a browser, a device, a cart or an order.';
+COMMENT ON COLUMN journey.profile_link.source IS 'Source of the event.';
+COMMENT ON COLUMN journey.profile_link.since IS 'When it was consumed, by journey.clock().';
+COMMENT ON COLUMN journey.profile_link.link_xact IS 'Transaction that wrote the event.';
+COMMENT ON COLUMN journey.profile_link.incarnation IS 'Life of the cluster that the transaction id belongs to.';
 COMMENT ON TABLE journey.profile IS 'People, and sessions of whom nothing more is known.';
 COMMENT ON COLUMN journey.profile.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.profile.profile_id IS 'Id, made of the strongest key at creation.';
@@ -514,6 +537,7 @@ COMMENT ON COLUMN journey.suppression.fence_xact IS 'Transaction that wrote the 
 COMMENT ON COLUMN journey.suppression.incarnation IS 'Life of the cluster that the transaction id belongs to.';
 COMMENT ON COLUMN journey.suppression.lap IS 'Lap that consumed it: actions decided before it are stopped.';
 COMMENT ON COLUMN journey.suppression.matched IS 'Enrollments whose match expression held.';
+COMMENT ON COLUMN journey.suppression.linked IS 'The event names somebody with whom another event has linked this person; it ends the enrollments in matched, and no others.';
 COMMENT ON COLUMN journey.suppression.until IS 'When it ends; null = never.';
 COMMENT ON COLUMN journey.suppression.note IS 'Of a manual one: who asked for it, and why.';
 COMMENT ON COLUMN journey.suppression.released_by IS 'Order of capture of what took it back; null = nothing.';

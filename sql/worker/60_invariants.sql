@@ -73,6 +73,32 @@ $$;
 COMMENT ON FUNCTION journey._address_of(text) IS
     'The namespace of the addresses that a channel sends to; null when it needs none. For check_invariants().';
 
+CREATE FUNCTION journey._permit_people()
+    RETURNS TABLE (bucket smallint, profile_id uuid, permit_batch uuid, other_bucket smallint, other_id uuid)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH RECURSIVE reached AS (
+        SELECT t.bucket, t.profile_id, t.permit_batch, t.bucket AS other_bucket, t.profile_id AS other_id, true AS strong
+        FROM journey.attempt_log t
+        UNION
+        SELECT r.bucket, r.profile_id, r.permit_batch, l.other_bucket, l.other_id, l.strong
+        FROM reached r
+        JOIN journey.profile_link l ON l.bucket = r.other_bucket AND l.profile_id = r.other_id
+        JOIN journey.permit_batch b ON b.permit_batch = r.permit_batch
+        -- what met in a browser or at an object is linked with each other and no further
+        WHERE r.strong AND (l.strong OR r.other_id = r.profile_id)
+          AND (l.incarnation < b.incarnation
+               OR l.incarnation = b.incarnation AND pg_visible_in_snapshot(l.link_xact, b.snapshot))
+    )
+    SELECT DISTINCT r.bucket, r.profile_id, r.permit_batch, r.other_bucket, r.other_id FROM reached r;
+END
+$$;
+COMMENT ON FUNCTION journey._permit_people() IS
+    'Of each permit its person, and everybody with whom events that its snapshot sees have linked them. For check_invariants().';
+
 CREATE FUNCTION journey._check_promises()
     RETURNS TABLE (invariant text, subject text, detail text)
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -81,14 +107,16 @@ AS $$
 BEGIN
     -- I1, I11: a permit whose snapshot sees what should have stopped it, and nothing that takes it back
     RETURN QUERY
-    SELECT CASE WHEN s.reason = 'opted_out' THEN 'I11' ELSE 'I1' END, a.action_id::text,
+    SELECT DISTINCT CASE WHEN s.reason = 'opted_out' THEN 'I11' ELSE 'I1' END, a.action_id::text,
            format('permit %s of %s was granted on a snapshot that sees %s %s (seq %s)',
                   t.attempt, a.journey, s.type, s.ref, s.seq)
     FROM journey.attempt_log t
     JOIN journey.permit_batch b ON b.permit_batch = t.permit_batch
     JOIN journey._actions() a ON a.bucket = t.bucket AND a.profile_id = t.profile_id AND a.action_id = t.action_id
-    JOIN journey.suppression s ON s.bucket = t.bucket AND s.profile_id = t.profile_id
-    WHERE s.incarnation = b.incarnation AND s.fence_xact IS NOT NULL
+    JOIN journey._permit_people() p ON p.bucket = t.bucket AND p.profile_id = t.profile_id AND p.permit_batch = t.permit_batch
+    JOIN journey.suppression s ON s.bucket = p.other_bucket AND s.profile_id = p.other_id
+    -- those that a lap wrote for linked people follow from the others and from the links
+    WHERE s.incarnation = b.incarnation AND s.fence_xact IS NOT NULL AND NOT s.linked
       AND pg_visible_in_snapshot(s.fence_xact, b.snapshot)
       AND (s.released_xact IS NULL OR NOT pg_visible_in_snapshot(s.released_xact, b.snapshot))
       AND (s.until IS NULL OR s.until > t.granted_at)
@@ -98,7 +126,10 @@ BEGIN
                THEN s.lap > a.decided_lap AND a.purpose = 'marketing' AND s.purpose IN ('*', a.purpose)
                     AND (s.channel IN ('*', a.channel) OR s.channel = journey._address_of(a.channel))
                ELSE (s.lap > COALESCE(a.entry_lap, a.decided_lap) OR s.seq > a.entry_seq) AND a.fences ? s.type AND s.ref <> a.own_ref
-                    AND (NOT (a.fences -> s.type)::boolean OR a.enrollment_id = ANY (s.matched)) END;
+                    AND (NOT (a.fences -> s.type)::boolean
+                         OR EXISTS (SELECT FROM journey.suppression m
+                                    WHERE m.bucket = a.bucket AND m.profile_id = a.profile_id AND m.seq = s.seq AND m.type = s.type
+                                      AND a.enrollment_id = ANY (m.matched))) END;
     -- I3: one effect per idempotency key, attempts strictly rising
     RETURN QUERY
     SELECT 'I3', a.idempotency_key, format('%s actions with this key were sent', count(*))

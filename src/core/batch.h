@@ -74,15 +74,24 @@ typedef struct JnyEvent
 	const char *ref;			/* NULL = none */
 } JnyEvent;
 
+/* Two people whom this lap has linked, or linked more strongly. */
+typedef struct JnyLinkedNow
+{
+	const JnyProfile *a;
+	const JnyProfile *b;
+} JnyLinkedNow;
+
 typedef struct JnyBatch
 {
 	MemoryContext cxt;
 	JnyNode		node;
 	int64		lap;			/* number of this lap */
 	int64		last_seq;		/* greatest seq in it, or the cursor's */
+	int64		earlier_seq;	/* greatest seq of earlier laps */
 	int			nevents;
 	JnyEvent   *events;			/* in order of seq; identity and consent rows first within one transaction */
 	HTAB	   *profiles;		/* pg_uuid_t -> JnyProfile */
+	List	   *links;			/* of JnyLinkedNow * */
 	bool		more;			/* the window was not finished: call again at once */
 	struct JnyWindow *window;	/* the inbox rows behind it; observe's own */
 	/* counters for run_once() */

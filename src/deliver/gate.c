@@ -246,6 +246,13 @@ judge_messages(JnyGate *gate, List *works)
 	}
 }
 
+/* Whether some event that nobody has read yet could end this action. */
+static bool
+suppressible(const JnyWork *w)
+{
+	return w->marketing || w->stop->n > 0;
+}
+
 static void
 judge_fences_of(JnyGate *gate, JnyWork *w)
 {
@@ -266,21 +273,17 @@ judge_fences_of(JnyGate *gate, JnyWork *w)
 
 		try_stop(gate, w, &stop);
 	}
+	if (w->unmet && suppressible(w))
+		jny_postpone(gate, w, "held", 0);
 }
 
 static void
-judge_fences(JnyGate *gate, const JnyPeople *people)
+judge_fences(JnyGate *gate, JnyPeople *people)
 {
 	jny_people_fenced(people, gate->fences);
+	jny_people_linked(people, gate->fences);
 	for (int i = 0; i < people->nworks; i++)
 		judge_fences_of(gate, people->work[i]);
-}
-
-/* Whether some event that nobody has read yet could end this action. */
-static bool
-suppressible(const JnyWork *w)
-{
-	return w->marketing || w->stop->n > 0;
 }
 
 /* ---- state --------------------------------------------------------------- */
@@ -306,7 +309,7 @@ is_matched(const JnySuppression *s, const JnyWork *w)
 }
 
 static void
-judge_suppressions(JnyGate *gate, const JnyPeople *people)
+judge_suppressions(JnyGate *gate, JnyPeople *people)
 {
 	ListCell   *lc;
 
@@ -323,7 +326,7 @@ judge_suppressions(JnyGate *gate, const JnyPeople *people)
 			JnyWork    *w = people->work[i];
 
 			stop.stage = is_matched(s, w) ? MATCHED : CONSUMED;
-			if (s->lap > w->decided_lap)
+			if (s->lap > w->decided_lap && (stop.stage == MATCHED || !s->linked))
 				try_stop(gate, w, &stop);
 		}
 	}

@@ -15,7 +15,7 @@ JNY_LOOKUP(keys_of_person, "identity", "identity_profile", "profile_bucket, prof
 JNY_LOOKUP(people_of_key, "identity", "identity_pkey", "bucket, key_hash", "profile_bucket, profile_id", NULL);
 #define SUPPRESSION \
 	"type, ref, scope, channel, purpose, reason, seq, lap, matched, until, released_by, released_xact, incarnation," \
-	" bucket, profile_id"
+	" bucket, profile_id, linked"
 JNY_LOOKUP(recent_suppressions, "suppression", "suppression_lap", "lap >", SUPPRESSION, NULL);
 JNY_LOOKUP(all_suppressions, "suppression", "suppression_pkey", "bucket, profile_id", SUPPRESSION, NULL);
 JNY_LOOKUP(manual_suppressions, "suppression", "suppression_manual", "bucket, profile_id", SUPPRESSION, "t.type = 'manual'");
@@ -125,8 +125,8 @@ find(JnyAccess *access, const JnyPeople *people, bool (*asked) (const JnyGate *,
 
 /* ---- keys ------------------------------------------------------------------- */
 
-static void
-add_key(JnyWork *w, int64 key)
+void
+jny_add_key(JnyWork *w, int64 key)
 {
 	if (w->nkeys == w->max_keys)
 	{
@@ -137,8 +137,8 @@ add_key(JnyWork *w, int64 key)
 	w->keys[w->nkeys++] = key;
 }
 
-static int
-by_value(const void *a, const void *b)
+int
+jny_by_key(const void *a, const void *b)
 {
 	int64		x = *(const int64 *) a;
 	int64		y = *(const int64 *) b;
@@ -146,9 +146,8 @@ by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Every key of a fence, once. */
-static int64 *
-keys_of_fences(const JnyFences *fences, int *n)
+int64 *
+jny_keys_of_fences(const JnyFences *fences, int *n)
 {
 	int64	   *keys;
 	int			kept = 0;
@@ -161,7 +160,7 @@ keys_of_fences(const JnyFences *fences, int *n)
 	for (int i = 0; i < fences->n; i++)
 		for (int k = 0; k < fences->fence[i].nkeys; k++)
 			keys[(*n)++] = fences->fence[i].keys[k];
-	qsort(keys, *n, sizeof(int64), by_value);
+	qsort(keys, *n, sizeof(int64), jny_by_key);
 	for (int i = 0; i < *n; i++)
 		if (i == 0 || keys[i] != keys[i - 1])
 			keys[kept++] = keys[i];
@@ -190,7 +189,7 @@ find_people(const JnyPeople *people, const int64 *keys, int n)
 
 		if (person >= 0)
 			FOR_WORKS_OF(people, person, w)
-				add_key(w, keys[rows->row[i].key]);
+				jny_add_key(w, keys[rows->row[i].key]);
 	}
 }
 
@@ -205,10 +204,10 @@ find_keys(const JnyPeople *people, const int64 *keys, int n)
 		int64		key = jny_row_int(rows, i, 0, 0);
 		JnyWork    *w;
 
-		if (bsearch(&key, keys, n, sizeof(int64), by_value) == NULL)
+		if (bsearch(&key, keys, n, sizeof(int64), jny_by_key) == NULL)
 			continue;
 		FOR_WORKS_OF(people, rows->row[i].key, w)
-			add_key(w, key);
+			jny_add_key(w, key);
 	}
 }
 
@@ -217,7 +216,7 @@ void
 jny_people_fenced(const JnyPeople *people, const JnyFences *fences)
 {
 	int			n;
-	int64	   *keys = keys_of_fences(fences, &n);
+	int64	   *keys = jny_keys_of_fences(fences, &n);
 
 	if (n == 0)
 		return;
@@ -229,8 +228,8 @@ jny_people_fenced(const JnyPeople *people, const JnyFences *fences)
 	{
 		JnyWork    *w = people->work[i];
 
-		if (w->has_entry && bsearch(&w->entry_hash, keys, n, sizeof(int64), by_value) != NULL)
-			add_key(w, w->entry_hash);
+		if (w->has_entry && bsearch(&w->entry_hash, keys, n, sizeof(int64), jny_by_key) != NULL)
+			jny_add_key(w, w->entry_hash);
 	}
 }
 
@@ -269,6 +268,34 @@ find_later(const JnyPeople *people)
 	return rows;
 }
 
+/*
+ * Of those who are linked with the person of an action that somebody brought
+ * back: a lap writes suppressions of linked people for live enrollments alone.
+ */
+static JnyRows *
+find_of_linked(JnyPeople *people)
+{
+	JnyCols    *cols = jny_cols_of(&all_suppressions);
+	const JnyLinks *links = NULL;
+	List	   *asked = NIL;
+	JnyRows    *rows;
+
+	for (int i = 0; i < people->nworks && links == NULL; i++)
+		if (!people->work[i]->has_enrollment || people->work[i]->over)
+			links = jny_people_links(people);
+	for (int l = 0; links != NULL && l < links->n; l++)
+	{
+		jny_cols_set(cols, 0, Int16GetDatum(links->link[l].who.bucket));
+		jny_cols_set(cols, 1, UUIDPGetDatum(&links->link[l].who.id));
+		jny_cols_next(cols);
+		asked = lappend_int(asked, links->link[l].of);
+	}
+	rows = jny_lookup(&all_suppressions, cols);
+	for (int i = 0; i < rows->n; i++)
+		rows->row[i].key = list_nth_int(asked, rows->row[i].key);
+	return rows;
+}
+
 static bool
 is_released(const JnyGate *gate, const JnyRows *rows, int i)
 {
@@ -284,20 +311,21 @@ is_released(const JnyGate *gate, const JnyRows *rows, int i)
 }
 
 List *
-jny_people_suppressions(const JnyGate *gate, const JnyPeople *people)
+jny_people_suppressions(const JnyGate *gate, JnyPeople *people)
 {
-	JnyRows    *found[] = {find_later(people), find(&manual_suppressions, people, NULL, NULL)};
+	JnyRows    *found[] = {find_later(people), find(&manual_suppressions, people, NULL, NULL), find_of_linked(people)};
 	List	   *hold = NIL;
 
-	for (int f = 0; f < 2; f++)
+	for (int f = 0; f < (int) lengthof(found); f++)
 		for (int i = 0; i < found[f]->n; i++)
 		{
 			JnyRow	   *row = &found[f]->row[i];
 			char	   *type = jny_row_text(row, 0);
 			bool		manual = strcmp(type, "manual") == 0;
+			bool		linked = jny_row_int(found[f], i, 15, 0) != 0;
 			JnySuppression *s;
 
-			if (manual != (f == 1) || is_released(gate, found[f], i) ||
+			if (manual != (f == 1) || (f == 2 && linked) || is_released(gate, found[f], i) ||
 				(!row->nulls[9] && jny_row_time(row, 9) <= gate->node.now))
 				continue;
 			s = palloc(sizeof(JnySuppression));
@@ -305,7 +333,8 @@ jny_people_suppressions(const JnyGate *gate, const JnyPeople *people)
 				.person = row->key, .type = type, .ref = jny_row_text(row, 1), .scope = jny_row_text(row, 2),
 				.channel = jny_row_text(row, 3), .purpose = jny_row_text(row, 4), .reason = jny_row_text(row, 5),
 				.seq = jny_row_int(found[f], i, 6, 0), .lap = manual ? PG_INT64_MAX : jny_row_int(found[f], i, 7, 0),
-				.matched = DatumGetArrayTypeP(row->values[8])
+				.matched = DatumGetArrayTypeP(row->values[8]),
+				.linked = linked || f == 2
 			};
 			hold = lappend(hold, s);
 		}

@@ -11,6 +11,7 @@
 
 #include "deliver/work.h"
 
+#include "core/link.h"
 #include "core/table.h"
 
 typedef struct JnyPeople
@@ -19,11 +20,19 @@ typedef struct JnyPeople
 	JnyWork   **work;			/* by person */
 	int			n;				/* people */
 	int		   *first;			/* place of each one's first action; one more behind the last */
+	JnyLinks   *links;			/* linked.c: ordered by whom; NULL = not read yet */
 } JnyPeople;
 
 extern JnyPeople *jny_people_of(List *works);
 /* Of each action the keys of its person that stand in a fence: keys and nkeys. */
 extern void jny_people_fenced(const JnyPeople *people, const JnyFences *fences);
+extern void jny_add_key(JnyWork *w, int64 key);
+extern int64 *jny_keys_of_fences(const JnyFences *fences, int *n);	/* each once, in order */
+extern int	jny_by_key(const void *a, const void *b);
+
+/* linked.c: the keys, too, of whoever is linked with the person; unmet */
+extern void jny_people_linked(JnyPeople *people, JnyFences *fences);
+extern const JnyLinks *jny_people_links(JnyPeople *people);
 
 typedef struct JnySuppression
 {
@@ -37,13 +46,14 @@ typedef struct JnySuppression
 	int64		seq;
 	int64		lap;			/* that consumed it: decisions of earlier ones are stopped; of a manual one, all are */
 	ArrayType  *matched;		/* uuid[]: enrollments */
+	bool		linked;			/* stops the matched ones alone */
 } JnySuppression;
 
 /*
  * Those that hold now and may stop an action of their person. What was taken
  * back behind the gate's snapshot still holds. List of JnySuppression *.
  */
-extern List *jny_people_suppressions(const JnyGate *gate, const JnyPeople *people);
+extern List *jny_people_suppressions(const JnyGate *gate, JnyPeople *people);
 /* known ... exit_reason, consent, address ... address_shared */
 extern void jny_people_read(const JnyGate *gate, const JnyPeople *people);
 /* The others at this address: bucket and profile_id. */

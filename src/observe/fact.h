@@ -191,6 +191,7 @@ typedef struct JnyTake
 	/* each of the following belongs to the file of its name */
 	struct JnyTally *tally;
 	struct JnyPeople *people;
+	HTAB	   *links;			/* NULL = nobody is linked */
 	struct JnyContacts *contacts;
 	struct JnyConsents *consents;
 	struct JnyProducts *products;
@@ -255,6 +256,11 @@ extern void jny_decode(JnyTake *take);
 /* registry.c: namespaces and vocabulary as they are registered */
 extern void jny_registry_load(JnyTake *take);
 extern bool jny_type_is_known(JnyTake *take, const char *type);
+
+/* link.c */
+/* Whom the fact names together; the owners that its order and its cart had before it, NULL = none. */
+extern void jny_link_people(JnyTake *take, const JnyFact *fact, JnyProfile *of_order, JnyProfile *of_cart);
+extern void jny_link_write(JnyTake *take);
 
 /* identity.c */
 extern void jny_dedupe(JnyTake *take);

@@ -4,8 +4,8 @@
  *
  * Called by take.c once per lap. Linking is deterministic: a key
  * that is new joins the person of the keys it came with; keys of two people
- * are not merged in this release, but both are named on the event, so that a
- * purchase ends the actions of both. Carts and orders are keys too: the
+ * are not merged in this release, but both are named on the event, and are
+ * linked for good (link.c), so that a purchase ends the actions of both. Carts and orders are keys too: the
  * weakest, and they follow the person who last named them. A source that is
  * not trusted, such as a browser, says of each event whose it is and nothing
  * more: what keys it names together, and whose cart it names, links nobody.
@@ -336,9 +336,18 @@ link_object(JnyTake *take, JnyFact *fact, JnyKey *key)
 	}
 }
 
+static JnyProfile *
+present_owner(const JnyKey *object)
+{
+	return object != NULL && object->known ? object->profile : NULL;
+}
+
 static void
 identify(JnyTake *take, JnyFact *fact)
 {
+	JnyProfile *of_order = present_owner(fact->order);
+	JnyProfile *of_cart = present_owner(fact->cart);
+
 	fact->profile = owner_of(take, fact);
 	if (fact->profile == NULL)
 		return;
@@ -353,6 +362,7 @@ identify(JnyTake *take, JnyFact *fact)
 	link_person_keys(take, fact);
 	link_object(take, fact, fact->order);
 	link_object(take, fact, fact->cart);
+	jny_link_people(take, fact, of_order, of_cart);
 }
 
 void

@@ -22,7 +22,8 @@
  * counts for everybody whom its keys name, whatever a match says: better one
  * reminder less. People are found by identity, by the cart or order of a live
  * enrollment, and by the message that a complaint or an opt-out is about, which
- * also tells channel and scope.
+ * also tells channel and scope. What stops them stops whoever is linked with
+ * them (core/link.h).
  */
 #define SAME_ACTION \
 	"o.action_id = CASE WHEN $15 ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'" \
@@ -43,14 +44,19 @@
 #define NARGS 16
 
 JNY_PLAN(keep_fence, TYPES,
-		 "INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, channel, purpose, reason,"
-		 "  occurred_at, fence_xact, effective_at, incarnation, lap, note, matched)"
+		 "WITH RECURSIVE reached AS ("
+		 "  SELECT p.bucket, p.profile_id, p.channel, p.scope, true AS named, true AS strong FROM " PEOPLE
+		 "  UNION SELECT l.other_bucket, l.other_id, r.channel, r.scope, false, l.strong FROM reached r"
+		 "  JOIN journey.profile_link l ON l.bucket = r.bucket AND l.profile_id = r.profile_id"
+		 "  WHERE r.strong AND (l.strong OR r.named))"
+		 " INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, channel, purpose, reason,"
+		 "  occurred_at, fence_xact, effective_at, incarnation, lap, note, linked, matched)"
 		 " SELECT p.bucket, p.profile_id, $3, $4, $5, p.scope, $7, $8, $9, $10, $11, $12, $13, $14,"
-		 "  'the event was set aside: see journey.quarantine',"
+		 "  'the event was set aside: see journey.quarantine', NOT p.named,"
 		 "  ARRAY(SELECT e.enrollment_id FROM journey.enrollment e"
 		 "        WHERE e.bucket = p.bucket AND e.profile_id = p.profile_id AND e.exited_at IS NULL)"
-		 " FROM (SELECT DISTINCT ON (p.bucket, p.profile_id) p.* FROM " PEOPLE
-		 "  ORDER BY p.bucket, p.profile_id, p.channel) AS p"
+		 " FROM (SELECT DISTINCT ON (r.bucket, r.profile_id) r.* FROM reached r"
+		 "  ORDER BY r.bucket, r.profile_id, r.named DESC, r.channel) AS p"
 		 " ON CONFLICT (bucket, profile_id, seq, type) DO NOTHING");
 
 /*

@@ -557,7 +557,7 @@ jny_window_open(JnyBatch *batch, int max)
 	w->window_seq = jny_row_int(cursor, 0, 3, 0);
 	w->applied_seq = jny_row_int(cursor, 0, 4, 0);
 	batch->lap = jny_row_int(cursor, 0, 5, 0) + 1;
-	batch->last_seq = w->applied_seq;
+	batch->last_seq = batch->earlier_seq = w->applied_seq;
 	w->opened_at = jny_row_time(row, 6);
 	w->moved_at = jny_row_time(row, 7);
 	why = foreign(batch, (int) jny_row_int(cursor, 0, 0, 0), w);

@@ -105,6 +105,7 @@ typedef struct JnySuppressionRow
 	const char *purpose;
 	const char *reason;
 	ArrayType  *matched;
+	bool		linked;			/* stops the matched ones alone */
 	TimestampTz until;			/* 0 = no end */
 } JnySuppressionRow;
 
@@ -136,6 +137,8 @@ struct JnyPerson
 	List	   *past;			/* of JnyPast * */
 	TimestampTz last_order_at;	/* scope-wise answers are in orders */
 	List	   *orders;			/* of JnyLastOrder *, only where a journey ends by an order */
+	List	   *linked;			/* of JnyPerson *: linked with them; of people whom a fenced event names */
+	bool		asked;			/* their links are read */
 	uint32		gates;			/* which of the lists below are loaded: load_gates.c */
 	List	   *consents;
 	List	   *contacts;
@@ -237,6 +240,7 @@ typedef struct JnySuppress
 	const char *type;
 	const char *reason;
 	List	   *matched;		/* of JnyEnrollment *: their match expression held */
+	bool		linked;			/* the event names somebody with whom the person is linked: ends the matched ones alone */
 } JnySuppress;
 
 typedef struct JnyStop
@@ -307,6 +311,8 @@ extern void jny_load_orders(JnyRun *run);
 extern void jny_load_days(JnyRun *run);
 extern JnyRows *jny_due_timers(TimestampTz now, int limit); /* locked, in the order in which they are due */
 extern List *jny_load_due(JnyRun *run, const JnyRows *timers);	/* pops them; of JnyEnrollment *, in their order */
+/* The enrollments that the rows name: bucket, profile_id, enrollment_id. Of JnyEnrollment *. */
+extern List *jny_take_live(JnyRun *run, const JnyRows *found);
 /* Keys of people: bucket and profile_id. */
 extern JnyCols *jny_people_keys(JnyAccess *access, List *people);
 
@@ -316,7 +322,18 @@ extern void jny_load_gates(JnyRun *run);		/* of people with pending sends */
 extern void jny_load_stock(JnyRun *run, List *skus);
 extern const JnyStock *jny_stock_of(JnyRun *run, const char *sku);
 
+/* ---- linked.c ----------------------------------------------------------- */
+
+extern bool jny_is_fenced(const JnyEvent *event);
+extern void jny_load_linked(JnyRun *run);
+extern List *jny_linked_with(JnyRun *run, const JnyEvent *event);	/* of JnyPerson * */
+extern void jny_catch_up(JnyRun *run);
+
 /* ---- suppress.c --------------------------------------------------------- */
+
+/* Does it end what the live enrollment sends? Without the event, every match counts as one that holds. */
+extern bool jny_ends_sends(JnyRun *run, JnyEnrollment *e, const JnyEvent *event,
+						   const char *type, const char *scope, const char *ref);
 
 extern void jny_suppress_event(JnyRun *run, const JnyEvent *event);
 
@@ -398,6 +415,7 @@ extern void jny_stage_apply(JnyRun *run, const JnyEvent *event);
 /* ---- write.c ------------------------------------------------------------ */
 
 extern void jny_write_suppressions(JnyRun *run);
+extern Datum jny_enrollment_ids(List *enrollments, ArrayType *more); /* uuid[]; more may be NULL */
 extern JnyCols *jny_rows(JnyRun *run, JnyRowSet set);
 extern void jny_write_all(JnyRun *run);
 

@@ -368,6 +368,8 @@ jny_event_apply(JnyRun *run, const JnyEvent *event)
 		return;
 	for (int i = 0; i < event->nothers; i++)
 		apply_to_person(run, jny_run_person(run, event->others[i]), event, true);
+	foreach(lc, jny_linked_with(run, event))
+		apply_to_person(run, lfirst(lc), event, true);
 	if (event->cart_id != NULL && run->by_object != NIL)
 	{
 		int64		hash = jny_key_hash("cart", psprintf("%s:%s", event->scope, event->cart_id));

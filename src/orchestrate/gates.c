@@ -352,7 +352,7 @@ jny_gate_suppression(JnyRun *run, JnySend *s)
 			continue;
 		/* an event that was set aside (observe/skip.c) matches whatever lists its type */
 		if (!is_listed(e->journey, row->type) ||
-			(!listed_without_match(e->journey, row->type) && !is_matched(row->matched, &e->id)))
+			((row->linked || !listed_without_match(e->journey, row->type)) && !is_matched(row->matched, &e->id)))
 			continue;
 		s->decision->rule = psprintf("suppress_on %s", row->type);
 		jny_decision_input(run, s->decision, "suppression.ref", row->ref);

@@ -180,6 +180,23 @@ by_entry(const ListCell *a, const ListCell *b)
 	return memcmp(&x->id, &y->id, UUID_LEN);
 }
 
+List *
+jny_take_live(JnyRun *run, const JnyRows *found)
+{
+	List	   *live = NIL;
+	JnyRows    *rows;
+	ListCell   *lc;
+
+	take_people(run, found);
+	rows = read_named(found);
+	for (int i = 0; i < rows->n; i++)
+		live = list_append_unique_ptr(live, take_enrollment(run, rows, i));
+	list_sort(live, by_entry);
+	foreach(lc, live)
+		list_sort(((JnyEnrollment *) lfirst(lc))->person->enrollments, by_entry);
+	return live;
+}
+
 /*
  * An order may name a cart that belongs, as far as is known, to somebody
  * else: a guest's. Enrollments about that very cart are found by its hash.
@@ -189,9 +206,6 @@ jny_load_objects(JnyRun *run)
 {
 	JnyCols    *hashes = NULL;
 	JnyBatch   *batch = run->batch;
-	JnyRows    *found;
-	JnyRows    *rows;
-	ListCell   *lc;
 
 	for (int i = 0; i < batch->nevents; i++)
 	{
@@ -206,14 +220,7 @@ jny_load_objects(JnyRun *run)
 	}
 	if (hashes == NULL)
 		return;
-	found = jny_lookup(&find_objects, hashes);
-	take_people(run, found);
-	rows = read_named(found);
-	for (int i = 0; i < rows->n; i++)
-		run->by_object = list_append_unique_ptr(run->by_object, take_enrollment(run, rows, i));
-	list_sort(run->by_object, by_entry);
-	foreach(lc, run->by_object)
-		list_sort(((JnyEnrollment *) lfirst(lc))->person->enrollments, by_entry);
+	run->by_object = jny_take_live(run, jny_lookup(&find_objects, hashes));
 }
 
 /* ---- where they are and have been ------------------------------------------- */

@@ -19,7 +19,7 @@ JNY_LOOKUP(read_consents, "consent", "consent_pkey", "bucket, profile_id",
 JNY_LOOKUP(read_contacts, "contact_point", "contact_point_pkey", "bucket, profile_id",
 		   "scope, channel, state, address_hash", NULL);
 JNY_LOOKUP(read_suppressions, "suppression", "suppression_pkey", "bucket, profile_id",
-		   "seq, type, ref, scope, channel, purpose, reason, matched, until, released_by, lap", NULL);
+		   "seq, type, ref, scope, channel, purpose, reason, matched, until, released_by, lap, linked", NULL);
 JNY_LOOKUP(read_actions, "outbox", "outbox_pkey", "bucket, profile_id",
 		   "exclusion, scope, journey, step, enrollment_id, priority, status, reap_at", NULL);
 JNY_LOOKUP(read_permits, "attempt_log", "attempt_log_pkey", "bucket, profile_id, granted_at >",
@@ -112,6 +112,7 @@ load_suppressions(JnyRun *run, List *people)
 		s->reason = jny_row_text(row, 6);
 		s->matched = row->nulls[7] ? NULL : DatumGetArrayTypeP(row->values[7]);
 		s->until = jny_row_time(row, 8);
+		s->linked = jny_row_int(rows, i, 11, 0) != 0;
 		person->suppressions = lappend(person->suppressions, s);
 	}
 }

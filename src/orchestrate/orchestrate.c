@@ -100,18 +100,20 @@ jny_orchestrate_events(JnyBatch *batch)
 {
 	JnyRun	   *run;
 
-	if (batch->nevents == 0)
+	if (batch->nevents == 0 && batch->links == NIL)
 		return;
 	run = jny_run_start(batch, false);
 	gather_people(run);
 	jny_load_enrollments(run);
 	jny_load_objects(run);
+	jny_load_linked(run);
 	if (batch->node.mode == JNY_MODE_OFF)
 	{
 		/* a purchase counts even while nothing else does */
 		for (int i = 0; i < batch->nevents; i++)
 			jny_suppress_event(run, &batch->events[i]);
 		jny_write_suppressions(run);
+		jny_catch_up(run);
 		return;
 	}
 	jny_load_orders(run);
@@ -127,6 +129,7 @@ jny_orchestrate_events(JnyBatch *batch)
 		jny_entry_apply(run, ev);
 	}
 	jny_write_suppressions(run);
+	jny_catch_up(run);
 	load_states(run);
 	exits_by_state(run);
 	jny_decide_all(run);

@@ -37,20 +37,56 @@ judge_match(JnyRun *run, JnyEnrollment *e, const JnyEvent *event, const char *ty
 	return false;
 }
 
+bool
+jny_ends_sends(JnyRun *run, JnyEnrollment *e, const JnyEvent *event, const char *type, const char *scope, const char *ref)
+{
+	const JnyJourney *j = e->journey;
+	const char *own;
+
+	if (j == NULL || e->exited_at != 0 || !jny_same_scope(run, e->scope, scope))
+		return false;
+	if (strcmp(type, "erased") == 0 || strcmp(type, "erase") == 0 || strcmp(type, "restricted") == 0 ||
+		(jny_type_is_opt_out(type) && strcmp(j->purpose, "marketing") == 0))
+		return true;
+	own = jny_own_ref(e);
+	if (own[0] != '\0' && ref != NULL && strcmp(own, ref) == 0)
+		return false;
+	for (int i = 0; i < j->nsuppress; i++)
+	{
+		const JnyOn *on = &j->suppress[i];
+
+		if (!jny_on_type(on, type))
+			continue;
+		if ((on->match == NULL && on->when == NULL) || event == NULL ||
+			jny_run_on(run, e, event, on, psprintf("journey/%s suppress_on", j->name)) != JNY_FALSE)
+			return true;
+	}
+	return false;
+}
+
 /* One inbox row may hold several events of a type (the lines of an order): one suppression. */
 static JnySuppress *
-suppression_for(JnyRun *run, JnyPerson *person, const JnyEvent *event, const char *type)
+find(JnyRun *run, const JnyPerson *person, const JnyEvent *event, const char *type)
 {
-	JnySuppress *s;
-
 	for (int i = list_length(run->suppressions) - 1; i >= 0; i--)
 	{
-		s = list_nth(run->suppressions, i);
+		JnySuppress *s = list_nth(run->suppressions, i);
+
 		if (s->event->seq != event->seq)
 			break;
 		if (s->person == person && strcmp(s->type, type) == 0)
 			return s;
 	}
+	return NULL;
+}
+
+static JnySuppress *
+suppression_for(JnyRun *run, JnyPerson *person, const JnyEvent *event, const char *type)
+{
+	JnySuppress *s = find(run, person, event, type);
+
+	if (s != NULL)
+		return s;
 	s = palloc0(sizeof(JnySuppress));
 	s->person = person;
 	s->event = event;
@@ -75,6 +111,30 @@ suppress_person(JnyRun *run, JnyPerson *person, const JnyEvent *event, const cha
 	}
 }
 
+/* Somebody who is linked with those whom the event names: just what it ends, not each order of theirs for ever. */
+static void
+suppress_linked(JnyRun *run, JnyPerson *person, const JnyEvent *event, const char *type)
+{
+	JnySuppress *s = find(run, person, event, type);
+	ListCell   *lc;
+
+	if (s != NULL && !s->linked)
+		return;					/* their own cart is named */
+	foreach(lc, person->enrollments)
+	{
+		JnyEnrollment *e = lfirst(lc);
+
+		if (jny_is_own_event(e, event) || !jny_ends_sends(run, e, event, type, event->scope, event->ref))
+			continue;
+		if (s == NULL)
+		{
+			s = suppression_for(run, person, event, type);
+			s->linked = true;
+		}
+		s->matched = list_append_unique_ptr(s->matched, e);
+	}
+}
+
 static void
 suppress_type(JnyRun *run, const JnyEvent *event, const char *type)
 {
@@ -84,16 +144,19 @@ suppress_type(JnyRun *run, const JnyEvent *event, const char *type)
 	suppress_person(run, jny_run_person(run, event->profile), event, type);
 	for (int i = 0; i < event->nothers; i++)
 		suppress_person(run, jny_run_person(run, event->others[i]), event, type);
-	if (event->cart_id == NULL || run->by_object == NIL)
-		return;
-	hash = jny_key_hash("cart", psprintf("%s:%s", event->scope, event->cart_id));
-	foreach(lc, run->by_object)
+	if (event->cart_id != NULL && run->by_object != NIL)
 	{
-		JnyEnrollment *e = lfirst(lc);
+		hash = jny_key_hash("cart", psprintf("%s:%s", event->scope, event->cart_id));
+		foreach(lc, run->by_object)
+		{
+			JnyEnrollment *e = lfirst(lc);
 
-		if (e->entry_hash == hash && e->person->profile != event->profile)
-			suppress_person(run, e->person, event, type);
+			if (e->entry_hash == hash && e->person->profile != event->profile)
+				suppress_person(run, e->person, event, type);
+		}
 	}
+	foreach(lc, jny_linked_with(run, event))
+		suppress_linked(run, lfirst(lc), event, type);
 }
 
 static void
@@ -114,6 +177,7 @@ void
 jny_suppress_event(JnyRun *run, const JnyEvent *event)
 {
 	const char *type = event->fence_type != NULL ? event->fence_type : event->type;
+	ListCell   *lc;
 
 	if (event->is_action)
 		return;
@@ -122,6 +186,8 @@ jny_suppress_event(JnyRun *run, const JnyEvent *event)
 		release(run, event, event->profile);
 		for (int i = 0; i < event->nothers; i++)
 			release(run, event, event->others[i]);
+		foreach(lc, jny_linked_with(run, event))
+			release(run, event, ((JnyPerson *) lfirst(lc))->profile);
 	}
 	if (event->fence == JNY_FENCE_EVENT)
 		suppress_type(run, event, type);

@@ -37,7 +37,7 @@ JNY_INSERT(insert_decisions, "decision",
 		   " repeats, lap, test");
 JNY_UPSERT(insert_suppressions, "suppression", "suppression_pkey", "bucket, profile_id, seq, type",
 		   "bucket, profile_id, seq, type, ref, scope, channel, purpose, reason, occurred_at, fence_xact, matched,"
-		   " effective_at, incarnation, lap", "");
+		   " effective_at, incarnation, lap, linked", "");
 JNY_PLAN(release_suppressions, "smallint[], uuid[], text[], text[], bigint[], xid8[], timestamptz, integer",
 		 "UPDATE journey.suppression s SET released_by = x.seq, released_at = $7,"
 		 "  released_xact = CASE WHEN s.incarnation = $8 THEN x.xact END"
@@ -324,13 +324,17 @@ write_decisions(JnyRun *run)
 
 /* ---- suppressions ------------------------------------------------------------ */
 
-static Datum
-uuid_array(List *enrollments)
+Datum
+jny_enrollment_ids(List *enrollments, ArrayType *more)
 {
-	Datum	   *ids = palloc(sizeof(Datum) * (list_length(enrollments) + 1));
+	Datum	   *ids = NULL;
 	int			n = 0;
 	ListCell   *lc;
 
+	if (more != NULL)
+		deconstruct_array(more, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids, NULL, &n);
+	ids = n == 0 ? palloc(sizeof(Datum) * (list_length(enrollments) + 1))
+		: repalloc(ids, sizeof(Datum) * (n + list_length(enrollments)));
 	foreach(lc, enrollments)
 		ids[n++] = UUIDPGetDatum(&((JnyEnrollment *) lfirst(lc))->id);
 	return PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
@@ -365,10 +369,11 @@ jny_write_suppressions(JnyRun *run)
 		jny_cols_text(c, 8, s->reason);
 		jny_cols_set(c, 9, TimestampTzGetDatum(s->event->occurred_at));
 		jny_cols_set(c, 10, FullTransactionIdGetDatum(s->event->xact));
-		jny_cols_set(c, 11, uuid_array(s->matched));
+		jny_cols_set(c, 11, jny_enrollment_ids(s->matched, NULL));
 		jny_cols_set(c, 12, TimestampTzGetDatum(run->now));
 		jny_cols_set(c, 13, Int32GetDatum(run->batch->node.incarnation));
 		jny_cols_set(c, 14, Int64GetDatum(run->batch->lap));
+		jny_cols_set(c, 15, BoolGetDatum(s->linked));
 		jny_cols_next(c);
 	}
 	write_rows(&insert_suppressions, c);

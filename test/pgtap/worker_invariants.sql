@@ -1,7 +1,7 @@
 -- check_invariants() after damage: each promise, broken by hand, is named, and
 -- nothing is named before. Every test that moves data ends with this function.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(33);
+SELECT plan(37);
 
 -- A past with a bit of everything: a reminder that was sent, one that an order stopped,
 -- one that waits, one in a sender's hands, a held-out person, an opt-out, a shop's table.
@@ -71,7 +71,7 @@ CREATE FUNCTION pg_temp.stop(who text, more text DEFAULT '{}') RETURNS text LANG
         SELECT (jsonb_populate_record(NULL::journey.suppression, jsonb_build_object(
             'bucket', t.bucket, 'profile_id', t.profile_id, 'seq', 0, 'type', 'order_placed', 'ref', 'order:x', 'scope', t.scope,
             'channel', '*', 'purpose', '*', 'reason', 'ordered', 'occurred_at', now(), 'effective_at', now(), 'fence_xact', '3',
-            'incarnation', b.incarnation, 'lap', 1000000, 'matched', '{}'::text[]) || %2$L)).*
+            'incarnation', b.incarnation, 'lap', 1000000, 'matched', '{}'::text[], 'linked', false) || %2$L)).*
         FROM journey.attempt_log t JOIN journey.permit_batch b USING (permit_batch) WHERE t.profile_id = %1$L$f$, who, more)
 $$;
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"scope": "red"}')), 'nothing is named', 'I1: not after an order of another scope');
@@ -83,6 +83,20 @@ SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"type": "unsubscribed", "ref": 
 -- what was taken back, before the permit or after it
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"released_by": 1, "released_at": "2100-01-01", "released_xact": "4"}')), 'nothing is named', 'I1: not when it could see that the order was cancelled, whenever that was consumed');
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"released_by": 1, "released_at": "2000-01-01", "released_xact": "4000000000"}')), 'I1', 'I1: when the order was cancelled afterwards');
+-- somebody with whom events have linked the person
+CREATE FUNCTION pg_temp.links(who text, VARIADIC more text[]) RETURNS text LANGUAGE sql AS $$
+    SELECT pg_temp.stop(who, format('{"bucket": %s, "profile_id": "%s"}', journey.bucket(md5('last')::uuid), md5('last')::uuid)) || string_agg(format($f$;
+        INSERT INTO journey.profile_link (bucket, profile_id, other_bucket, other_id, strong, source, since, link_xact, incarnation)
+        SELECT journey.bucket(x), x, journey.bucket(y), y, %s, 'x', now(), xid8 '%s', n.incarnation
+        FROM (VALUES (%3$L::uuid, %4$L::uuid), (%4$L, %3$L)) v (x, y), journey.node n$f$,
+        m ->> 0, m ->> 1, CASE n WHEN 1 THEN who::uuid ELSE md5('between')::uuid END,
+        CASE WHEN n = cardinality(more) THEN md5('last')::uuid ELSE md5('between')::uuid END), '')
+    FROM unnest(more::jsonb[]) WITH ORDINALITY u (m, n)
+$$;
+SELECT is(pg_temp.damage(pg_temp.links(:'sent', '[false, 3]')), 'I1', 'I1: a permit after the order of somebody linked');
+SELECT is(pg_temp.damage(pg_temp.links(:'sent', '[true, 3]', '[true, 3]')), 'I1', 'I1: or of somebody further off');
+SELECT is(pg_temp.damage(pg_temp.links(:'sent', '[true, 3]', '[false, 3]')), 'nothing is named', 'I1: but not over a browser that another had');
+SELECT is(pg_temp.damage(pg_temp.links(:'sent', '[true, 3]', '[true, 4000000000]')), 'nothing is named', 'I1: nor over a link that it could not see');
 -- I2: books of decisions and actions
 SELECT matches(pg_temp.damage(format('DELETE FROM journey.outbox_history WHERE profile_id = %L', :'sent')), '\mI2\M', 'I2: an action is gone');
 SELECT is(pg_temp.damage(format($$DELETE FROM journey.decision WHERE profile_id = %L AND verdict = 'enqueue'$$, :'held')), 'I2', 'I2: an action that nobody decided');

@@ -1,0 +1,200 @@
+/*
+ * linked.c
+ *		Whom events have linked with the people of a call's actions.
+ *
+ * Called by gate.c and people.c after the rows and people are locked, inside
+ * SPI_connect(). An order of somebody who is linked with an action's person
+ * ends the action: while it is unread, by the other's keys; once a lap has
+ * consumed it, by the suppression that the lap wrote for everybody linked. A
+ * link that nobody has consumed may lead to an order that was consumed before
+ * it: the lap that consumes the link sees to that, and till then the action is
+ * held. Reads only.
+ */
+#include "deliver/people.h"
+
+JNY_LOOKUP(keys_of_person, "identity", "identity_profile", "profile_bucket, profile_id", "key_hash", NULL);
+JNY_LOOKUP(people_of_key, "identity", "identity_pkey", "bucket, key_hash", "profile_bucket, profile_id", NULL);
+
+static int
+by_who(const void *a, const void *b)
+{
+	const JnyWho *x = &((const JnyLinked *) a)->who;
+	const JnyWho *y = &((const JnyLinked *) b)->who;
+
+	if (x->bucket != y->bucket)
+		return x->bucket < y->bucket ? -1 : 1;
+	return memcmp(&x->id, &y->id, sizeof(pg_uuid_t));
+}
+
+const JnyLinks *
+jny_people_links(JnyPeople *people)
+{
+	JnyWho	   *who;
+
+	if (people->links != NULL)
+		return people->links;
+	who = palloc(sizeof(JnyWho) * Max(1, people->n));
+	for (int p = 0; p < people->n; p++)
+	{
+		const JnyWork *w = people->work[people->first[p]];
+
+		who[p] = (JnyWho) {w->bucket, w->profile_id};
+	}
+	people->links = jny_links_of(who, people->n);
+	qsort(people->links->link, people->links->n, sizeof(JnyLinked), by_who);
+	return people->links;
+}
+
+/* The first of those who are linked with this one; links->n when nobody is. */
+static int
+first_of(const JnyLinks *links, JnyWho who)
+{
+	JnyLinked	wanted = {.who = who};
+	int			low = 0;
+	int			high = links->n;
+
+	while (low < high)
+	{
+		int			mid = (low + high) / 2;
+
+		if (by_who(&links->link[mid], &wanted) < 0)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low < links->n && by_who(&links->link[low], &wanted) == 0 ? low : links->n;
+}
+
+static JnyWho
+owner_of(const JnyRows *rows, int i)
+{
+	return (JnyWho) {(int16) jny_row_int(rows, i, 0, 0), *jny_row_uuid(&rows->row[i], 1)};
+}
+
+/* ---- keys of people who are linked ------------------------------------------------ */
+
+static void
+add_key(const JnyPeople *people, int person, int64 key)
+{
+	for (int i = people->first[person]; i < people->first[person + 1]; i++)
+		jny_add_key(people->work[i], key);
+}
+
+/* From the fences to the people. */
+static void
+find_people(const JnyPeople *people, const JnyLinks *links, const int64 *keys, int n)
+{
+	JnyCols    *cols = jny_cols_of(&people_of_key);
+	JnyRows    *rows;
+
+	for (int i = 0; i < n; i++)
+	{
+		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(keys[i])));
+		jny_cols_set(cols, 1, Int64GetDatum(keys[i]));
+		jny_cols_next(cols);
+	}
+	rows = jny_lookup(&people_of_key, cols);
+	for (int i = 0; i < rows->n; i++)
+	{
+		int			first = first_of(links, owner_of(rows, i));
+
+		for (int l = first; l < links->n && by_who(&links->link[l], &links->link[first]) == 0; l++)
+			add_key(people, links->link[l].of, keys[rows->row[i].key]);
+	}
+}
+
+/* From the people to the fences. */
+static void
+find_keys(const JnyPeople *people, const JnyLinks *links, const int64 *keys, int n)
+{
+	JnyCols    *cols = jny_cols_of(&keys_of_person);
+	JnyRows    *rows;
+
+	for (int i = 0; i < links->n; i++)
+	{
+		jny_cols_set(cols, 0, Int16GetDatum(links->link[i].who.bucket));
+		jny_cols_set(cols, 1, UUIDPGetDatum(&links->link[i].who.id));
+		jny_cols_next(cols);
+	}
+	rows = jny_lookup(&keys_of_person, cols);
+	for (int i = 0; i < rows->n; i++)
+	{
+		int64		key = jny_row_int(rows, i, 0, 0);
+
+		if (bsearch(&key, keys, n, sizeof(int64), jny_by_key) != NULL)
+			add_key(people, links->link[rows->row[i].key].of, key);
+	}
+}
+
+/* ---- links that nobody has consumed ------------------------------------------------- */
+
+static bool
+is_known(const JnyPeople *people, const JnyLinks *links, const JnyWork *w, JnyWho who)
+{
+	int			first = first_of(links, who);
+
+	if (memcmp(&who.id, &w->profile_id, sizeof(pg_uuid_t)) == 0)
+		return true;
+	for (int l = first; l < links->n && by_who(&links->link[l], &links->link[first]) == 0; l++)
+	{
+		const JnyWork *of = people->work[people->first[links->link[l].of]];
+
+		if (memcmp(&of->profile_id, &w->profile_id, sizeof(pg_uuid_t)) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Whose are the keys to which unread events lead, beyond those of the person and of whoever is linked with them? */
+static void
+find_unmet(const JnyPeople *people, const JnyLinks *links, JnyFences *fences)
+{
+	JnyCols    *cols = jny_cols_of(&people_of_key);
+	List	   *asked = NIL;
+	JnyRows    *rows;
+
+	for (int i = 0; i < people->nworks; i++)
+	{
+		const JnyWork *w = people->work[i];
+		int64	   *keys = w->keys;
+		int			nkeys = w->nkeys;
+
+		if (nkeys == 0 || !jny_fences_close(fences, &keys, &nkeys))
+			continue;
+		for (int k = w->nkeys; k < nkeys; k++)
+		{
+			jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(keys[k])));
+			jny_cols_set(cols, 1, Int64GetDatum(keys[k]));
+			jny_cols_next(cols);
+			asked = lappend_int(asked, i);
+		}
+	}
+	rows = jny_lookup(&people_of_key, cols);
+	for (int i = 0; i < rows->n; i++)
+	{
+		JnyWork    *w = people->work[list_nth_int(asked, rows->row[i].key)];
+
+		w->unmet = w->unmet || !is_known(people, links, w, owner_of(rows, i));
+	}
+}
+
+void
+jny_people_linked(JnyPeople *people, JnyFences *fences)
+{
+	const JnyLinks *links;
+	int64	   *keys;
+	int			n;
+
+	if (fences->n == 0)
+		return;
+	links = jny_people_links(people);
+	if (links->n > 0)
+	{
+		keys = jny_keys_of_fences(fences, &n);
+		if (n <= links->n)
+			find_people(people, links, keys, n);
+		else
+			find_keys(people, links, keys, n);
+	}
+	find_unmet(people, links, fences);
+}
