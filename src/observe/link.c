@@ -81,7 +81,7 @@ add_party(Party *parties, int n, const JnyProfile *profile, bool own)
 void
 jny_link_people(JnyTake *take, const JnyFact *fact, JnyProfile *of_order, JnyProfile *of_cart)
 {
-	Party		parties[JNY_FACT_KEYS + 3];
+	Party		parties[JNY_SUBJECT_KEYS + 3];
 	int			n;
 
 	if (fact->nothers == 0 || !fact->trusted)
