@@ -35,17 +35,12 @@ JNY_PLAN(forget_leases, "timestamptz, integer",
 		 " WHERE l.until = d.until AND l.lease_id = d.lease_id AND NOT EXISTS (SELECT FROM journey.outbox o"
 		 "   WHERE o.action_id = ANY (l.actions) AND o.status IN ('claimed', 'sending') AND o.lease_until <= $1)");
 
-typedef struct Now
-{
-	TimestampTz now;
-} Now;
-
 static bool
 needs_a_look(const JnyRow *row, void *arg)
 {
 	bool		in_hands = jny_text_is(row, 0, "claimed") || jny_text_is(row, 0, "sending");
 
-	return !in_hands || jny_row_time(row, 1) <= ((Now *) arg)->now;
+	return !in_hands || jny_row_time(row, 1) <= *(TimestampTz *) arg;
 }
 
 /* One probe says most of the time that there is nothing to do. */
@@ -53,11 +48,10 @@ static bool
 is_any(JnyAccess *access, TimestampTz now, JnyWanted wanted)
 {
 	JnyCols    *key = jny_cols_of(access);
-	Now			arg = {now};
 
 	jny_cols_set(key, 0, TimestampTzGetDatum(now));
 	jny_cols_next(key);
-	return jny_lookup_locked(access, key, true, 1, wanted, &arg)->n > 0;
+	return jny_lookup_locked(access, key, true, 1, wanted, &now)->n > 0;
 }
 
 static void
