@@ -191,6 +191,8 @@ apply(JnyTake *take, JnyFact *fact)
 {
 	if (fact->fence_only)
 	{
+		if (fact->opts_out)
+			jny_consent_apply(take, fact);
 		keep_fence(take, fact);
 		return;
 	}
