@@ -144,7 +144,7 @@ keys_of_people(JnyTake *take)
 			seen = jny_table(take, "journey consenting people", sizeof(pg_uuid_t), sizeof(pg_uuid_t));
 		}
 		(void) hash_search(seen, &fact->profile->id, HASH_ENTER, &found);
-		if (found || fact->profile->is_new)
+		if (found || (fact->profile->is_new && !take->opted_out_early))
 			continue;
 		jny_cols_set(jny_out(&keys), 0, Int16GetDatum(fact->profile->bucket));
 		jny_cols_set(keys.cols, 1, UUIDPGetDatum(&fact->profile->id));

@@ -88,12 +88,21 @@ JNY_PLAN(note_consent, TYPES ", text, text",
 		 " SELECT n.bucket, n.profile_id, n.scope, n.channel, n.purpose, $12, $3, $17, $18, " PROOF ", $10 FROM" SAID
 		 " ON CONFLICT DO NOTHING");
 
+/* Who is known by none of the keys may be by tomorrow: early_optout.c. */
+JNY_PLAN(keep_opt_out, "smallint[], bigint[], bigint, text, text, text, text, text, timestamptz",
+		 "INSERT INTO journey.early_opt_out (bucket, key_hash, seq, scope, channel, purpose, state, source, at)"
+		 " SELECT k.bucket, k.hash, $3, $4, $5, $6, $7, $8, $9"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, hash)"
+		 " WHERE NOT EXISTS (SELECT FROM journey.identity i WHERE i.bucket = k.bucket AND i.key_hash = k.hash)"
+		 " ON CONFLICT DO NOTHING");
+
+/* What cannot be stored is as if it were not there: nothing may fail here. */
 static const char *
 text_or(Jsonb *props, const char *name, const char *otherwise)
 {
 	char	   *value = props != NULL ? jny_json_text(props, name) : NULL;
 
-	return value != NULL && value[0] != '\0' ? value : otherwise;
+	return value != NULL && value[0] != '\0' && jny_value_fits(value) ? value : otherwise;
 }
 
 static Datum
@@ -154,6 +163,9 @@ keep(const JnyBatch *batch, const JnyInboxRaw *raw)
 	args[17] = text_datum(raw->source != NULL ? raw->source : "");
 	jny_run(&take_consent, args, NULL);
 	jny_run(&note_consent, args, NULL);
+	jny_run(&keep_opt_out, (Datum[]) {args[0], args[1], args[2], args[5], args[6],
+									  text_datum(text_or(raw->props, "purpose", "marketing")),
+									  args[16], args[17], args[9]}, NULL);
 }
 
 /* A release is not kept: what it would have given free stays stopped. */

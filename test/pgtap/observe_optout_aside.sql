@@ -1,6 +1,6 @@
 -- Whoever opts out is not mailed, also when the row that says so had to be set aside.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(13);
+SELECT plan(23);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.consents(c text) RETURNS text LANGUAGE sql AS
@@ -54,5 +54,38 @@ UPDATE mails SET said_at = 'not now';
 UPDATE opt SET expires = 'some day' WHERE who = 'time';
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.consents('mail'), 'email marketing granted', 'who agrees anew has agreed');
+
+-- one that no lap can take, of somebody whom nobody knows yet
+ALTER TABLE journey.event ADD CONSTRAINT poison CHECK (source <> 'sick') NOT VALID;
+SELECT journey.track('sick', 'unsubscribed', '{"email": "new@example.com"}', '{"channel": "email"}');
+SELECT journey.track('sick', 'unsubscribed', '{"email": "any@example.com"}', '{}');
+SELECT journey.track('sick', 'unsubscribed', '{"email": "anew@example.com"}', '{"channel": "email"}');
+SELECT journey.track('sick', 'unsubscribed', '{"email": "known@example.com"}', '{"channel": "email"}');
+SELECT journey.track('shop', 'identified', '{"customer_id": "known"}', '{}');
+SELECT journey.track('shop', 'consent_granted', '{"customer_id": "known"}', '{"channel": "email"}', '2026-03-01 10:00+00');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.aside(), 13::bigint, 'they are set aside');
+ALTER TABLE journey.event DROP CONSTRAINT poison;
+SELECT is(pg_temp.consents('known'), 'email marketing granted', 'somebody is known by another key');
+
+INSERT INTO client VALUES ('new', 'yes', 'yes', '2026-01-01');
+SELECT journey.track('shop', 'consent_granted', pg_temp.who(c), '{"channel": "email"}', '2026-03-01 10:00+00') FROM unnest(ARRAY['new', 'any', 'anew', 'known']) c;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.consents('new'), 'email marketing revoked, sms marketing granted', 'who becomes known with an older consent has opted out');
+SELECT is(pg_temp.consents('any'), 'email marketing revoked, push marketing revoked, sms marketing revoked', 'of every channel, where the event named none');
+SELECT is(pg_temp.consents('known'), 'email marketing revoked', 'and so has somebody known who gets the key');
+SELECT is((SELECT count(*) FROM journey.consent_history h WHERE h.profile_id = pg_temp.pid('new') AND h.state = 'revoked' AND h.proof @> '{"set_aside": true}'),
+    1::bigint, 'which the history tells');
+SELECT is_empty('SELECT 1 FROM journey.early_opt_out', 'nothing is left to be taken over');
+SELECT journey.track('shop', 'consent_granted', pg_temp.who('anew'), '{"channel": "email"}', '2026-03-02 11:30+00');
+SELECT pg_temp.move('2026-03-02 12:00+00');
+SELECT is(pg_temp.consents('anew'), 'email marketing granted', 'an agreement after it counts');
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who(c), '{"sku": "A"}') FROM unnest(ARRAY['new', 'any', 'anew', 'known']) c;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT c, d.verdict, d.reason FROM unnest(ARRAY['new', 'any', 'anew', 'known']) c
+                    JOIN journey.decision d ON d.profile_id = pg_temp.pid(c) AND d.verdict IN ('refused', 'enqueue') ORDER BY c$$,
+    $$VALUES ('anew', 'enqueue', ''), ('any', 'refused', 'opted_out'), ('known', 'refused', 'opted_out'), ('new', 'refused', 'opted_out')$$,
+    'nobody else is mailed');
+SELECT is((SELECT string_agg(profile_id::text, ',') FROM journey.claim('email', 100)), pg_temp.pid('anew')::text, 'and nobody else is claimed');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
