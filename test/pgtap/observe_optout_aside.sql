@@ -1,6 +1,6 @@
 -- Whoever opts out is not mailed, also when the row that says so had to be set aside.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(23);
+SELECT plan(29);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.consents(c text) RETURNS text LANGUAGE sql AS
@@ -87,5 +87,33 @@ SELECT results_eq($$SELECT c, d.verdict, d.reason FROM unnest(ARRAY['new', 'any'
     $$VALUES ('anew', 'enqueue', ''), ('any', 'refused', 'opted_out'), ('known', 'refused', 'opted_out'), ('new', 'refused', 'opted_out')$$,
     'nobody else is mailed');
 SELECT is((SELECT string_agg(profile_id::text, ',') FROM journey.claim('email', 100)), pg_temp.pid('anew')::text, 'and nobody else is claimed');
+
+-- loaded in bulk, and sent with what no event may have
+SELECT pg_temp.person(c) FROM unnest(ARRAY['bulk', 'ever', 'list', 'odd', 'sent', 'seg']) c;
+SELECT pg_temp.move('2026-03-02 13:00+00');
+ALTER TABLE journey.event ADD CONSTRAINT poison CHECK (source <> 'sick') NOT VALID;
+INSERT INTO journey.inbox_copy (source, type, occurred_at, subject, props) VALUES
+    ('sick', 'unsubscribed', '2026-03-02 12:30+00', pg_temp.who('bulk'), '{"channel": "email"}'),
+    ('load', 'unsubscribed', 'infinity', pg_temp.who('ever'), '{"channel": "email"}'),
+    ('load', 'unsubscribed', '2026-03-02 12:30+00', pg_temp.who('list'), '["email"]');
+SELECT is((SELECT quarantined FROM journey.ingest(jsonb_build_array(
+    jsonb_build_object('source', 'web', 'type', 'unsubscribed', 'subject', pg_temp.who('odd'), 'props', '{"channel": "email"}'::jsonb, 'occurred_at', 'this morning'),
+    jsonb_build_object('source', 'web', 'type', 'consent_revoked', 'subject', pg_temp.who('sent'), 'props', '"email"'::jsonb),
+    jsonb_build_object('source', 'web', 'type', 'consent_granted', 'subject', pg_temp.who('one'), 'props', '"email"'::jsonb),
+    jsonb_build_object('type', 'track', 'event', 'unsubscribed', 'userId', 'seg', 'properties', '{"channel": "email"}'::jsonb, 'timestamp', 12)))),
+    4, 'four messages are set aside');
+SELECT journey.run_until_idle();
+ALTER TABLE journey.event DROP CONSTRAINT poison;
+SELECT is(pg_temp.consents('bulk'), 'email marketing revoked', 'an opt-out that was copied and that no lap can take');
+SELECT results_eq($$SELECT pg_temp.consents(c) FROM unnest(ARRAY['ever', 'odd', 'seg']) c$$, $$SELECT 'email marketing revoked' FROM generate_series(1, 3)$$,
+    'one whose time cannot be');
+SELECT results_eq($$SELECT pg_temp.consents(c) FROM unnest(ARRAY['list', 'sent']) c$$,
+    $$SELECT 'email marketing revoked, push marketing revoked, sms marketing revoked' FROM generate_series(1, 2)$$, 'or whose properties are none');
+SELECT is((SELECT accepted FROM journey.ingest('[{"source": "web", "type": "unsubscribed", "subject": {}}, {"type": "consent_revoked"}, 7, "unsubscribed"]')),
+    0, 'one that names nobody is set aside');
+SELECT journey.run_until_idle();
+SELECT results_eq('SELECT accepted, quarantined FROM journey.ingest(''[{"source": "web", "type": "unsubscribed", "subject": {"customer_id": "odd"}, "occurred_at": 1}, {"source": "web", "type": "searched", "subject": {"customer_id": "odd"}}]'')',
+    'VALUES (1, 1)', 'what is set aside is not counted as accepted');
+SELECT journey.run_until_idle();
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
