@@ -59,6 +59,13 @@ CREATE FUNCTION journey._maintain() RETURNS void
 COMMENT ON FUNCTION journey._maintain() IS
     'House-keeping that the worker does between laps: rotates and empties the inbox, makes partitions, forgets old message ids. Does nothing in a database that is not adopted.';
 
+CREATE FUNCTION journey._horizons() RETURNS TABLE (pid integer, xmin xid)
+    LANGUAGE C VOLATILE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_horizons';
+COMMENT ON FUNCTION journey._horizons() IS
+    'The oldest transaction that each other process still needs to see, as pg_stat_activity tells it to those who may see everybody''s.';
+
 CREATE FUNCTION journey._inbox()
     RETURNS TABLE (name text, current boolean, bytes bigint, drained_at timestamptz, blocked_by text)
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
@@ -74,11 +81,10 @@ BEGIN
     LEFT JOIN journey.inbox_drained d ON d.name = n.name
     LEFT JOIN LATERAL (
         SELECT w.who
-        FROM (SELECT format('pid %s', a.pid) AS who, a.backend_xmin AS xmin
-              FROM pg_stat_activity a
-              WHERE a.backend_xmin IS NOT NULL AND a.pid <> pg_backend_pid()
+        FROM (SELECT format('pid %s', h.pid) AS who, h.xmin FROM journey._horizons() h
               UNION ALL
               SELECT format('prepared transaction %s', x.gid), x.transaction FROM pg_prepared_xacts x
+              WHERE x.database = current_database()
               UNION ALL
               SELECT format('replication slot %s', s.slot_name), s.xmin
               FROM pg_replication_slots s WHERE s.xmin IS NOT NULL) AS w

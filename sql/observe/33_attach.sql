@@ -70,6 +70,10 @@ BEGIN
          || COALESCE((SELECT jsonb_build_object('groups', jsonb_object_agg(n.namespace, true))
                       FROM journey.namespace n
                       WHERE n.class IN ('group', 'shared') AND map -> 'subject' ? n.namespace
+                      HAVING count(*) > 0), '{}')
+         || COALESCE((SELECT jsonb_build_object('scoped', jsonb_object_agg(n.namespace, true))
+                      FROM journey.namespace n
+                      WHERE NOT n.crosses_scopes AND n.class <> 'object' AND map -> 'subject' ? n.namespace
                       HAVING count(*) > 0), '{}');
     INSERT INTO journey.attachment (attachment, rel_schema, rel_name, kind, source, map, columns, spec, attached_by, attached_at)
     SELECT COALESCE((SELECT max(a.attachment) FROM journey.attachment a), 0) + 1,

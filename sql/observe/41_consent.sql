@@ -68,22 +68,23 @@ COMMENT ON FUNCTION journey._read_token(text) IS
     'What an unsubscribe token stands for; nulls when it is none of ours.';
 
 -- One value per namespace: the keys under which a person can be named.
-CREATE FUNCTION journey._subject_of(profile_id uuid) RETURNS jsonb
+CREATE FUNCTION journey._subject_of(profile_id uuid, in_scope text) RETURNS jsonb
     LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 #variable_conflict use_variable
 BEGIN
     RETURN (SELECT jsonb_object_agg(k.namespace, k.value)
-            FROM (SELECT i.namespace, min(i.value) AS value
+            FROM (SELECT i.namespace, min(CASE WHEN n.crosses_scopes THEN i.value ELSE substr(i.value, length(in_scope) + 2) END) AS value
                   FROM journey.identity i
                   JOIN journey.namespace n ON n.namespace = i.namespace AND n.class IN ('person', 'session')
                   WHERE i.profile_bucket = journey.bucket(profile_id) AND i.profile_id = _subject_of.profile_id
+                    AND (n.crosses_scopes OR starts_with(i.value, in_scope || ':'))
                   GROUP BY i.namespace) AS k);
 END
 $$;
-COMMENT ON FUNCTION journey._subject_of(uuid) IS
-    'A subject that names the person: one key of each namespace; null when there is none.';
+COMMENT ON FUNCTION journey._subject_of(uuid, text) IS
+    'A subject that names the person in a scope: one key of each namespace; null when there is none.';
 
 -- What holds of a person's consents: journey.consent, which laps write, and
 -- over it the last words that no lap has read.
@@ -142,7 +143,7 @@ BEGIN
                    WHERE c.scope = in_scope AND c.channel = on_channel AND c.purpose = for_purpose
                      AND c.state = 'revoked') THEN
         PERFORM journey._say_consent(id, in_scope, on_channel, for_purpose, 'revoked', NULL, from_source, '{}', moment);
-        PERFORM journey._append_opt_out(from_source, in_scope, moment, journey._subject_of(id),
+        PERFORM journey._append_opt_out(from_source, in_scope, moment, journey._subject_of(id, in_scope),
                                         jsonb_build_object('channel', on_channel, 'purpose', for_purpose));
     END IF;
     RETURN true;

@@ -18,11 +18,9 @@ INSERT INTO journey.reason_code (reason, final, meaning) VALUES
 ('vetoed',          true,  'A veto of the house or of a rule set refuses.'),
 ('low_confidence',  true,  'It is not sure enough who the person is.'),
 ('holdout',         true,  'The person is in a control group and is never contacted.'),
-('excluded',        true,  'Another journey of the same exclusion group is acting.'),
-('superseded',      true,  'Something newer has taken its place.'),
+('superseded',      true,  'Something newer has taken its place, or another journey of the same exclusion group is acting.'),
 ('capped',          true,  'The person has been contacted as often as a cap allows.'),
 ('out_of_stock',    true,  'The product that it speaks of is not in stock.'),
-('offer_exhausted', true,  'The offer''s budget is spent.'),
 ('expired',         true,  'It was not sent before its not_after.'),
 ('too_late',        true,  'It is overdue by more than its late allows.'),
 ('sandbox',         true,  'The database is in sandbox mode and this is no test profile.'),
@@ -31,7 +29,6 @@ INSERT INTO journey.reason_code (reason, final, meaning) VALUES
 ('paused',          false, 'Its scope, journey, channel or template is paused.'),
 ('stale_data',      false, 'What has been observed is not fresh enough to be sure that nothing stops it.'),
 ('held',            false, 'An event that may stop it waits to be judged.'),
-('rate',            false, 'The channel is at its rate.'),
 ('changed',         false, 'What it was decided on has changed; it is decided again.');
 
 -- The house as it is shipped. Versions of a retailer's own replace these.

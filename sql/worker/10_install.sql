@@ -1,9 +1,40 @@
+CREATE FUNCTION journey._publications() RETURNS TABLE (publication text, message text, hint text)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT p.pubname::text,
+           CASE WHEN p.puballtables THEN format('publication %I carries every table, the inbox included', p.pubname)
+                ELSE format('publication %I carries tables that belong to this node: %s', p.pubname, t.names) END,
+           CASE WHEN p.puballtables OR EXISTS (SELECT FROM pg_publication_namespace n
+                                               WHERE n.pnpubid = p.oid AND n.pnnspid = 'journey'::regnamespace)
+                THEN format('Name the tables: ALTER PUBLICATION %I SET TABLE ...; the inbox means nothing in another cluster.', p.pubname)
+                ELSE format('ALTER PUBLICATION %I DROP TABLE %s; they mean nothing in another cluster.', p.pubname, t.names) END
+    FROM pg_publication p
+    JOIN (SELECT x.pubname, string_agg(format('%I.%I', x.schemaname, x.tablename), ', ' ORDER BY x.tablename) AS names
+          FROM pg_publication_tables x
+          JOIN pg_class c ON c.relname = x.tablename AND c.relnamespace = 'journey'::regnamespace
+          JOIN pg_depend d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e'
+          WHERE x.schemaname = 'journey'
+          GROUP BY x.pubname) t ON t.pubname = p.pubname
+    ORDER BY p.pubname;
+END
+$$;
+COMMENT ON FUNCTION journey._publications() IS
+    'Publications that carry tables of the node (inbox, cursor, ...), what is wrong with that, and what to do. For install() and health.';
+
 CREATE FUNCTION journey.install() RETURNS text
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
     SET client_min_messages = warning
 AS $$
+DECLARE
+    p record;
 BEGIN
+    FOR p IN SELECT x.message, x.hint FROM journey._publications() x LOOP
+        RAISE WARNING '%', p.message USING HINT = p.hint;
+    END LOOP;
     IF to_regclass('journey.schema_version') IS NOT NULL THEN
         RETURN 'already installed';
     END IF;

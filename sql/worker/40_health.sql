@@ -102,6 +102,20 @@ BEGIN
     END IF;
     RETURN NEXT;
 
+    -- a few minutes are a dump or a report
+    FOR topic, status, detail, hint IN
+        SELECT 'rotation', 'warning',
+               format('%s (%s) has been read and cannot be emptied since %s: %s needs an older snapshot', b.name,
+                      pg_size_pretty(b.bytes), date_trunc('second', b.drained_at), b.blocked_by),
+               CASE WHEN b.blocked_by LIKE 'pid %' THEN format('Have it end its transaction, or SELECT pg_terminate_backend(%s).', substr(b.blocked_by, 5))
+                    WHEN b.blocked_by LIKE 'prepared %' THEN 'COMMIT PREPARED or ROLLBACK PREPARED.'
+                    ELSE 'See whether its consumer still runs; if not, SELECT pg_drop_replication_slot().' END
+        FROM journey._inbox() b
+        WHERE b.blocked_by IS NOT NULL AND b.drained_at < clock_timestamp() - interval '10 minutes'
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
     IF to_regclass('journey.schema_version') IS NULL THEN
         RETURN;
     END IF;
@@ -180,9 +194,7 @@ BEGIN
     END LOOP;
 
     FOR topic, status, detail, hint IN
-        SELECT 'publication', 'warning', format('publication %I carries every table, the inbox included', p.pubname),
-               format('Name the tables: ALTER PUBLICATION %I SET TABLE ...; the inbox means nothing in another cluster.', p.pubname)
-        FROM pg_publication p WHERE p.puballtables
+        SELECT 'publication', 'warning', p.message, p.hint FROM journey._publications() p
     LOOP
         RETURN NEXT;
     END LOOP;

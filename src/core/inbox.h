@@ -107,8 +107,11 @@ typedef struct JnyKeys
 } JnyKeys;
 
 /* Each adds one hash, once; blank values and group or shared namespaces add none. */
-extern void jny_keys_add(JnyKeys *keys, const char *namespace, const char *value);
+extern void jny_keys_add(JnyKeys *keys, const char *namespace, const char *scope, const char *value);
 extern void jny_keys_add_object(JnyKeys *keys, const char *namespace, const char *scope, const char *id);
+
+/* What stands for a value that another scope may have, too: identity, fences and specs say it alike. */
+extern char *jny_key_in_scope(const char *scope, const char *value);
 
 /* The mark of an event with these keys, as JNY_FENCE_*. */
 extern char jny_fence_of(const char *type, const char *ref, const JnyKeys *keys);

@@ -19,8 +19,9 @@
 #include "utils/memutils.h"
 
 JNY_PLAN(read_sources, "", "SELECT s.source, s.scope, s.trusted FROM journey.source s ORDER BY s.source COLLATE \"C\"");
-JNY_PLAN(read_groups, "",
-		 "SELECT n.namespace FROM journey.namespace n WHERE n.class IN ('group', 'shared')");
+JNY_PLAN(read_spaces, "",
+		 "SELECT n.namespace, n.class IN ('group', 'shared') FROM journey.namespace n"
+		 " WHERE n.class IN ('group', 'shared') OR (NOT n.crosses_scopes AND n.class <> 'object')");
 
 typedef struct Source
 {
@@ -28,6 +29,13 @@ typedef struct Source
 	const char *scope;
 	bool		trusted;
 } Source;
+
+/* A namespace whose keys are not just their values. */
+typedef struct Space
+{
+	const char *name;
+	bool		group;			/* stands for more than one person; else its keys are a scope's own */
+} Space;
 
 static struct
 {
@@ -39,8 +47,8 @@ static struct
 	MemoryContext cxt;
 	int			nsources;
 	Source	   *sources;		/* sorted as strcmp() does */
-	int			ngroups;
-	const char **groups;
+	int			nspaces;
+	Space	   *spaces;
 } registry;
 
 static void
@@ -61,10 +69,13 @@ read_rows(void)
 		registry.sources[i].scope = MemoryContextStrdup(registry.cxt, jny_get_text(i, 2));
 		registry.sources[i].trusted = jny_get_int8(i, 3, 1) != 0;
 	}
-	registry.ngroups = (int) jny_run_latest(&read_groups, NULL, NULL);
-	registry.groups = MemoryContextAlloc(registry.cxt, sizeof(char *) * (registry.ngroups + 1));
-	for (int i = 0; i < registry.ngroups; i++)
-		registry.groups[i] = MemoryContextStrdup(registry.cxt, jny_get_text(i, 1));
+	registry.nspaces = (int) jny_run_latest(&read_spaces, NULL, NULL);
+	registry.spaces = MemoryContextAlloc(registry.cxt, sizeof(Space) * (registry.nspaces + 1));
+	for (int i = 0; i < registry.nspaces; i++)
+	{
+		registry.spaces[i].name = MemoryContextStrdup(registry.cxt, jny_get_text(i, 1));
+		registry.spaces[i].group = jny_get_int8(i, 2, 1) != 0;
+	}
 }
 
 /*
@@ -86,7 +97,7 @@ load(void)
 	}
 	registry.valid = false;
 	MemoryContextReset(registry.cxt);
-	registry.nsources = registry.ngroups = 0;
+	registry.nsources = registry.nspaces = 0;
 	registry.source_rel = get_relname_relid("source", nsp);
 	registry.namespace_rel = get_relname_relid("namespace", nsp);
 	/* before install(): the tables' own messages will not reach us, so look again next time */
@@ -143,15 +154,28 @@ jny_source_trusted(const char *source)
 	return found == NULL || found->trusted;
 }
 
-/* A household's or a company's key must not let one member's order speak for all. */
-static bool
-names_a_group(const char *namespace)
+static const Space *
+find_space(const char *namespace)
 {
 	refresh();
-	for (int i = 0; i < registry.ngroups; i++)
-		if (strcmp(registry.groups[i], namespace) == 0)
-			return true;
-	return false;
+	for (int i = 0; i < registry.nspaces; i++)
+		if (strcmp(registry.spaces[i].name, namespace) == 0)
+			return &registry.spaces[i];
+	return NULL;
+}
+
+char *
+jny_key_in_scope(const char *scope, const char *value)
+{
+	size_t		len = strlen(scope);
+	size_t		rest = strlen(value) + 1;
+	char	   *out = palloc(len + 1 + rest);
+
+	/* for each captured row: psprintf would cost several times as much */
+	memcpy(out, scope, len);
+	out[len] = ':';
+	memcpy(out + len + 1, value, rest);
+	return out;
 }
 
 static void
@@ -165,12 +189,18 @@ add_hash(JnyKeys *keys, int64 hash)
 }
 
 void
-jny_keys_add(JnyKeys *keys, const char *namespace, const char *value)
+jny_keys_add(JnyKeys *keys, const char *namespace, const char *scope, const char *value)
 {
 	char	   *normal = value ? jny_normalise(namespace, value) : NULL;
+	const Space *space;
 
-	if (normal != NULL && !names_a_group(namespace))
-		add_hash(keys, jny_key_hash(namespace, normal));
+	if (normal == NULL)
+		return;
+	space = find_space(namespace);
+	/* a household's or a company's key must not let one member's order speak for all */
+	if (space != NULL && space->group)
+		return;
+	add_hash(keys, jny_key_hash(namespace, space != NULL ? jny_key_in_scope(scope, normal) : normal));
 }
 
 void
@@ -179,7 +209,7 @@ jny_keys_add_object(JnyKeys *keys, const char *namespace, const char *scope, con
 	char	   *normal = id ? jny_normalise(namespace, id) : NULL;
 
 	if (normal != NULL)
-		add_hash(keys, jny_key_hash(namespace, psprintf("%s:%s", scope, normal)));
+		add_hash(keys, jny_key_hash(namespace, jny_key_in_scope(scope, normal)));
 }
 
 char

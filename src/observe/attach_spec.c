@@ -3,8 +3,9 @@
  *		The mapping of a capture trigger, parsed once per backend.
  *
  * A trigger's arguments are (attachment id, kind, source, scope, spec), the
- * spec being {"columns": [...], "map": {...}, "groups": {...}} as journey.attach()
- * wrote it; groups names the namespaces whose keys stand for more than one person.
+ * spec being {"columns": [...], "map": {...}, "groups": {...}, "scoped": {...}} as
+ * journey.attach() wrote it; groups names the namespaces whose keys stand for more
+ * than one person, scoped those whose keys are a scope's own.
  * Columns are found by name: a leaf partition has its own order of columns
  * and its own copy of the trigger, so the cache is keyed by the trigger's oid.
  *
@@ -203,7 +204,7 @@ read_field(const JnySpec *spec, Jsonb *object, const char *name)
 }
 
 static void
-read_subject(JnySpec *spec, Jsonb *subject, Jsonb *groups)
+read_subject(JnySpec *spec, Jsonb *subject, Jsonb *groups, Jsonb *scoped)
 {
 	JsonbIterator *it;
 	JsonbIteratorToken tok;
@@ -222,6 +223,7 @@ read_subject(JnySpec *spec, Jsonb *subject, Jsonb *groups)
 		key->namespace = pnstrdup(v.val.string.val, v.val.string.len);
 		key->field = read_field(spec, subject, key->namespace);
 		key->personal = !jny_json_bool(groups, key->namespace, false);
+		key->scoped = jny_json_bool(scoped, key->namespace, false);
 		if (key->field.present && spec->nsubject < JNY_SUBJECT_KEYS)
 			spec->nsubject++;
 	}
@@ -281,11 +283,11 @@ kind_of(const char *name)
 }
 
 static void
-read_map(JnySpec *spec, Jsonb *map, Jsonb *groups)
+read_map(JnySpec *spec, Jsonb *map, Jsonb *groups, Jsonb *scoped)
 {
 	const char *on_delete = jny_json_text(map, "on_delete");
 
-	read_subject(spec, jny_json_object(map, "subject"), groups);
+	read_subject(spec, jny_json_object(map, "subject"), groups, scoped);
 	read_consents(spec, jny_json_object(map, "consents"));
 	spec->key = read_field(spec, map, "key");
 	if (!spec->key.present && spec->kind == JNY_SPEC_ORDER_LINE)
@@ -318,7 +320,7 @@ jny_spec_make(int attachment, const char *kind, const char *source,
 	spec->source = pstrdup(source);
 	spec->scope = pstrdup(scope);
 	read_columns(spec, jny_json_object(doc, "columns"), desc);
-	read_map(spec, jny_json_object(doc, "map"), jny_json_object(doc, "groups"));
+	read_map(spec, jny_json_object(doc, "map"), jny_json_object(doc, "groups"), jny_json_object(doc, "scoped"));
 	return spec;
 }
 

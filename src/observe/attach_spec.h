@@ -67,6 +67,7 @@ typedef struct JnySpecKey
 {
 	const char *namespace;
 	bool		personal;		/* false: a group's key, which says nothing about one person */
+	bool		scoped;			/* the same value in another scope is another key */
 	JnySpecField field;
 } JnySpecKey;
 

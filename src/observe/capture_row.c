@@ -277,25 +277,14 @@ add_hash(JnyImage *image, int64 hash)
 
 /* A person without a key is not the same person as another without one. */
 static bool
-add_key(JnyImage *image, const char *namespace, const char *value)
+add_key(const JnySpec *spec, JnyImage *image, const JnySpecKey *key)
 {
-	char	   *normal = value == NULL ? NULL : jny_normalise(namespace, value);
+	const char *value = raw_field(image, &key->field);
+	char	   *normal = value == NULL ? NULL : jny_normalise(key->namespace, value);
 
-	return normal != NULL && add_hash(image, jny_key_hash(namespace, normal));
-}
-
-/* "a:b"; psprintf would cost several times as much */
-static char *
-joined(const char *a, const char *b)
-{
-	size_t		len = strlen(a);
-	size_t		rest = strlen(b) + 1;
-	char	   *out = palloc(len + 1 + rest);
-
-	memcpy(out, a, len);
-	out[len] = ':';
-	memcpy(out + len + 1, b, rest);
-	return out;
+	if (normal == NULL)
+		return false;
+	return add_hash(image, jny_key_hash(key->namespace, key->scoped ? jny_key_in_scope(spec->scope, normal) : normal));
 }
 
 /* Orders and carts are known by their scope and id, as in jny_keys_add_object(). */
@@ -305,7 +294,7 @@ add_object(const JnySpec *spec, JnyImage *image, const char *namespace, const ch
 	char	   *normal = id == NULL ? NULL : jny_normalise(namespace, id);
 
 	return normal != NULL
-		&& add_hash(image, jny_key_hash(namespace, joined(spec->scope, normal)));
+		&& add_hash(image, jny_key_hash(namespace, jny_key_in_scope(spec->scope, normal)));
 }
 
 static void
@@ -317,7 +306,7 @@ read_keys(const JnySpec *spec, JnyImage *image)
 
 	for (int i = 0; i < spec->nsubject; i++)
 		if (spec->subject[i].personal
-			&& add_key(image, spec->subject[i].namespace, raw_field(image, &spec->subject[i].field)))
+			&& add_key(spec, image, &spec->subject[i]))
 			image->npeople++;
 	if (spec->cart.present
 		&& add_object(spec, image, "cart", raw_field(image, &spec->cart)))
@@ -330,7 +319,7 @@ read_keys(const JnySpec *spec, JnyImage *image)
 	image->npeople += of_cart ? 1 : 0;
 	image->has_object = true;
 	image->object = image->keys[image->nkeys - 1];
-	image->ref = joined(of_cart ? "cart" : "order", id);
+	image->ref = jny_key_in_scope(of_cart ? "cart" : "order", id);
 }
 
 JnyImage *

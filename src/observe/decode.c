@@ -79,7 +79,7 @@ key_of(JnyTake *take, JnyFact *fact, const char *namespace, const char *value)
 	if (value == NULL || (text = jny_normalise(namespace, value)) == NULL)
 		return NULL;
 	if (!space->crosses_scopes)
-		text = psprintf("%s:%s", fact->scope, text);
+		text = jny_key_in_scope(fact->scope, text);
 	if (!jny_value_fits(text))
 	{
 		fact->bad = psprintf("value of key %s is too long", namespace);

@@ -88,7 +88,7 @@ mark_copied(JnyFact *fact)
 	JnyKeys		keys = {0};
 
 	for (int i = 0; i < fact->nkeys; i++)
-		jny_keys_add(&keys, fact->keys[i]->id.space->name, fact->keys[i]->value);
+		jny_keys_add(&keys, fact->keys[i]->id.space->name, fact->scope, fact->keys[i]->value);
 	if (fact->ref == NULL && fact->order_id != NULL)
 		fact->ref = psprintf("order:%s", fact->order_id);
 	else if (fact->ref == NULL && fact->cart_id != NULL)

@@ -70,7 +70,7 @@ needs_subject(const char *type)
 }
 
 static bool
-add_subject_key(JnyKeys *keys, const char *namespace, JsonbValue *value, JnyFault *fault)
+add_subject_key(JnyKeys *keys, const char *scope, const char *namespace, JsonbValue *value, JnyFault *fault)
 {
 	char	   *text;
 
@@ -87,13 +87,13 @@ add_subject_key(JnyKeys *keys, const char *namespace, JsonbValue *value, JnyFaul
 	if (keys->n == JNY_SUBJECT_KEYS)
 		return jny_fault(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL,
 						 "the subject has more than %d keys", JNY_SUBJECT_KEYS);
-	jny_keys_add(keys, namespace, text);
+	jny_keys_add(keys, namespace, scope, text);
 	return true;
 }
 
 /* Says whether any key has a value, which is more than having a hash: a group's key gets none. */
 static bool
-check_subject(Jsonb *subject, const char *type, JnyKeys *keys, JnyFault *fault)
+check_subject(Jsonb *subject, const char *type, const char *scope, JnyKeys *keys, JnyFault *fault)
 {
 	JsonbIterator *it;
 	JsonbValue	v;
@@ -113,7 +113,7 @@ check_subject(Jsonb *subject, const char *type, JnyKeys *keys, JnyFault *fault)
 		char	   *text;
 
 		(void) JsonbIteratorNext(&it, &v, true);
-		if (!add_subject_key(keys, namespace, &v, fault))
+		if (!add_subject_key(keys, scope, namespace, &v, fault))
 			return false;
 		text = jny_json_scalar_text(&v);
 		if (text != NULL && jny_normalise(namespace, text) != NULL)
@@ -162,7 +162,7 @@ jny_message_row(JnyMessage *m, JnyInboxRow *row, JnyKeys *keys, JnyFault *fault)
 	if (!check_name("the source", &m->source, true, fault) ||
 		!check_name("the type", &m->type, true, fault) ||
 		!check_name("the message id", &m->message_id, false, fault) ||
-		!check_subject(m->subject, m->type, keys, fault) || !check_size(m, fault))
+		!check_subject(m->subject, m->type, jny_source_scope(m->source), keys, fault) || !check_size(m, fault))
 		return false;
 	if (m->props != NULL && !JB_ROOT_IS_OBJECT(m->props))
 		return jny_fault(fault, ERRCODE_INVALID_PARAMETER_VALUE,

@@ -85,7 +85,7 @@ journey_append_opt_out(PG_FUNCTION_ARGS)
 		if (tok == WJB_KEY)
 			snprintf(name, sizeof(name), "%.*s", v.val.string.len, v.val.string.val);
 		else if (tok == WJB_VALUE)
-			jny_keys_add(&keys, name, jny_json_scalar_text(&v));
+			jny_keys_add(&keys, name, row.scope, jny_json_scalar_text(&v));
 	}
 	if (keys.n > 0)
 	{

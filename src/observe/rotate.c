@@ -24,8 +24,11 @@
 #include "access/xact.h"
 #include "catalog/namespace.h"
 #include "executor/spi.h"
+#include "funcapi.h"
+#include "miscadmin.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
+#include "storage/proc.h"
 #include "storage/procarray.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
@@ -263,6 +266,7 @@ jny_observe_maintain(const JnyNode *node)
 }
 
 PG_FUNCTION_INFO_V1(journey_maintain);
+PG_FUNCTION_INFO_V1(journey_horizons);
 
 Datum
 journey_maintain(PG_FUNCTION_ARGS)
@@ -277,4 +281,43 @@ journey_maintain(PG_FUNCTION_ARGS)
 		SPI_finish();
 	}
 	PG_RETURN_VOID();
+}
+
+/*
+ * What everybody_is_past() waits for. pg_stat_activity hides the horizons of
+ * others from journey_owner, as whom health is asked.
+ */
+Datum
+journey_horizons(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *rsinfo = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			n = 0;
+	Datum	   *pids = palloc(sizeof(Datum) * ProcGlobal->allProcCount);
+	Datum	   *xmins = palloc(sizeof(Datum) * ProcGlobal->allProcCount);
+	bool		nulls[2] = {false, false};
+
+	InitMaterializedSRF(fcinfo, 0);
+	LWLockAcquire(ProcArrayLock, LW_SHARED);
+	for (uint32 i = 0; i < ProcGlobal->allProcCount; i++)
+	{
+		PGPROC	   *proc = &ProcGlobal->allProcs[i];
+		TransactionId xmin = proc->xmin;
+
+		if (!TransactionIdIsValid(xmin) || (TransactionIdIsValid(proc->xid) && TransactionIdPrecedes(proc->xid, xmin)))
+			xmin = proc->xid;
+		if (proc->pid == 0 || proc->pid == MyProcPid || !TransactionIdIsValid(xmin) ||
+			(proc->databaseId != MyDatabaseId && OidIsValid(proc->databaseId)) ||
+			(proc->statusFlags & (PROC_IN_VACUUM | PROC_IN_LOGICAL_DECODING)))
+			continue;
+		pids[n] = Int32GetDatum(proc->pid);
+		xmins[n++] = TransactionIdGetDatum(xmin);
+	}
+	LWLockRelease(ProcArrayLock);
+	for (int i = 0; i < n; i++)
+	{
+		Datum		values[2] = {pids[i], xmins[i]};
+
+		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+	}
+	return (Datum) 0;
 }

@@ -15,6 +15,7 @@
 #include "utils/memutils.h"
 #include "utils/xid8.h"
 
+#include "observe/attach_spec.h"
 #include "observe/fact.h"
 
 /*
@@ -167,20 +168,40 @@ keep_fences(const JnyBatch *batch)
 	jny_take_note_broken(w);
 }
 
+/* The row that fails, and its further fences: without it they would end no consent. */
+static void
+narrow(JnyBatch *batch)
+{
+	struct JnyWindow *w = batch->window;
+	int			n = 1;
+
+	while (n < w->nrows && w->rows[n].op == JNY_OP_FENCE &&
+		   w->rows[n].attachment == w->rows[0].attachment &&
+		   FullTransactionIdEquals(w->rows[n].xact, w->rows[0].xact))
+		n++;
+	if (n >= w->nrows)
+		return;
+	w->nrows = batch->taken = n;
+	w->last = false;
+	batch->more = true;
+	batch->last_seq = w->rows[n - 1].seq;
+}
+
 bool
 jny_observe_skip(JnyBatch *batch, const ErrorData *error)
 {
 	JnyTake		take;
 	MemoryContext old;
 
-	if (!jny_window_open(batch, 1))
+	if (!jny_window_open(batch, 1 + JNY_SPEC_CONSENTS))
 		return false;
 	if (!batch->node.adopted)
 		return true;
 	old = MemoryContextSwitchTo(batch->cxt);
+	narrow(batch);
 	jny_take_begin(&take, batch);
-	for (int i = 0; i < batch->window->nrows; i++)
-		jny_tally_quarantine(&take, &batch->window->rows[i], unpack_sql_state(error->sqlerrcode), error->message);
+	if (batch->window->nrows > 0)
+		jny_tally_quarantine(&take, &batch->window->rows[0], unpack_sql_state(error->sqlerrcode), error->message);
 	keep_fences(batch);
 	jny_tally_write(&take);
 	jny_window_finish(batch);

@@ -107,15 +107,6 @@ jny_orchestrate_events(JnyBatch *batch)
 	jny_load_enrollments(run);
 	jny_load_objects(run);
 	jny_load_linked(run);
-	if (batch->node.mode == JNY_MODE_OFF)
-	{
-		/* a purchase counts even while nothing else does */
-		for (int i = 0; i < batch->nevents; i++)
-			jny_suppress_event(run, &batch->events[i]);
-		jny_write_suppressions(run);
-		jny_catch_up(run);
-		return;
-	}
 	jny_load_orders(run);
 	jny_load_days(run);
 	jny_entry_prepare(run);
@@ -125,6 +116,9 @@ jny_orchestrate_events(JnyBatch *batch)
 
 		jny_suppress_event(run, ev);
 		jny_event_apply(run, ev);
+		/* whoever is on a journey goes on with it: what ends it or answers it comes once */
+		if (batch->node.mode == JNY_MODE_OFF)
+			continue;
 		jny_stage_apply(run, ev);
 		jny_entry_apply(run, ev);
 	}

@@ -4,7 +4,7 @@
 \set QUIET on
 SET client_min_messages = error;
 SET journey.allow_in_transaction = on;
-SELECT plan(11);
+SELECT plan(13);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 SELECT journey.run_until_idle() \g /dev/null
 -- somebody whom subjects name
@@ -86,6 +86,11 @@ SELECT throws_ok($$SELECT journey.mark_test('{"customer_id": "1"}', NULL)$$, '22
 SELECT throws_ok('SELECT journey.run_once(NULL)', '22004', 'run_once() was given null', 'a lap of how many');
 SELECT cmp_ok((SELECT count(*) FROM odd), '>', 400::bigint, 'calls with nonsense');
 SELECT is_empty('SELECT left(call, 200), left(said, 200) FROM odd WHERE ' || :'unclean', 'are answered in our words');
+-- what takes nothing; uninstall() has an argument, and these leave the database as it was
+CREATE TABLE public.bare AS
+SELECT c.name, x.call, public.answer(x.call) AS said FROM called c, LATERAL (SELECT format('journey.%I()', c.name) AS call) x WHERE nargs = 0;
+SELECT cmp_ok((SELECT count(*) FROM bare), '>', 10::bigint, 'calls without arguments');
+SELECT is_empty('SELECT call, said FROM bare WHERE said LIKE ''_____ without a hint%'' OR ' || :'unclean', 'are answered in our words, or do what they say');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
 -- An event that no lap can take is set aside; whom its fence stopped stays stopped.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(30);
+SELECT plan(32);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- stands for whatever may raise while an order is applied
@@ -141,6 +141,23 @@ ALTER TABLE journey.event ADD CONSTRAINT poison CHECK (NOT (source = 'commerce' 
 INSERT INTO opt VALUES ('row', 'no', 'email');
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.consents('row'), 'email marketing revoked', 'a captured one does the same');
+ALTER TABLE journey.event DROP CONSTRAINT poison;
+
+-- several boxes of one customer, cleared at once
+CREATE TABLE client (id text PRIMARY KEY, by_mail text, by_sms text, by_push text);
+SELECT journey.attach('client', 'customer', jsonb_build_object('source', 'sick', 'subject', '{"customer_id": "id"}'::jsonb, 'consents',
+    (SELECT jsonb_agg(jsonb_build_object('channel', c, 'purpose', 'marketing', 'column', b, 'values', '{"yes": "granted", "no": "revoked"}'::jsonb))
+     FROM (VALUES ('email', 'by_mail'), ('sms', 'by_sms'), ('push', 'by_push')) v(c, b))));
+INSERT INTO client VALUES ('boxes', 'yes', 'yes', 'yes'), ('beside', 'yes', 'yes', 'yes');
+SELECT journey.run_until_idle();
+ALTER TABLE journey.event ADD CONSTRAINT poison CHECK (source <> 'sick') NOT VALID;
+BEGIN;
+UPDATE client SET by_mail = 'no', by_sms = 'no', by_push = 'no' WHERE id = 'boxes';
+SELECT journey.track('shop', 'identified', pg_temp.who('behind'), '{}');
+COMMIT;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.consents('boxes'), 'email marketing revoked, push marketing revoked, sms marketing revoked', 'each box that one row cleared takes its consent away');
+SELECT isnt(pg_temp.pid('behind'), NULL, 'and what stood behind it is read');
 ALTER TABLE journey.event DROP CONSTRAINT poison;
 
 SELECT journey.track('shop', 'wishlist_added', pg_temp.who(c), '{"sku": "A"}') FROM unnest(ARRAY['one', 'all', 'row', 'back']) c;

@@ -17,7 +17,7 @@ GRANT USAGE ON SCHEMA public TO PUBLIC;
 SELECT is((SELECT count(*) FROM journey.document WHERE state = 'active' AND version = 1 AND owner = 'journey_owner' AND kind = 'channel'), 9::bigint, 'nine channels are shipped');
 SELECT is_empty($$SELECT d.name, l.* FROM journey.document AS d, journey.lint(d.doc, true) AS l WHERE l.severity = 'error'$$, 'what is shipped passes lint');
 SELECT is((SELECT count(DISTINCT r -> 'to') FROM journey.document AS d, jsonb_array_elements(d.doc -> 'rules') AS r WHERE d.name = 'stages'), 6::bigint, 'stage rules lead to every stage but the first');
-SELECT results_eq($$SELECT reason FROM journey.reason_code WHERE NOT final ORDER BY 1$$, ARRAY['changed', 'held', 'paused', 'provider_down', 'quiet_hours', 'rate', 'rate_limited', 'requeued', 'stale_data'], 'reasons that are not final');
+SELECT results_eq($$SELECT reason FROM journey.reason_code WHERE NOT final ORDER BY 1$$, ARRAY['changed', 'held', 'paused', 'provider_down', 'quiet_hours', 'rate_limited', 'requeued', 'stale_data'], 'reasons that are not final');
 
 -- plan, then apply
 SELECT results_eq(format($$SELECT change, kind, name FROM journey.plan(%L)$$, :'cart'),

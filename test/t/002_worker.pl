@@ -39,6 +39,7 @@ $node->safe_psql('shop', $install);
 ok($node->poll_query_until('postgres', $worker_of->('shop')), 'a worker comes where the extension is');
 my $lap = "SELECT lap > 0 FROM journey.cursor";
 ok($node->poll_query_until("shop", $lap), "and runs laps");
+like($node->safe_psql('shop', "SELECT status, detail FROM journey.health WHERE topic = 'worker'"), qr/^ok\|pid \d+, \d+ laps, last /, 'health says so');
 
 # -- what is not adopted is not woken by every commit of its shop ------------
 $node->safe_psql('postgres', 'CREATE DATABASE waiting');
