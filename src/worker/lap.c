@@ -296,6 +296,23 @@ find_bad(Search *s, JnyBatch *batch, int failed, ErrorData *alone, bool *mine)
 	return *mine;
 }
 
+/*
+ * A lap of the worker that waited in vain for a lock: it tries again, and
+ * health says who holds it. Elsewhere the caller is told.
+ */
+static bool
+is_held_up(JnyBatch *batch, const ErrorData *error)
+{
+	JnyNode		node = batch->node;
+
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || !AmBackgroundWorkerProcess())
+		return false;
+	memset(batch, 0, sizeof(*batch));
+	batch->node = node;
+	batch->held_up = true;
+	return true;
+}
+
 bool
 jny_lap_guarded(JnyBatch *batch, int max_events)
 {
@@ -312,6 +329,8 @@ jny_lap_guarded(JnyBatch *batch, int max_events)
 	}
 	if (error == NULL)
 		return mine;
+	if (is_held_up(batch, error))
+		return false;
 	/* nor is any event to blame when a lap fails with no work */
 	if (is_passing(error) ||
 		attempt(jny_lap, batch, 0, 0, &mine) != NULL)
