@@ -151,6 +151,16 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 
+    FOR topic, status, detail, hint IN
+        SELECT 'document', 'error', format('%s "%s" version %s is stored, but cannot be read: %s', x.kind, x.name, x.version, x.fault),
+               format('It counts for nothing. Apply a document that passes journey.lint(), or SELECT journey.retire(%L, %L).', x.kind, x.name)
+        FROM (SELECT d.kind, d.name, d.version, journey._unreadable(d.kind, d.name, d.doc) AS fault
+              FROM journey.document d WHERE d.state = 'active') x
+        WHERE x.fault IS NOT NULL ORDER BY x.kind, x.name
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
     SELECT count(*) INTO n FROM journey.quarantine q WHERE q.replayed_at IS NULL;
     topic := 'quarantine';
     status := CASE WHEN n > 0 THEN 'warning' ELSE 'ok' END;
