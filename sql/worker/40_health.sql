@@ -1,7 +1,7 @@
 CREATE FUNCTION journey._workers()
     RETURNS TABLE (database text, state text, pid integer, started_at timestamptz, last_lap_at timestamptz,
                    laps bigint, events bigint, failures integer, next_try timestamptz, here boolean,
-                   lap_since timestamptz)
+                   lap_since timestamptz, held_since timestamptz)
     LANGUAGE C VOLATILE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_workers';
@@ -78,6 +78,12 @@ BEGIN
         detail := 'no worker is running: ' || CASE WHEN current_setting('journey.worker')::boolean THEN coalesce(w.state, 'unknown') ELSE 'journey.worker is off' END;
         hint := CASE w.state WHEN 'no slot' THEN 'Raise max_worker_processes.'
                              ELSE 'Look into the server''s log; check journey.worker.' END;
+    ELSIF w.held_since IS NOT NULL THEN
+        status := 'error';
+        detail := format('pid %s has waited for %s for a lock that is held by %s', w.pid,
+                         date_trunc('second', clock_timestamp() - w.held_since),
+                         coalesce('pid ' || nullif(array_to_string(pg_blocking_pids(w.pid), ', '), ''), 'somebody who has just let go'));
+        hint := 'No event is taken in meanwhile. Look the pid up in pg_stat_activity (0 is a prepared transaction, see pg_prepared_xacts) and let it commit, or end it with pg_terminate_backend().';
     ELSE
         status := 'ok';
         detail := format('pid %s, %s laps, last %s', w.pid, w.laps,
@@ -155,6 +161,16 @@ BEGIN
         FROM journey.source s
         WHERE clock_timestamp() - s.last_received_at > s.max_lag
         ORDER BY s.source
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
+    FOR topic, status, detail, hint IN
+        SELECT 'document', 'error', format('%s "%s" version %s is stored, but cannot be read: %s', x.kind, x.name, x.version, x.fault),
+               format('It counts for nothing. Apply a document that passes journey.lint(), or SELECT journey.retire(%L, %L).', x.kind, x.name)
+        FROM (SELECT d.kind, d.name, d.version, journey._unreadable(d.kind, d.name, d.doc) AS fault
+              FROM journey.document d WHERE d.state = 'active') x
+        WHERE x.fault IS NOT NULL ORDER BY x.kind, x.name
     LOOP
         RETURN NEXT;
     END LOOP;

@@ -92,6 +92,7 @@ typedef struct JnyBatch
 	JnyEvent   *events;			/* in order of seq; identity and consent rows first within one transaction */
 	HTAB	   *profiles;		/* pg_uuid_t -> JnyProfile */
 	List	   *links;			/* of JnyLinkedNow * */
+	bool		held_up;		/* somebody holds a lock that the lap needs: nothing was done */
 	bool		more;			/* the window was not finished: call again at once */
 	struct JnyWindow *window;	/* the inbox rows behind it; observe's own */
 	/* counters for run_once() */
