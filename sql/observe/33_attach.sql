@@ -411,28 +411,47 @@ $$;
 COMMENT ON FUNCTION journey.attach(regclass, text, jsonb, boolean, boolean) IS
     'Captures every change of one of the shop''s tables from now on, and reads the rows it has: up to 1 MB at once, more by the laps to come (journey.stat_progress), and until those have been consumed permits that an event could end answer stale_data. kind: customer, product, stock, cart, cart_line, order, order_line, consent, message_event. map: canonical field → column, {"column", "values"} or {"const"}; null = guessed from usual names, and shown. dry_run shows the same and changes nothing. Needs membership in journey_admin and in the table''s owner. Attaching again replaces the map.';
 
-CREATE FUNCTION journey.detach(rel regclass, kind text DEFAULT NULL)
+CREATE FUNCTION journey._detach(attachments integer[], called text, kind text, rel regclass DEFAULT NULL)
     RETURNS TABLE (what text, name text, value text)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
     a record;
-    n integer := 0;
 BEGIN
-    PERFORM journey._attach_follow();
-    FOR a IN SELECT x.attachment, x.kind FROM journey._attached(rel) x WHERE detach.kind IS NULL OR x.kind = detach.kind LOOP
-        PERFORM journey._short_lock(rel, ARRAY[
-            format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_capture_' || a.kind, rel),
-            format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_truncate_' || a.kind, rel)]);
+    FOR a IN
+        SELECT x.attachment, x.kind, format('%I.%I', x.rel_schema, x.rel_name) AS name, COALESCE(t.rel::regclass, _detach.rel) AS there
+        FROM journey.attachment x LEFT JOIN journey._captures() t ON t.attachment = x.attachment AND t.root
+        WHERE x.attachment = ANY (attachments) AND (_detach.kind IS NULL OR x.kind = _detach.kind)
+        ORDER BY x.attachment
+    LOOP
+        IF a.there IS NOT NULL THEN
+            PERFORM journey._short_lock(a.there, ARRAY[
+                format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_capture_' || a.kind, a.there),
+                format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_truncate_' || a.kind, a.there)]);
+        END IF;
         PERFORM journey._attach_unregister(a.attachment);
-        n := n + 1;
-        RETURN QUERY SELECT 'detached'::text, rel::text, format('attachment %s, kind %s', a.attachment, a.kind);
+        RETURN QUERY SELECT 'detached'::text, a.name,
+                            format('attachment %s, kind %s', a.attachment, a.kind) || CASE WHEN a.there IS NULL THEN '; the table is gone' ELSE '' END;
     END LOOP;
-    IF n = 0 THEN
-        RAISE EXCEPTION '% is not attached%', rel, COALESCE(' as ' || kind, '')
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '% is not attached%', called, COALESCE(' as ' || kind, '')
             USING ERRCODE = 'undefined_object', HINT = 'journey.attachment lists what is attached.';
     END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._detach(integer[], text, text, regclass) IS
+    'Ends these attachments, of one kind or of all, and drops their triggers where the table, or rel, is there. 42704 when there is none.';
+
+CREATE FUNCTION journey.detach(rel regclass, kind text DEFAULT NULL)
+    RETURNS TABLE (what text, name text, value text)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    PERFORM journey._attach_follow();
+    RETURN QUERY
+    SELECT * FROM journey._detach(ARRAY(SELECT x.attachment FROM journey._attached(rel) x), rel::text, detach.kind, rel);
 END
 $$;
 COMMENT ON FUNCTION journey.detach(regclass, text) IS
@@ -446,12 +465,11 @@ CREATE FUNCTION journey.detach(rel text, kind text DEFAULT NULL)
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
-    a record;
-    n integer := 0;
     tables text[];
+    attachments integer[];
 BEGIN
     PERFORM journey._attach_follow();
-    SELECT array_agg(DISTINCT format('%I.%I', x.rel_schema, x.rel_name)) INTO tables
+    SELECT array_agg(DISTINCT format('%I.%I', x.rel_schema, x.rel_name)), array_agg(x.attachment) INTO tables, attachments
     FROM journey.attachment x
     WHERE x.detached_at IS NULL
       AND rel IN (format('%I.%I', x.rel_schema, x.rel_name), x.rel_schema || '.' || x.rel_name, quote_ident(x.rel_name), x.rel_name);
@@ -459,25 +477,7 @@ BEGIN
         RAISE EXCEPTION '% is the name of several attached tables', rel
             USING ERRCODE = 'invalid_parameter_value', HINT = format('Name the schema, too: %s.', array_to_string(tables, ', '));
     END IF;
-    FOR a IN
-        SELECT x.attachment, x.kind, t.rel::regclass AS there
-        FROM journey.attachment x LEFT JOIN journey._captures() t ON t.attachment = x.attachment AND t.root
-        WHERE x.detached_at IS NULL AND format('%I.%I', x.rel_schema, x.rel_name) = tables[1]
-          AND (detach.kind IS NULL OR x.kind = detach.kind)
-        ORDER BY x.attachment
-    LOOP
-        n := n + 1;
-        IF a.there IS NOT NULL THEN
-            RETURN QUERY SELECT * FROM journey.detach(a.there, a.kind);
-        ELSE
-            PERFORM journey._attach_unregister(a.attachment);
-            RETURN QUERY SELECT 'detached'::text, tables[1], format('attachment %s, kind %s; the table is gone', a.attachment, a.kind);
-        END IF;
-    END LOOP;
-    IF n = 0 THEN
-        RAISE EXCEPTION '% is not attached%', rel, COALESCE(' as ' || kind, '')
-            USING ERRCODE = 'undefined_object', HINT = 'journey.attachment lists what is attached.';
-    END IF;
+    RETURN QUERY SELECT * FROM journey._detach(attachments, rel, detach.kind);
 END
 $$;
 COMMENT ON FUNCTION journey.detach(text, text) IS

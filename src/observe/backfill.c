@@ -32,15 +32,17 @@
 
 #include "core/table.h"
 
-/* Blocks of one portion: a lap that is in a hurry waits for this long, some 1,000 rows. */
-#define PORTION_BLOCKS 16
+/* An order may have to wait while a portion is read and taken in: some tens of milliseconds for so many rows. */
+#define PORTION_ROWS 250
+#define FIRST_BLOCKS 4			/* of a part, when nobody knows how many rows a block has */
+#define MOST_BLOCKS 32
 /* A part that failed, or is locked, is tried again after this long. */
 #define RETRY_FAILED (60 * USECS_PER_SEC)
 #define RETRY_LOCKED (1 * USECS_PER_SEC)
 
 JNY_LOOKUP(any_part, "backfill", "backfill_pkey", "", "attachment", NULL);
 JNY_PLAN(next_part, "timestamptz",
-		 "SELECT b.attachment, b.part, b.file, b.again, b.blocks_total, b.blocks_done FROM journey.backfill b"
+		 "SELECT b.attachment, b.part, b.file, b.again, b.blocks_total, b.blocks_done, b.rows_appended FROM journey.backfill b"
 		 " WHERE b.blocks_done < b.blocks_total AND (b.retry_at IS NULL OR b.retry_at <= $1)"
 		 " ORDER BY b.attachment, b.part LIMIT 1 FOR UPDATE SKIP LOCKED");
 JNY_PLAN(note_progress, "integer, oid, bigint, bigint, xid8",
@@ -70,6 +72,7 @@ typedef struct Part
 	bool		again;
 	int64		total;
 	int64		done;
+	int64		rows;
 } Part;
 
 /* What is being read, for whoever sees the error. */
@@ -99,6 +102,7 @@ pick(Part *part)
 	part->again = DatumGetBool(jny_get(0, 4, &isnull));
 	part->total = jny_get_int8(0, 5, 0);
 	part->done = jny_get_int8(0, 6, 0);
+	part->rows = jny_get_int8(0, 7, 0);
 	return true;
 }
 
@@ -139,10 +143,19 @@ start_again(const Part *part, Oid file, BlockNumber blocks)
 	jny_run(&note_rewritten, values, NULL);
 }
 
+/* By the rows that blocks had so far. */
+static int64
+portion_blocks(const Part *part)
+{
+	if (part->done == 0)
+		return FIRST_BLOCKS;
+	return Max(1, Min(MOST_BLOCKS, PORTION_ROWS * part->done / Max(part->rows, 1)));
+}
+
 static int64
 read_portion(const Part *part)
 {
-	int64		to = Min(part->done + PORTION_BLOCKS, part->total);
+	int64		to = Min(part->done + portion_blocks(part), part->total);
 	int64		rows = jny_read_blocks(part->attachment, part->relid, (BlockNumber) part->done, (BlockNumber) to, part->again);
 	Datum		values[5] = {
 		Int32GetDatum(part->attachment), ObjectIdGetDatum(part->relid), Int64GetDatum(to), Int64GetDatum(rows),
