@@ -130,7 +130,7 @@ COMMENT ON COLUMN journey.backfill.attachment IS 'Number of the attachment.';
 COMMENT ON COLUMN journey.backfill.part IS 'The table, or one of its partitions.';
 COMMENT ON COLUMN journey.backfill.file IS 'The file that its blocks are those of: a table that has been rewritten is read again.';
 COMMENT ON COLUMN journey.backfill.holds_permits IS 'Its rows could end an action: until they are consumed, permits that an event could end answer stale_data.';
-COMMENT ON COLUMN journey.backfill.again IS 'Read again from the start, so that orders and carts whose state is known are left out.';
+COMMENT ON COLUMN journey.backfill.again IS 'Read again from the start, so that orders and carts whose status and people are known are left out.';
 COMMENT ON COLUMN journey.backfill.blocks_total IS 'Blocks that it had when this began; what is written later fires the trigger.';
 COMMENT ON COLUMN journey.backfill.blocks_done IS 'Blocks that have been read.';
 COMMENT ON COLUMN journey.backfill.rows_appended IS 'Rows appended to the inbox.';

@@ -11,7 +11,7 @@ CREATE FUNCTION journey._read_attached(attachment integer, only_changed boolean)
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_read_attached';
 COMMENT ON FUNCTION journey._read_attached(integer, boolean) IS
-    'Reads an attached table and appends its rows to the inbox as back-fill; only_changed leaves out orders and carts whose stored state is the same. Returns the rows appended, null when nothing of that number is attached, or its table or trigger is gone. READ COMMITTED only (25001).';
+    'Reads an attached table and appends its rows to the inbox as back-fill; only_changed leaves out orders and carts whose stored status is the same and whose keys are already those of one person. Returns the rows appended, null when nothing of that number is attached, or its table or trigger is gone. READ COMMITTED only (25001).';
 
 CREATE FUNCTION journey._attachments_changed() RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE

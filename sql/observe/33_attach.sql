@@ -512,7 +512,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.reconcile(regclass) IS
-    'Reads attached tables again and appends what is missing as back-fill: after a load with triggers off, a restore, or an attach with backfill => false; also what a back-fill has not read yet. Orders and carts whose state is known are left out. Holds no lock that the shop waits for. appended is null when the table or its capture trigger is gone.';
+    'Reads attached tables again and appends what is missing as back-fill: after a load with triggers off, a restore, or an attach with backfill => false; also what a back-fill has not read yet. Orders and carts whose status and people are known are left out. Holds no lock that the shop waits for. appended is null when the table or its capture trigger is gone.';
 
 CREATE FUNCTION journey._check_attachments()
     RETURNS TABLE (attachment integer, attached text, problem text, hint text)

@@ -101,6 +101,7 @@ CREATE TABLE journey.event_key (      -- dedupe; partitioned by received time
     bucket smallint NOT NULL,         -- of the hash
     hash uuid NOT NULL,               -- of source, 0, message id
     received_at timestamptz NOT NULL,
+    test boolean NOT NULL,
     PRIMARY KEY (bucket, hash)
 );
 CREATE INDEX event_key_received ON journey.event_key USING brin (received_at); -- filed in order of time; a btree would cost each event an insert
@@ -409,6 +410,7 @@ COMMENT ON TABLE journey.event_key IS 'Messages seen within journey.dedupe_windo
 COMMENT ON COLUMN journey.event_key.bucket IS 'Bucket of the hash.';
 COMMENT ON COLUMN journey.event_key.hash IS 'Id made of source and message id.';
 COMMENT ON COLUMN journey.event_key.received_at IS 'When it was first taken in, by journey.clock().';
+COMMENT ON COLUMN journey.event_key.test IS 'Taken in under the test clock.';
 COMMENT ON TABLE journey.identity IS 'Keys and the people they name.';
 COMMENT ON COLUMN journey.identity.bucket IS 'Bucket of the keys hash, not of the person.';
 COMMENT ON COLUMN journey.identity.key_hash IS 'journey.key_hash(namespace, value).';

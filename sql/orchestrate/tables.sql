@@ -210,7 +210,8 @@ CREATE TABLE journey.journey_day (
     day date NOT NULL,
     entered bigint NOT NULL,
     not_entered bigint NOT NULL,
-    PRIMARY KEY (journey, day)
+    test boolean NOT NULL,
+    PRIMARY KEY (journey, day, test)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE journey.journey_day IS
     'Entries of each journey per day of the house''s zone: what rollout.max_per_day counts, and how often a condition said no.';
@@ -218,3 +219,4 @@ COMMENT ON COLUMN journey.journey_day.journey IS 'Name of the journey.';
 COMMENT ON COLUMN journey.journey_day.day IS 'Day in the house''s zone.';
 COMMENT ON COLUMN journey.journey_day.entered IS 'People who entered.';
 COMMENT ON COLUMN journey.journey_day.not_entered IS 'Events whose entry condition was false or unknown: counted, no decision row.';
+COMMENT ON COLUMN journey.journey_day.test IS 'Counted under the test clock, apart from the others.';

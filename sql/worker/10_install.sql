@@ -26,7 +26,8 @@ CREATE FUNCTION journey.migrate() RETURNS text
 AS $$
 DECLARE
     target text;
-    r record;
+    ours text;
+    dependents text;
 BEGIN
     IF to_regclass('journey.schema_version') IS NULL THEN
         RAISE EXCEPTION 'journey is not installed in this database'
@@ -34,15 +35,23 @@ BEGIN
                   HINT = 'Run journey.install() first.';
     END IF;
     SELECT extversion INTO target FROM pg_extension WHERE extname = 'journey';
-    FOR r IN
-        SELECT c.oid::regclass AS what
-        FROM pg_class c
-        WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind = 'v'
-          AND NOT EXISTS (SELECT FROM pg_depend d
-                          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-    LOOP
-        EXECUTE format('DROP VIEW IF EXISTS %s CASCADE', r.what);
-    END LOOP;
+    SELECT string_agg(format('journey.%I', c.relname), ', ') INTO ours
+    FROM pg_class c
+    WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind = 'v' AND c.relowner = current_user::regrole
+      AND NOT EXISTS (SELECT FROM pg_depend d
+                      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e');
+    -- all in one statement: they may depend on each other, but nobody else's goes with them
+    BEGIN
+        IF ours IS NOT NULL THEN
+            EXECUTE 'DROP VIEW ' || ours;
+        END IF;
+    EXCEPTION WHEN dependent_objects_still_exist THEN
+        GET STACKED DIAGNOSTICS dependents = PG_EXCEPTION_DETAIL;
+        RAISE EXCEPTION 'other objects depend on views of journey'
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  DETAIL = dependents,
+                  HINT = 'Drop them, run journey.migrate(), and create them again: its views are made anew.';
+    END;
     EXECUTE journey._ddl('views');
     EXECUTE journey._ddl('grants');
     UPDATE journey.schema_version SET version = target, installed_at = clock_timestamp();
@@ -50,7 +59,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.migrate() IS
-    'Brings the data tables to the version of the extension, after ALTER EXTENSION journey UPDATE, and makes views and reports anew. Returns the version. 55000 when install() has not been run.';
+    'Brings the data tables to the version of the extension, after ALTER EXTENSION journey UPDATE, and makes views and reports anew. Returns the version. 55000 when install() has not been run, 2BP01 with their names when objects of others depend on the views.';
 
 CREATE FUNCTION journey.uninstall(confirm text) RETURNS text
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE

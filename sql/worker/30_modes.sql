@@ -338,6 +338,24 @@ BEGIN
         RAISE EXCEPTION 'the test is still running'
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run journey.set_clock(null) first.';
     END IF;
+    -- A lap has the people it works on in memory and writes them at its end: not beside one.
+    PERFORM FROM journey.cursor FOR UPDATE;
+    -- No features: the next lap that sees the person, or whoever reads them, counts them from the log.
+    UPDATE journey.profile_state s
+    SET features = NULL, events = s.events - t.events,
+        last_event_at = (SELECT max(e.occurred_at) FROM journey.event e
+                         WHERE e.bucket = s.bucket AND e.profile_id = s.profile_id AND NOT e.test)
+    FROM (SELECT e.bucket, e.profile_id, count(*) AS events FROM journey.event e WHERE e.test GROUP BY 1, 2) t
+    WHERE s.bucket = t.bucket AND s.profile_id = t.profile_id;
+    UPDATE journey.profile_state s
+    SET stage = COALESCE((SELECT x.to_stage FROM journey.stage_transition x
+                          WHERE x.bucket = s.bucket AND x.profile_id = s.profile_id AND NOT x.test
+                          ORDER BY x.seq DESC, x.n DESC LIMIT 1), t.from_stage)
+    FROM (SELECT DISTINCT ON (x.bucket, x.profile_id) x.bucket, x.profile_id, x.from_stage
+          FROM journey.stage_transition x WHERE x.test ORDER BY x.bucket, x.profile_id, x.seq, x.n) t
+    WHERE s.bucket = t.bucket AND s.profile_id = t.profile_id;
+    DELETE FROM journey.message_event x USING journey.event e
+    WHERE e.test AND (x.bucket, x.profile_id, x.event_id) = (e.bucket, e.profile_id, e.event_id);
     DELETE FROM journey.timer x USING journey.enrollment e
     WHERE e.test AND (x.bucket, x.profile_id, x.enrollment_id) = (e.bucket, e.profile_id, e.enrollment_id);
     DELETE FROM journey.transition x USING journey.enrollment e
@@ -347,7 +365,7 @@ BEGIN
     DELETE FROM journey.attempt_log x USING journey.outbox_history o
     WHERE o.test AND (x.bucket, x.profile_id, x.action_id) = (o.bucket, o.profile_id, o.action_id);
     FOREACH t IN ARRAY ARRAY['event', 'decision', 'outbox', 'outbox_history', 'exposure', 'conversion',
-                             'stage_transition', 'enrollment', 'early_message'] LOOP
+                             'stage_transition', 'enrollment', 'early_message', 'event_key', 'journey_day'] LOOP
         EXECUTE format('DELETE FROM journey.%I WHERE test', t);
         GET DIAGNOSTICS n = ROW_COUNT;
         total := total + n;
@@ -356,4 +374,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.discard_test() IS
-    'Removes every row that a test clock left (test = true); returns how many. Profiles, carts and orders stay: they came from the shop.';
+    'Removes every row that a test clock left (test = true); returns how many. Counts, features and stages of people are what they are without them. Profiles, consents, carts and orders stay: they came from the shop. What the test has sent must have been consumed: what is taken in later is no test.';

@@ -281,7 +281,6 @@ static void
 judge_fences(JnyGate *gate, JnyPeople *people)
 {
 	jny_people_fenced(people, gate->fences);
-	jny_people_linked(people, gate->fences);
 	for (int i = 0; i < people->nworks; i++)
 		judge_fences_of(gate, people->work[i]);
 }

@@ -1,6 +1,7 @@
 /*
  * linked.c
- *		Whom events have linked with the people of a call's actions.
+ *		Whose fences an action heeds: its person's, and those of whoever events
+ *		have linked with the person.
  *
  * Called by gate.c and people.c after the rows and people are locked, inside
  * SPI_connect(). An order of somebody who is linked with an action's person
@@ -26,21 +27,34 @@ by_who(const void *a, const void *b)
 	return memcmp(&x->id, &y->id, sizeof(pg_uuid_t));
 }
 
-const JnyLinks *
-jny_people_links(JnyPeople *people)
+/* The people themselves, each linked with himself; in order, as the people are. */
+static JnyLinks
+themselves(const JnyPeople *people)
 {
-	JnyWho	   *who;
+	JnyLinks	own = {.n = people->n, .link = palloc(sizeof(JnyLinked) * Max(1, people->n))};
 
-	if (people->links != NULL)
-		return people->links;
-	who = palloc(sizeof(JnyWho) * Max(1, people->n));
 	for (int p = 0; p < people->n; p++)
 	{
 		const JnyWork *w = people->work[people->first[p]];
 
-		who[p] = (JnyWho) {w->bucket, w->profile_id};
+		own.link[p] = (JnyLinked) {.of = p, .who = {w->bucket, w->profile_id}};
 	}
-	people->links = jny_links_of(who, people->n);
+	return own;
+}
+
+const JnyLinks *
+jny_people_links(JnyPeople *people)
+{
+	JnyLinks	own;
+	JnyWho	   *who;
+
+	if (people->links != NULL)
+		return people->links;
+	own = themselves(people);
+	who = palloc(sizeof(JnyWho) * Max(1, own.n));
+	for (int p = 0; p < own.n; p++)
+		who[p] = own.link[p].who;
+	people->links = jny_links_of(who, own.n);
 	qsort(people->links->link, people->links->n, sizeof(JnyLinked), by_who);
 	return people->links;
 }
@@ -71,16 +85,60 @@ owner_of(const JnyRows *rows, int i)
 	return (JnyWho) {(int16) jny_row_int(rows, i, 0, 0), *jny_row_uuid(&rows->row[i], 1)};
 }
 
-/* ---- keys of people who are linked ------------------------------------------------ */
+/* ---- keys that stand in a fence ---------------------------------------------------- */
 
-static void
-add_key(const JnyPeople *people, int person, int64 key)
+static int
+by_key(const void *a, const void *b)
 {
-	for (int i = people->first[person]; i < people->first[person + 1]; i++)
-		jny_add_key(people->work[i], key);
+	int64		x = *(const int64 *) a;
+	int64		y = *(const int64 *) b;
+
+	return x < y ? -1 : x > y;
 }
 
-/* From the fences to the people. */
+/* Each once, in order. */
+static int64 *
+keys_of_fences(const JnyFences *fences, int *n)
+{
+	int64	   *keys;
+	int			kept = 0;
+
+	*n = 0;
+	for (int i = 0; i < fences->n; i++)
+		*n += fences->fence[i].nkeys;
+	keys = palloc(sizeof(int64) * Max(1, *n));
+	*n = 0;
+	for (int i = 0; i < fences->n; i++)
+		for (int k = 0; k < fences->fence[i].nkeys; k++)
+			keys[(*n)++] = fences->fence[i].keys[k];
+	qsort(keys, *n, sizeof(int64), by_key);
+	for (int i = 0; i < *n; i++)
+		if (i == 0 || keys[i] != keys[i - 1])
+			keys[kept++] = keys[i];
+	*n = kept;
+	return keys;
+}
+
+static void
+add_key(JnyWork *w, int64 key)
+{
+	if (w->nkeys == w->max_keys)
+	{
+		w->max_keys = Max(4, w->max_keys * 2);
+		w->keys = w->keys == NULL ? palloc(sizeof(int64) * w->max_keys)
+			: repalloc(w->keys, sizeof(int64) * w->max_keys);
+	}
+	w->keys[w->nkeys++] = key;
+}
+
+static void
+add_key_of(const JnyPeople *people, int person, int64 key)
+{
+	for (int i = people->first[person]; i < people->first[person + 1]; i++)
+		add_key(people->work[i], key);
+}
+
+/* From the fences to the people: whose are these keys? */
 static void
 find_people(const JnyPeople *people, const JnyLinks *links, const int64 *keys, int n)
 {
@@ -99,7 +157,7 @@ find_people(const JnyPeople *people, const JnyLinks *links, const int64 *keys, i
 		int			first = first_of(links, owner_of(rows, i));
 
 		for (int l = first; l < links->n && by_who(&links->link[l], &links->link[first]) == 0; l++)
-			add_key(people, links->link[l].of, keys[rows->row[i].key]);
+			add_key_of(people, links->link[l].of, keys[rows->row[i].key]);
 	}
 }
 
@@ -121,9 +179,19 @@ find_keys(const JnyPeople *people, const JnyLinks *links, const int64 *keys, int
 	{
 		int64		key = jny_row_int(rows, i, 0, 0);
 
-		if (bsearch(&key, keys, n, sizeof(int64), jny_by_key) != NULL)
-			add_key(people, links->link[rows->row[i].key].of, key);
+		if (bsearch(&key, keys, n, sizeof(int64), by_key) != NULL)
+			add_key_of(people, links->link[rows->row[i].key].of, key);
 	}
+}
+
+/* Whichever are fewer are looked up. */
+static void
+find_fenced(const JnyPeople *people, const JnyLinks *links, const int64 *keys, int n)
+{
+	if (n <= links->n)
+		find_people(people, links, keys, n);
+	else
+		find_keys(people, links, keys, n);
 }
 
 /* ---- links that nobody has consumed ------------------------------------------------- */
@@ -179,22 +247,24 @@ find_unmet(const JnyPeople *people, const JnyLinks *links, JnyFences *fences)
 }
 
 void
-jny_people_linked(JnyPeople *people, JnyFences *fences)
+jny_people_fenced(JnyPeople *people, JnyFences *fences)
 {
+	JnyLinks	own = themselves(people);
 	const JnyLinks *links;
-	int64	   *keys;
 	int			n;
+	int64	   *keys = keys_of_fences(fences, &n);
 
-	if (fences->n == 0)
+	if (n == 0)
 		return;
-	links = jny_people_links(people);
-	if (links->n > 0)
+	find_fenced(people, &own, keys, n);
+	for (int i = 0; i < people->nworks; i++)
 	{
-		keys = jny_keys_of_fences(fences, &n);
-		if (n <= links->n)
-			find_people(people, links, keys, n);
-		else
-			find_keys(people, links, keys, n);
+		JnyWork    *w = people->work[i];
+
+		if (w->has_entry && bsearch(&w->entry_hash, keys, n, sizeof(int64), by_key) != NULL)
+			add_key(w, w->entry_hash);
 	}
+	links = jny_people_links(people);
+	find_fenced(people, links, keys, n);
 	find_unmet(people, links, fences);
 }

@@ -11,8 +11,6 @@
 
 #include "core/snap.h"
 
-JNY_LOOKUP(keys_of_person, "identity", "identity_profile", "profile_bucket, profile_id", "key_hash", NULL);
-JNY_LOOKUP(people_of_key, "identity", "identity_pkey", "bucket, key_hash", "profile_bucket, profile_id", NULL);
 #define SUPPRESSION \
 	"type, ref, scope, channel, purpose, reason, seq, lap, matched, until, released_by, released_xact, incarnation," \
 	" bucket, profile_id, linked"
@@ -121,116 +119,6 @@ find(JnyAccess *access, const JnyPeople *people, bool (*asked) (const JnyGate *,
 	for (int i = 0; i < rows->n; i++)
 		rows->row[i].key = person[rows->row[i].key];
 	return rows;
-}
-
-/* ---- keys ------------------------------------------------------------------- */
-
-void
-jny_add_key(JnyWork *w, int64 key)
-{
-	if (w->nkeys == w->max_keys)
-	{
-		w->max_keys = Max(4, w->max_keys * 2);
-		w->keys = w->keys == NULL ? palloc(sizeof(int64) * w->max_keys)
-			: repalloc(w->keys, sizeof(int64) * w->max_keys);
-	}
-	w->keys[w->nkeys++] = key;
-}
-
-int
-jny_by_key(const void *a, const void *b)
-{
-	int64		x = *(const int64 *) a;
-	int64		y = *(const int64 *) b;
-
-	return x < y ? -1 : x > y;
-}
-
-int64 *
-jny_keys_of_fences(const JnyFences *fences, int *n)
-{
-	int64	   *keys;
-	int			kept = 0;
-
-	*n = 0;
-	for (int i = 0; i < fences->n; i++)
-		*n += fences->fence[i].nkeys;
-	keys = palloc(sizeof(int64) * Max(1, *n));
-	*n = 0;
-	for (int i = 0; i < fences->n; i++)
-		for (int k = 0; k < fences->fence[i].nkeys; k++)
-			keys[(*n)++] = fences->fence[i].keys[k];
-	qsort(keys, *n, sizeof(int64), jny_by_key);
-	for (int i = 0; i < *n; i++)
-		if (i == 0 || keys[i] != keys[i - 1])
-			keys[kept++] = keys[i];
-	*n = kept;
-	return keys;
-}
-
-/* From the fences to the people: whose are these keys? */
-static void
-find_people(const JnyPeople *people, const int64 *keys, int n)
-{
-	JnyCols    *cols = jny_cols_of(&people_of_key);
-	JnyRows    *rows;
-
-	for (int i = 0; i < n; i++)
-	{
-		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(keys[i])));
-		jny_cols_set(cols, 1, Int64GetDatum(keys[i]));
-		jny_cols_next(cols);
-	}
-	rows = jny_lookup(&people_of_key, cols);
-	for (int i = 0; i < rows->n; i++)
-	{
-		int			person = person_of(people, (int16) jny_row_int(rows, i, 0, 0), jny_row_uuid(&rows->row[i], 1));
-		JnyWork    *w;
-
-		if (person >= 0)
-			FOR_WORKS_OF(people, person, w)
-				jny_add_key(w, keys[rows->row[i].key]);
-	}
-}
-
-/* From the people to the fences. */
-static void
-find_keys(const JnyPeople *people, const int64 *keys, int n)
-{
-	JnyRows    *rows = find(&keys_of_person, people, NULL, NULL);
-
-	for (int i = 0; i < rows->n; i++)
-	{
-		int64		key = jny_row_int(rows, i, 0, 0);
-		JnyWork    *w;
-
-		if (bsearch(&key, keys, n, sizeof(int64), jny_by_key) == NULL)
-			continue;
-		FOR_WORKS_OF(people, rows->row[i].key, w)
-			jny_add_key(w, key);
-	}
-}
-
-/* Whichever are fewer are looked up. */
-void
-jny_people_fenced(const JnyPeople *people, const JnyFences *fences)
-{
-	int			n;
-	int64	   *keys = jny_keys_of_fences(fences, &n);
-
-	if (n == 0)
-		return;
-	if (n <= people->n)
-		find_people(people, keys, n);
-	else
-		find_keys(people, keys, n);
-	for (int i = 0; i < people->nworks; i++)
-	{
-		JnyWork    *w = people->work[i];
-
-		if (w->has_entry && bsearch(&w->entry_hash, keys, n, sizeof(int64), jny_by_key) != NULL)
-			jny_add_key(w, w->entry_hash);
-	}
 }
 
 /* ---- state ------------------------------------------------------------------ */

@@ -24,14 +24,11 @@ typedef struct JnyPeople
 } JnyPeople;
 
 extern JnyPeople *jny_people_of(List *works);
-/* Of each action the keys of its person that stand in a fence: keys and nkeys. */
-extern void jny_people_fenced(const JnyPeople *people, const JnyFences *fences);
-extern void jny_add_key(JnyWork *w, int64 key);
-extern int64 *jny_keys_of_fences(const JnyFences *fences, int *n);	/* each once, in order */
-extern int	jny_by_key(const void *a, const void *b);
-
-/* linked.c: the keys, too, of whoever is linked with the person; unmet */
-extern void jny_people_linked(JnyPeople *people, JnyFences *fences);
+/*
+ * linked.c: of each action the keys of its person, and of whoever is linked
+ * with the person, that stand in a fence (keys and nkeys); unmet.
+ */
+extern void jny_people_fenced(JnyPeople *people, JnyFences *fences);
 extern const JnyLinks *jny_people_links(JnyPeople *people);
 
 typedef struct JnySuppression

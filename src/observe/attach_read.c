@@ -30,9 +30,11 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/rls.h"
+#include "utils/uuid.h"
 #include "utils/varlena.h"
 
 #include "core/inbox.h"
+#include "core/table.h"
 #include "observe/backfill.h"
 
 #define READ_BATCH 1000
@@ -48,7 +50,7 @@ typedef struct Reader
 	Oid			relid;
 	Oid			owner;
 	const char *name;			/* of the table, quoted */
-	bool		only_changed;	/* leave out orders and carts whose state is known */
+	bool		only_changed;	/* leave out orders and carts whose state and people are known */
 	BlockNumber from;			/* these blocks only, up to the one before "to" */
 	BlockNumber to;				/* 0 = all of it, partitions too */
 	Jsonb	   *snapshot;		/* {"snapshot"}: what is visible in it was read, stale.c asks */
@@ -62,21 +64,9 @@ JNY_PLAN(load_attachment, "integer",
 		 " FROM journey.attachment a LEFT JOIN journey.source s ON s.source = a.source"
 		 " WHERE a.attachment = $1 AND a.detached_at IS NULL");
 
-/* Orders and carts of one scope whose stored status is the one read. */
-JNY_PLAN(known_orders, "text, integer[], smallint[], bigint[], text[], text[]",
-		 "SELECT u.n FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5), pg_catalog.unnest($6)) AS u (n, bucket, hash, id, status)"
-		 " JOIN journey.identity i ON i.bucket = u.bucket AND i.key_hash = u.hash AND i.namespace = 'order'"
-		 " JOIN journey.orders o ON o.bucket = i.profile_bucket AND o.profile_id = i.profile_id"
-		 "  AND o.scope = $1 AND o.order_id = u.id"
-		 " WHERE u.status IS NULL OR o.status = u.status");
-JNY_PLAN(known_carts, "text, integer[], smallint[], bigint[], text[], text[]",
-		 "SELECT u.n FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3), pg_catalog.unnest($4),"
-		 " pg_catalog.unnest($5), pg_catalog.unnest($6)) AS u (n, bucket, hash, id, status)"
-		 " JOIN journey.identity i ON i.bucket = u.bucket AND i.key_hash = u.hash AND i.namespace = 'cart'"
-		 " JOIN journey.cart c ON c.bucket = i.profile_bucket AND c.profile_id = i.profile_id"
-		 "  AND c.scope = $1 AND c.cart_id = u.id"
-		 " WHERE u.status IS NULL OR c.status = u.status");
+JNY_LOOKUP(key_owners, "identity", "identity_pkey", "bucket, key_hash", "profile_bucket, profile_id", NULL);
+JNY_LOOKUP(stored_orders, "orders", "orders_pkey", "bucket, profile_id, scope, order_id", "status", NULL);
+JNY_LOOKUP(stored_carts, "cart", "cart_pkey", "bucket, profile_id, scope, cart_id", "status", NULL);
 
 /* ---- what is read, and whose eyes read --------------------------------- */
 
@@ -250,33 +240,82 @@ select_text(const Reader *reader)
 	return sql.data;
 }
 
+/* Owners of keys, as they are stored; key i of image j is at j * JNY_SPEC_KEYS + i. NULL = nobody's. */
+static const JnyRow **
+find_owners(JnyImage **images, int n)
+{
+	JnyCols    *keys = jny_cols_of(&key_owners);
+	const JnyRow **owners = palloc0(sizeof(JnyRow *) * n * JNY_SPEC_KEYS);
+	int		   *place = palloc(sizeof(int) * n * JNY_SPEC_KEYS);
+	int			nkeys = 0;
+	JnyRows    *found;
+
+	for (int i = 0; i < n; i++)
+		for (int k = 0; k < images[i]->nkeys; k++)
+		{
+			jny_cols_set(keys, 0, Int16GetDatum(jny_bucket_of_hash(images[i]->keys[k])));
+			jny_cols_set(keys, 1, Int64GetDatum(images[i]->keys[k]));
+			jny_cols_next(keys);
+			place[nkeys++] = i * JNY_SPEC_KEYS + k;
+		}
+	found = jny_lookup(&key_owners, keys);
+	for (int i = 0; i < found->n; i++)
+		owners[place[found->row[i].key]] = &found->row[i];
+	return owners;
+}
+
+/* Whose the order or cart is, when every key of the row is theirs; else NULL. */
+static const JnyRow *
+only_owner(const JnyImage *image, const JnyRow **owners)
+{
+	const JnyRow *owner = NULL;
+
+	for (int k = 0; k < image->nkeys; k++)
+	{
+		if (owners[k] == NULL ||
+			(owner != NULL && memcmp(jny_row_uuid(owner, 1), jny_row_uuid(owners[k], 1), UUID_LEN) != 0))
+			return NULL;
+		owner = owners[k];
+	}
+	return owner;
+}
+
+/*
+ * Orders and carts of which a fence would say nothing new: the stored status
+ * is the one read, and their keys are already one person's.
+ */
 static bool *
 find_known(const Reader *reader, JnyImage **images, int n)
 {
-	JnyCols    *cols = jny_cols("integer, smallint, bigint, text, text");
+	JnyAccess  *stored = reader->spec->kind == JNY_SPEC_ORDER ? &stored_orders : &stored_carts;
+	JnyCols    *keys = jny_cols_of(stored);
+	const JnyRow **owners = find_owners(images, n);
+	int		   *asked = palloc(sizeof(int) * n);
 	bool	   *known = palloc0(n);
-	bool		of_order = reader->spec->kind == JNY_SPEC_ORDER;
-	Datum	   *found;
-	Datum		values[6];
+	int			nasked = 0;
+	JnyRows    *found;
 
 	for (int i = 0; i < n; i++)
 	{
-		if (!images[i]->has_object)
+		const JnyRow *owner = images[i]->has_object ? only_owner(images[i], owners + i * JNY_SPEC_KEYS) : NULL;
+
+		if (owner == NULL)
 			continue;
-		jny_cols_set(cols, 0, Int32GetDatum(i));
-		jny_cols_set(cols, 1, Int16GetDatum(jny_bucket_of_hash(images[i]->object)));
-		jny_cols_set(cols, 2, Int64GetDatum(images[i]->object));
-		jny_cols_text(cols, 3, strchr(images[i]->ref, ':') + 1);
-		jny_cols_text(cols, 4, images[i]->status);
-		jny_cols_next(cols);
+		jny_cols_set(keys, 0, owner->values[0]);
+		jny_cols_set(keys, 1, owner->values[1]);
+		jny_cols_text(keys, 2, reader->scope);
+		jny_cols_text(keys, 3, strchr(images[i]->ref, ':') + 1);
+		jny_cols_next(keys);
+		asked[nasked++] = i;
 	}
-	found = jny_cols_datums(cols, 0);
-	values[0] = CStringGetTextDatum(reader->scope);
-	memcpy(values + 1, found, sizeof(Datum) * 5);
-	jny_run(of_order ? &known_orders : &known_carts, values, NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-		known[jny_get_int8(row, 1, 0)] = true;
-	SPI_freetuptable(SPI_tuptable);
+	found = jny_lookup(stored, keys);
+	for (int i = 0; i < found->n; i++)
+	{
+		int			image = asked[found->row[i].key];
+		const char *status = images[image]->status;
+
+		known[image] = status == NULL || strcmp(status, jny_row_text(&found->row[i], 0)) == 0;
+	}
 	return known;
 }
 

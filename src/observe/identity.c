@@ -15,7 +15,7 @@
 #include "utils/builtins.h"
 
 JNY_LOOKUP(find_messages, "event_key", "event_key_pkey", "bucket, hash", "", NULL);
-JNY_INSERT(insert_messages, "event_key", "bucket, hash, received_at");
+JNY_INSERT(insert_messages, "event_key", "bucket, hash, received_at, test");
 JNY_LOOKUP(find_keys, "identity", "identity_pkey", "bucket, key_hash, namespace, value", "profile_id, source", NULL);
 #define KEY_COLUMNS \
 	"bucket, key_hash, namespace, value, profile_bucket, profile_id, confidence, method, source, since"
@@ -105,6 +105,7 @@ jny_dedupe(JnyTake *take)
 			continue;
 		put_message(jny_out(&fresh), m);
 		jny_cols_set(fresh.cols, 2, TimestampTzGetDatum(take->batch->node.now));
+		jny_cols_set(fresh.cols, 3, BoolGetDatum(take->batch->node.test));
 		jny_cols_next(fresh.cols);
 	}
 	jny_out_write(&fresh);

@@ -27,7 +27,7 @@ JNY_LOOKUP(read_enrollments, "enrollment", "enrollment_pkey", "bucket, profile_i
 		   " entry_event, entry_seq, entry_ref, entry_cart, entry_hash, data, steps, arm, confidence, entered_at,"
 		   " stepped_at, wake_at, restarts, exited_at, exit_reason, goal_at, goal_until, lap, test", NULL);
 JNY_LOOKUP(read_orders, "orders", "orders_pkey", "bucket, profile_id", "scope, placed_at, cancelled_at", NULL);
-JNY_LOOKUP(read_days, "journey_day", "journey_day_pkey", "journey, day", "journey, entered", NULL);
+JNY_LOOKUP(read_days, "journey_day", "journey_day_pkey", "journey, day, test", "journey, entered", NULL);
 JNY_LOOKUP(due_timers, "timer", "timer_due", "wake_at <=", "bucket, profile_id, enrollment_id, planned_at, visit", NULL);
 JNY_DELETE(pop_timers, "timer", NULL, NULL);
 
@@ -382,6 +382,7 @@ jny_load_days(JnyRun *run)
 		}
 		jny_cols_text(keys, 0, run->journeys[i]->name);
 		jny_cols_set(keys, 1, today);
+		jny_cols_set(keys, 2, BoolGetDatum(run->batch->node.test));
 		jny_cols_next(keys);
 	}
 	if (keys == NULL)

@@ -51,8 +51,8 @@ JNY_UPSERT(insert_conversions, "conversion", "conversion_pkey", "bucket, profile
 		   "bucket, profile_id, enrollment_id, goal, event_id, at, order_id, amount, currency, test", "");
 JNY_INSERT(insert_stages, "stage_transition",
 		   "bucket, profile_id, seq, n, from_stage, to_stage, at, rule, event_id, test");
-JNY_UPSERT(add_days, "journey_day", "journey_day_pkey", "journey, day",
-		   "journey, day, entered, not_entered", "entered +, not_entered +");
+JNY_UPSERT(add_days, "journey_day", "journey_day_pkey", "journey, day, test",
+		   "journey, day, test, entered, not_entered", "entered +, not_entered +");
 JNY_UPSERT(add_incidents, "incident", "incident_pkey", "kind, name",
 		   "kind, name, severity, count, first_at, last_at, message, hint, detail, resolved_at",
 		   "count +, last_at, message, resolved_at");
@@ -404,8 +404,9 @@ write_days(JnyRun *run)
 			continue;
 		jny_cols_text(begun(&c, &add_days), 0, day->journey);
 		jny_cols_set(c, 1, today);
-		jny_cols_set(c, 2, Int64GetDatum(day->entered));
-		jny_cols_set(c, 3, Int64GetDatum(day->not_entered));
+		jny_cols_set(c, 2, BoolGetDatum(run->batch->node.test));
+		jny_cols_set(c, 3, Int64GetDatum(day->entered));
+		jny_cols_set(c, 4, Int64GetDatum(day->not_entered));
 		jny_cols_next(c);
 	}
 	write_rows(&add_days, c);

@@ -1,7 +1,7 @@
 -- Two people whom an event names together stay two and are linked for good: whom that
 -- concerns, and what the one's orders do to the other.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(38);
+SELECT plan(40);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 -- mission: 97, 114
 
@@ -73,8 +73,8 @@ SELECT is((SELECT count(*) FROM journey.profile_link), :'before'::bigint, 'a sou
 
 -- ---- orders --------------------------------------------------------------------
 SELECT journey.apply(pg_temp.cart_doc()) \g /dev/null
-SELECT pg_temp.two(c), pg_temp.cart(c, 'K-' || c) FROM unnest(ARRAY['exit', 'both', 'back', 'out', 'off', 'tab1', 'tab2', 'dead', 'skip']) c \g /dev/null
-SELECT pg_temp.two('idle');
+SELECT pg_temp.two(c), pg_temp.cart(c, 'K-' || c) FROM unnest(ARRAY['exit', 'both', 'back', 'out', 'off', 'tab1', 'tab2', 'skip']) c \g /dev/null
+SELECT pg_temp.two(c) FROM unnest(ARRAY['idle', 'dead']) c;
 SELECT journey.run_until_idle() \g /dev/null
 SELECT pg_temp.meet(c) FROM unnest(ARRAY['exit', 'idle', 'both', 'back', 'out', 'off', 'dead', 'skip']) c;
 SELECT pg_temp.see('{"anonymous_id": "tablet"}');
@@ -201,6 +201,29 @@ SELECT is_empty($$SELECT pg_temp.stopped('gone')$$, 'nor what the journey does n
 SELECT pg_temp.move('2026-03-03 12:00+00');
 SELECT results_eq($$SELECT pg_temp.send(c) FROM unnest(ARRAY['sox', 'cof', 'pre', 'old', 'gone']) c$$,
     $$VALUES (true), (false), (false), (true), (true)$$, 'and so say the permits');
+SELECT journey.run_until_idle() \g /dev/null
+
+-- two carts, of which the order came between: it ends the first, whether it was decided before the link or after
+SELECT journey.apply(pg_temp.cart_doc('{"name": "bare", "exit": []}')) \g /dev/null
+CREATE FUNCTION pg_temp.sent(c text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', e.key, h.status, nullif(h.reason, '')) FROM journey.outbox_history h JOIN journey.enrollment e USING (bucket, profile_id, enrollment_id)
+    WHERE h.profile_id = pg_temp.pid(c) ORDER BY 1
+$$;
+SELECT pg_temp.move('2026-03-04 10:00+00');
+SELECT pg_temp.two(c), pg_temp.cart(c, 'A-' || c) FROM unnest(ARRAY['soon', 'late']) c \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+SELECT pg_temp.guest(c || '@guest.com', 'OM-' || c) FROM unnest(ARRAY['soon', 'late']) c;
+SELECT journey.run_until_idle() \g /dev/null
+SELECT pg_temp.cart(c, 'B-' || c) FROM unnest(ARRAY['soon', 'late']) c;
+SELECT journey.run_until_idle() \g /dev/null
+SELECT pg_temp.meet('soon');
+SELECT journey.run_until_idle() \g /dev/null
+SELECT pg_temp.move('2026-03-04 11:30+00');
+SELECT pg_temp.meet('late');
+SELECT journey.run_until_idle() \g /dev/null
+SELECT pg_temp.send(c) FROM unnest(ARRAY['soon', 'late']) c \g /dev/null
+SELECT results_eq($$SELECT pg_temp.sent('soon')$$, $$VALUES ('B-soon sent')$$, 'by the decision');
+SELECT results_eq($$SELECT pg_temp.sent('late')$$, $$VALUES ('A-late refused ordered'), ('B-late sent')$$, 'by the claim');
 SELECT journey.run_until_idle() \g /dev/null
 
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');

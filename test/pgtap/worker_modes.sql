@@ -2,7 +2,7 @@
 -- What would break if this failed: a test clock on a live shop, a pause that leaks, test rows in the figures.
 \ir ../fixtures/orchestrate.sql
 \set pw `echo "$PGPASSWORD"`
-SELECT plan(45);
+SELECT plan(54);
 SELECT journey.set_clock('2026-03-02 09:00+00');
 
 CREATE FUNCTION pg_temp.hint(call text) RETURNS text LANGUAGE plpgsql AS $$
@@ -79,6 +79,13 @@ SELECT dblink_disconnect('other') \g /dev/null
 SELECT journey.run_until_idle();
 SELECT is_empty('SELECT * FROM journey.quarantine', 'and nothing is in quarantine');
 
+-- features, stages, a limited journey and a message id meet the test's events
+SELECT journey.apply(pg_temp.journey_doc('few', '{"on": "product_viewed"}', '{"done": {"exit": "finished"}}', '{"rollout": {"max_per_day": 1}}'));
+SELECT journey.set_clock(date_trunc('second', clock_timestamp()));
+SELECT journey.track('shop', 'product_viewed', pg_temp.who('m1'), '{"sku": "A"}', message_id => 'seen');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT journey.features(pg_temp.who('m1')) -> 'product_views_7d', journey.stage(pg_temp.who('m1')), (SELECT count(*) FROM journey.enrollment WHERE journey = 'few')$$,
+    $$VALUES ('1'::jsonb, 'consideration', 1::bigint)$$, 'the test counts, moves and enrolls');
 -- leaving the test: its rows go, the shop's stay
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT lives_ok($$SELECT journey.set_clock(NULL)$$, 'back to real time');
@@ -87,6 +94,12 @@ SELECT is_empty($$SELECT * FROM journey.claim('email', 10)$$, 'where nothing is 
 SELECT cmp_ok(journey.discard_test(), '>', 0::bigint, 'the test''s rows are removed');
 SELECT is((SELECT (SELECT count(*) FROM journey.outbox) + (SELECT count(*) FROM journey.enrollment) + (SELECT count(*) FROM journey.timer)), 0::numeric::bigint, 'no action, enrollment or timer of it is left');
 SELECT is((SELECT count(*) FROM journey.identity WHERE namespace = 'customer_id' AND value IN ('m1', 'm2', 'm3')), 3::bigint, 'people stay');
+
+SELECT is_empty($$SELECT f.key, f.value FROM jsonb_each(journey.features(pg_temp.who('m1'))) f WHERE f.value <> journey._feature_recount(f.key, pg_temp.pid('m1'))$$, 'features are what the log counts without it');
+SELECT is(journey.stage(pg_temp.who('m1')), 'awareness', 'and the stage what it was');
+SELECT is_empty($$SELECT s.events, s.last_event_at FROM journey.profile_state s WHERE ROW(s.events, s.last_event_at) IS DISTINCT FROM
+    (SELECT ROW(count(*), max(e.occurred_at)) FROM journey.event e WHERE (e.bucket, e.profile_id) = (s.bucket, s.profile_id))$$, 'as are the numbers of events');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants still hold');
 
 -- the sandbox decides for everybody and contacts test profiles
 -- mission: 219
@@ -98,6 +111,15 @@ SELECT set_eq($$SELECT i.value, b.granted, b.reason FROM journey.claim('email', 
                 JOIN journey.identity i ON i.profile_id = c.profile_id AND i.namespace = 'customer_id',
                 LATERAL journey.begin_send(c.action_id, c.token) b$$,
               $$VALUES ('m2', true, NULL::text), ('m3', false, 'sandbox')$$, 'the test profile gets its permit, the other is refused');
+
+SELECT journey.track('shop', 'product_viewed', pg_temp.who('m1'), '{"sku": "A"}', message_id => 'seen');
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM journey.event WHERE message_id = 'seen'), 1::bigint, 'a message that the test has seen is new');
+SELECT is((SELECT count(*) FROM journey.enrollment WHERE journey = 'few'), 1::bigint, 'the test''s entries leave today''s places free');
+SELECT journey.track('shop', 'product_viewed', pg_temp.who('m2'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM journey.enrollment WHERE journey = 'few'), 1::bigint, 'of which there is one');
+SELECT results_eq($$SELECT entered, test FROM journey.journey_day WHERE journey = 'few'$$, $$VALUES (1::bigint, false)$$, 'and no count of the test is left');
 
 -- live
 SELECT throws_ok($$SELECT journey.set_clock(now())$$, '55000', 'the clock of a sandbox database is the real one', 'no test clock in the sandbox');
