@@ -30,8 +30,7 @@ refuse_cut(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("a vector of features is cut short"),
-			 errhint("Set features of that person in journey.profile_state to null: they are counted anew from the event log.")));
+			 errmsg("a vector of features is cut short")));
 }
 
 static void
