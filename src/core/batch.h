@@ -99,6 +99,7 @@ typedef struct JnyBatch
 	int64		taken;
 	int64		duplicates;
 	int64		quarantined;
+	int64		backfilled;		/* rows appended, for laps to come */
 	int64		entered;
 	int64		exited;
 	int64		stepped;

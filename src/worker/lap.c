@@ -313,8 +313,8 @@ is_held_up(JnyBatch *batch, const ErrorData *error)
 	return true;
 }
 
-bool
-jny_lap_guarded(JnyBatch *batch, int max_events)
+static bool
+lap_of_what_works(JnyBatch *batch, int max_events)
 {
 	int			events = careful(&bad_event, max_events);
 	int			timers = careful(&bad_timer, jny_batch_timers);
@@ -343,6 +343,40 @@ jny_lap_guarded(JnyBatch *batch, int max_events)
 	return find_bad(&bad_event, batch, taken > 0 ? taken : events, NULL, &mine);
 }
 
+static bool
+read_history(JnyBatch *batch, int events, int timers)
+{
+	bool		more;
+
+	SPI_connect();
+	more = jny_history_read(batch);
+	SPI_finish();
+	batch->more |= more;
+	return true;
+}
+
+/*
+ * The past is read when the present has been taken in, so that what was read
+ * never piles up; what fails there is no failure of the lap.
+ */
+bool
+jny_lap_guarded(JnyBatch *batch, int max_events)
+{
+	bool		mine = lap_of_what_works(batch, max_events);
+	ErrorData  *error;
+
+	if (!mine || !batch->node.adopted || batch->more || !jny_history_waits())
+		return mine;
+	error = attempt(read_history, batch, 0, 0, &mine);
+	if (error != NULL)
+	{
+		SPI_connect();
+		jny_history_failed(error);
+		SPI_finish();
+	}
+	return mine;
+}
+
 /* ---- SQL: run_once and run_until_idle --------------------------------- */
 
 typedef struct Counter
@@ -356,7 +390,7 @@ add_counts(Counter *sum, const JnyBatch *batch)
 {
 	const Counter counts[] = {
 		{"events", batch->taken}, {"duplicates", batch->duplicates},
-		{"quarantined", batch->quarantined}, {"entered", batch->entered},
+		{"quarantined", batch->quarantined}, {"backfilled", batch->backfilled}, {"entered", batch->entered},
 		{"held_out", batch->held_out}, {"exited", batch->exited},
 		{"stepped", batch->stepped}, {"enqueued", batch->enqueued},
 		{"refused", batch->refused}, {NULL, 0}
