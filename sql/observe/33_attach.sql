@@ -88,6 +88,9 @@ BEGIN
         -- what adopt() could not read has still to be read
         UPDATE journey.incident i SET detail = jsonb_build_object('attachment', _attach_register.attachment)
         WHERE i.kind = 'reconcile_failed' AND i.resolved_at IS NULL AND i.detail ->> 'attachment' = former::text;
+        -- and so has the rest of a back-fill, by the new map
+        UPDATE journey.backfill b SET attachment = _attach_register.attachment, problem = NULL, retry_at = NULL
+        WHERE b.attachment = former;
         PERFORM journey._attach_unregister(former);
     END LOOP;
     PERFORM journey._attachments_changed();
@@ -106,6 +109,7 @@ BEGIN
     UPDATE journey.incident i SET resolved_at = clock_timestamp()
     WHERE i.kind IN ('capture_disabled', 'mapping_broken', 'reconcile_failed') AND i.resolved_at IS NULL
       AND i.detail ->> 'attachment' = _attach_unregister.attachment::text;
+    DELETE FROM journey.backfill b WHERE b.attachment = _attach_unregister.attachment;
 END
 $$;
 COMMENT ON FUNCTION journey._attach_unregister(integer) IS
@@ -140,6 +144,7 @@ BEGIN
     WHERE x.attachment = _reconcile.attachment AND x.backfilled_at IS NULL;
     UPDATE journey.incident i SET resolved_at = clock_timestamp()
     WHERE i.kind = 'reconcile_failed' AND i.resolved_at IS NULL AND i.detail ->> 'attachment' = _reconcile.attachment::text;
+    DELETE FROM journey.backfill b WHERE b.attachment = _reconcile.attachment;
     -- what is read has no fence: until it has been consumed permits wait, as behind adopt()
     IF n > 0 AND a.kind NOT IN ('product', 'stock') THEN
         UPDATE journey.node SET adopted_xid = pg_current_xact_id();
@@ -149,6 +154,25 @@ END
 $$;
 COMMENT ON FUNCTION journey._reconcile(integer) IS
     'Reads one attached table, the first time all of it; null when the table or its capture trigger is gone.';
+
+CREATE FUNCTION journey._backfill_start(attachment integer, rel regclass) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    kind text := (SELECT a.kind FROM journey.attachment a WHERE a.attachment = _backfill_start.attachment);
+BEGIN
+    DELETE FROM journey.backfill b WHERE b.attachment = _backfill_start.attachment;
+    INSERT INTO journey.backfill (attachment, part, file, holds_permits, blocks_total, started_at)
+    SELECT _backfill_start.attachment, c.oid, c.relfilenode, kind NOT IN ('product', 'stock'),
+           pg_relation_size(c.oid) / current_setting('block_size')::bigint, clock_timestamp()
+    FROM pg_class c
+    WHERE c.relkind = 'r' AND c.oid IN (SELECT rel UNION ALL SELECT t.relid FROM pg_partition_tree(rel) t);
+    RETURN (SELECT sum(b.blocks_total) FROM journey.backfill b WHERE b.attachment = _backfill_start.attachment);
+END
+$$;
+COMMENT ON FUNCTION journey._backfill_start(integer, regclass) IS
+    'Has the laps read all that an attached table and its partitions hold now; returns how many blocks. What is written later fires the trigger, which must be there and its writers held off.';
 
 -- ---- helpers of the caller's own rights ------------------------------------
 
@@ -405,7 +429,7 @@ BEGIN
     SELECT sum(pg_table_size(t.relid)) INTO size FROM pg_partition_tree(rel) t;
     IF COALESCE(size, pg_table_size(rel)) > 1024 * 1024 THEN
         RETURN QUERY SELECT 'back-fill'::text, rel::text,
-                            format('not read yet: above 1 MB, writers would wait for it. Commit, then run SELECT * FROM journey.reconcile(%L)', rel::text), NULL::bigint;
+                            format('above 1 MB: the laps to come read its %s blocks, portion by portion; journey.stat_progress shows how far', journey._backfill_start(registered.attachment, rel)), NULL::bigint;
         RETURN;
     END IF;
     RETURN QUERY SELECT 'back-fill'::text, rel::text, 'rows appended; they become state and enroll nobody'::text,
@@ -413,30 +437,49 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.attach(regclass, text, jsonb, boolean, boolean) IS
-    'Captures every change of one of the shop''s tables from now on, and reads the rows it has. kind: customer, product, stock, cart, cart_line, order, order_line, consent, message_event. map: canonical field → column, {"column", "values"} or {"const"}; null = guessed from usual names, and shown. dry_run shows the same and changes nothing. Needs membership in journey_admin and in the table''s owner. Attaching again replaces the map.';
+    'Captures every change of one of the shop''s tables from now on, and reads the rows it has: up to 1 MB at once, more by the laps to come (journey.stat_progress), and until those have been consumed permits that an event could end answer stale_data. kind: customer, product, stock, cart, cart_line, order, order_line, consent, message_event. map: canonical field → column, {"column", "values"} or {"const"}; null = guessed from usual names, and shown. dry_run shows the same and changes nothing. Needs membership in journey_admin and in the table''s owner. Attaching again replaces the map.';
 
-CREATE FUNCTION journey.detach(rel regclass, kind text DEFAULT NULL)
+CREATE FUNCTION journey._detach(attachments integer[], called text, kind text, rel regclass DEFAULT NULL)
     RETURNS TABLE (what text, name text, value text)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
     a record;
-    n integer := 0;
 BEGIN
-    PERFORM journey._attach_follow();
-    FOR a IN SELECT x.attachment, x.kind FROM journey._attached(rel) x WHERE detach.kind IS NULL OR x.kind = detach.kind LOOP
-        PERFORM journey._short_lock(rel, ARRAY[
-            format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_capture_' || a.kind, rel),
-            format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_truncate_' || a.kind, rel)]);
+    FOR a IN
+        SELECT x.attachment, x.kind, format('%I.%I', x.rel_schema, x.rel_name) AS name, COALESCE(t.rel::regclass, _detach.rel) AS there
+        FROM journey.attachment x LEFT JOIN journey._captures() t ON t.attachment = x.attachment AND t.root
+        WHERE x.attachment = ANY (attachments) AND (_detach.kind IS NULL OR x.kind = _detach.kind)
+        ORDER BY x.attachment
+    LOOP
+        IF a.there IS NOT NULL THEN
+            PERFORM journey._short_lock(a.there, ARRAY[
+                format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_capture_' || a.kind, a.there),
+                format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_truncate_' || a.kind, a.there)]);
+        END IF;
         PERFORM journey._attach_unregister(a.attachment);
-        n := n + 1;
-        RETURN QUERY SELECT 'detached'::text, rel::text, format('attachment %s, kind %s', a.attachment, a.kind);
+        RETURN QUERY SELECT 'detached'::text, a.name,
+                            format('attachment %s, kind %s', a.attachment, a.kind) || CASE WHEN a.there IS NULL THEN '; the table is gone' ELSE '' END;
     END LOOP;
-    IF n = 0 THEN
-        RAISE EXCEPTION '% is not attached%', rel, COALESCE(' as ' || kind, '')
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '% is not attached%', called, COALESCE(' as ' || kind, '')
             USING ERRCODE = 'undefined_object', HINT = 'journey.attachment lists what is attached.';
     END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._detach(integer[], text, text, regclass) IS
+    'Ends these attachments, of one kind or of all, and drops their triggers where the table, or rel, is there. 42704 when there is none.';
+
+CREATE FUNCTION journey.detach(rel regclass, kind text DEFAULT NULL)
+    RETURNS TABLE (what text, name text, value text)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    PERFORM journey._attach_follow();
+    RETURN QUERY
+    SELECT * FROM journey._detach(ARRAY(SELECT x.attachment FROM journey._attached(rel) x), rel::text, detach.kind, rel);
 END
 $$;
 COMMENT ON FUNCTION journey.detach(regclass, text) IS
@@ -450,12 +493,11 @@ CREATE FUNCTION journey.detach(rel text, kind text DEFAULT NULL)
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
-    a record;
-    n integer := 0;
     tables text[];
+    attachments integer[];
 BEGIN
     PERFORM journey._attach_follow();
-    SELECT array_agg(DISTINCT format('%I.%I', x.rel_schema, x.rel_name)) INTO tables
+    SELECT array_agg(DISTINCT format('%I.%I', x.rel_schema, x.rel_name)), array_agg(x.attachment) INTO tables, attachments
     FROM journey.attachment x
     WHERE x.detached_at IS NULL
       AND rel IN (format('%I.%I', x.rel_schema, x.rel_name), x.rel_schema || '.' || x.rel_name, quote_ident(x.rel_name), x.rel_name);
@@ -463,25 +505,7 @@ BEGIN
         RAISE EXCEPTION '% is the name of several attached tables', rel
             USING ERRCODE = 'invalid_parameter_value', HINT = format('Name the schema, too: %s.', array_to_string(tables, ', '));
     END IF;
-    FOR a IN
-        SELECT x.attachment, x.kind, t.rel::regclass AS there
-        FROM journey.attachment x LEFT JOIN journey._captures() t ON t.attachment = x.attachment AND t.root
-        WHERE x.detached_at IS NULL AND format('%I.%I', x.rel_schema, x.rel_name) = tables[1]
-          AND (detach.kind IS NULL OR x.kind = detach.kind)
-        ORDER BY x.attachment
-    LOOP
-        n := n + 1;
-        IF a.there IS NOT NULL THEN
-            RETURN QUERY SELECT * FROM journey.detach(a.there, a.kind);
-        ELSE
-            PERFORM journey._attach_unregister(a.attachment);
-            RETURN QUERY SELECT 'detached'::text, tables[1], format('attachment %s, kind %s; the table is gone', a.attachment, a.kind);
-        END IF;
-    END LOOP;
-    IF n = 0 THEN
-        RAISE EXCEPTION '% is not attached%', rel, COALESCE(' as ' || kind, '')
-            USING ERRCODE = 'undefined_object', HINT = 'journey.attachment lists what is attached.';
-    END IF;
+    RETURN QUERY SELECT * FROM journey._detach(attachments, rel, detach.kind);
 END
 $$;
 COMMENT ON FUNCTION journey.detach(text, text) IS
@@ -516,7 +540,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.reconcile(regclass) IS
-    'Reads attached tables again and appends what is missing as back-fill: after a load with triggers off, a restore, or an attach of a large table. Orders and carts whose status and people are known are left out. Holds no lock that the shop waits for. appended is null when the table or its capture trigger is gone.';
+    'Reads attached tables again and appends what is missing as back-fill: after a load with triggers off, a restore, or an attach with backfill => false; also what a back-fill has not read yet. Orders and carts whose status and people are known are left out. Holds no lock that the shop waits for. appended is null when the table or its capture trigger is gone.';
 
 CREATE FUNCTION journey._check_attachments()
     RETURNS TABLE (attachment integer, attached text, problem text, hint text)

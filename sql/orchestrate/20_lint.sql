@@ -727,6 +727,31 @@ $$;
 COMMENT ON FUNCTION journey._lint_one(jsonb, text, jsonb, boolean) IS
     'All findings about one document of a bundle.';
 
+CREATE FUNCTION journey._unreadable(kind text, name text, doc jsonb) RETURNS text
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    fault text;
+BEGIN
+    SELECT format('%s %s', f ->> 'pointer', f ->> 'message') INTO fault
+    FROM jsonb_array_elements(journey._schema_check(journey.json_schema() -> '$defs', '{"$ref": "#/$defs/document"}', doc, '')) AS f
+    WHERE f ->> 'severity' = 'error' LIMIT 1;
+    IF fault IS NULL AND (doc ->> 'kind' <> kind OR doc ->> 'name' <> name) THEN
+        fault := format('it says that it is the %s "%s"', doc ->> 'kind', doc ->> 'name');
+    ELSIF fault IS NULL AND kind = 'journey' THEN
+        fault := (SELECT format('/steps/%s leads to "%s", which is no step', e.from_step, e.to_step)
+                  FROM journey._edges(doc) AS e WHERE NOT doc -> 'steps' ? e.to_step LIMIT 1);
+        IF fault IS NULL AND NOT coalesce(doc -> 'steps' ? journey._start_step(doc), false) THEN
+            fault := 'it has no first step';
+        END IF;
+    END IF;
+    RETURN ltrim(fault);
+END
+$$;
+COMMENT ON FUNCTION journey._unreadable(text, text, jsonb) IS
+    'Why the engine cannot walk a stored document; null when it can. apply() stores no such document, but a table may be written by hand.';
+
 CREATE FUNCTION journey._bundle(doc jsonb) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp

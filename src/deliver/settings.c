@@ -25,10 +25,11 @@ JNY_PLAN(nearest_channel, "text",
 static double
 json_number(Jsonb *doc, const char *key, double missing)
 {
-	char	   *text = jny_json_text(doc, key);
+	JsonbValue	v;
 
-	return text == NULL ? missing
-		: DatumGetFloat8(DirectFunctionCall1(float8in, CStringGetDatum(text)));
+	if (jny_json_field(doc, key, &v) == NULL || v.type != jbvNumeric)
+		return missing;
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(v.val.numeric)));
 }
 
 static double

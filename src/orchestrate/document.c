@@ -19,27 +19,31 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
+/* One that is not as apply() stores it is as if it were not there; health names it. */
+#define READABLE " AND journey._unreadable(d.kind, d.name, d.doc) IS NULL"
+
 JNY_PLAN(read_policy, "",
 		 "SELECT d.name, d.version, d.doc, d.owner FROM journey.document d"
 		 " WHERE d.kind = 'policy' AND d.state = 'active' ORDER BY d.name LIMIT 1");
 JNY_PLAN(read_journeys, "text, integer",
 		 "SELECT d.name, d.version, d.doc, d.refs, d.owner, journey._start_step(d.doc) FROM journey.document d"
 		 " WHERE d.kind = 'journey' AND CASE WHEN $1 IS NULL THEN d.state = 'active'"
-		 " ELSE d.name = $1 AND d.version = $2 END"
+		 " ELSE d.name = $1 AND d.version = $2 END" READABLE
 		 " ORDER BY COALESCE((d.doc ->> 'priority')::pg_catalog.int4, 50) DESC, d.name");
 JNY_PLAN(read_template, "text, integer",
 		 "SELECT d.name, d.version, d.doc FROM journey.document d"
 		 " WHERE d.kind = 'template' AND d.name = $1"
-		 " AND CASE WHEN $2 = 0 THEN d.state = 'active' ELSE d.version = $2 END");
+		 " AND CASE WHEN $2 = 0 THEN d.state = 'active' ELSE d.version = $2 END" READABLE);
 JNY_PLAN(read_channel, "text",
 		 "SELECT d.name, d.version, d.doc FROM journey.document d"
-		 " WHERE d.kind = 'channel' AND d.name = $1 AND d.state = 'active'");
+		 " WHERE d.kind = 'channel' AND d.name = $1 AND d.state = 'active'" READABLE);
 JNY_PLAN(read_rules, "text",
 		 "SELECT d.kind || '/' || d.name, d.version, d.owner, COALESCE(d.doc ->> 'scope', '*'), r.rule, r.n - 1,"
 		 " COALESCE((r.rule ->> 'priority')::pg_catalog.int4, 50),"
 		 " journey._instant(r.rule ->> 'valid_from'), journey._instant(r.rule ->> 'valid_to')"
 		 " FROM journey.document d,"
-		 " LATERAL pg_catalog.jsonb_array_elements(CASE d.kind WHEN 'policy' THEN d.doc -> 'vetoes' ELSE d.doc -> 'rules' END)"
+		 " LATERAL pg_catalog.jsonb_array_elements(CASE WHEN journey._unreadable(d.kind, d.name, d.doc) IS NULL"
+		 " THEN CASE d.kind WHEN 'policy' THEN d.doc -> 'vetoes' ELSE d.doc -> 'rules' END END)"
 		 " WITH ORDINALITY AS r (rule, n)"
 		 " WHERE d.kind IN ('policy', 'rule_set') AND d.state = 'active'"
 		 " AND COALESCE(r.rule ->> 'kind', 'veto') = $1"

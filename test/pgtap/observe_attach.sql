@@ -165,11 +165,11 @@ SELECT count(*) FROM captured();
 CREATE TABLE big (id integer PRIMARY KEY, email text, filler text);
 INSERT INTO big SELECT n, n || '@example.com', repeat('x', 1000) FROM generate_series(1, 2000) n;
 SELECT matches((SELECT value || ' ' || COALESCE(rows, 0) FROM journey.attach('big', 'order', '{"key": "id", "subject": {"email": "email"}}') WHERE what = 'back-fill'),
-    'not read yet.*journey\.reconcile\(''public\.big''\) 0$', 'a table above 1 MB is not read in the transaction that makes its trigger wait');
+    'above 1 MB: the laps to come read its \d+ blocks.*journey\.stat_progress.* 0$', 'a table above 1 MB is not read in the transaction that makes its trigger wait');
 SELECT is_empty('SELECT * FROM captured()', 'none of its rows is taken');
-SELECT is((SELECT status || ': ' || hint FROM journey.health WHERE topic = 'attachment'), 'warning: SELECT * FROM journey.reconcile(''public.big'');', 'health says that its past is unknown');
+SELECT matches((SELECT status || ': ' || detail FROM journey.health WHERE topic = 'back-fill'), 'warning: public\.big as order: 0 of \d+ blocks', 'health says that its past is unknown');
 SELECT is((SELECT appended FROM journey.reconcile('big')), 2000::bigint, 'reconcile reads it, holding nobody up');
-SELECT is_empty('SELECT * FROM journey.health WHERE topic = ''attachment''', 'then all is known');
+SELECT is_empty('SELECT * FROM journey.health WHERE topic IN (''attachment'', ''back-fill'')', 'then all is known');
 SELECT count(*) FROM captured();
 SELECT journey.detach('big');
 
