@@ -107,6 +107,38 @@ COMMENT ON COLUMN journey.fenced_since.type IS 'Event type of journey.fenced_typ
 COMMENT ON COLUMN journey.fenced_since.next_xid IS 'Transactions from this id on know the type.';
 COMMENT ON COLUMN journey.fenced_since.effective IS 'True once every earlier transaction has been consumed: the fence may be relied upon.';
 
+-- How far the history of attached tables has been read: blocks and files are
+-- those of this cluster alone, as the inbox is that they are read into.
+CREATE TABLE journey.backfill (
+    attachment integer NOT NULL,
+    part oid NOT NULL,
+    file oid NOT NULL,
+    holds_permits boolean NOT NULL,
+    again boolean NOT NULL DEFAULT false,
+    blocks_total bigint NOT NULL,
+    blocks_done bigint NOT NULL DEFAULT 0,
+    rows_appended bigint NOT NULL DEFAULT 0,
+    xact xid8,
+    started_at timestamptz NOT NULL,
+    problem text,
+    retry_at timestamptz,
+    PRIMARY KEY (attachment, part)
+) WITH (fillfactor = 50);
+CREATE INDEX backfill_holds ON journey.backfill (attachment) WHERE holds_permits;
+COMMENT ON TABLE journey.backfill IS 'Attached tables whose history is being read by the laps, a row per table or partition; gone once all of it has been read and consumed. journey.stat_progress shows it.';
+COMMENT ON COLUMN journey.backfill.attachment IS 'Number of the attachment.';
+COMMENT ON COLUMN journey.backfill.part IS 'The table, or one of its partitions.';
+COMMENT ON COLUMN journey.backfill.file IS 'The file that its blocks are those of: a table that has been rewritten is read again.';
+COMMENT ON COLUMN journey.backfill.holds_permits IS 'Its rows could end an action: until they are consumed, permits that an event could end answer stale_data.';
+COMMENT ON COLUMN journey.backfill.again IS 'Read again from the start, so that orders and carts whose status and people are known are left out.';
+COMMENT ON COLUMN journey.backfill.blocks_total IS 'Blocks that it had when this began; what is written later fires the trigger.';
+COMMENT ON COLUMN journey.backfill.blocks_done IS 'Blocks that have been read.';
+COMMENT ON COLUMN journey.backfill.rows_appended IS 'Rows appended to the inbox.';
+COMMENT ON COLUMN journey.backfill.xact IS 'Transaction of the last portion; null = none yet.';
+COMMENT ON COLUMN journey.backfill.started_at IS 'When this began.';
+COMMENT ON COLUMN journey.backfill.problem IS 'Why the last attempt to go on failed; null = it did not.';
+COMMENT ON COLUMN journey.backfill.retry_at IS 'Not tried again before, real time.';
+
 -- How far the inbox has been consumed: (previous snapshot, frozen window, last seq applied in it).
 CREATE TABLE journey.cursor (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),

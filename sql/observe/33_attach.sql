@@ -88,6 +88,9 @@ BEGIN
         -- what adopt() could not read has still to be read
         UPDATE journey.incident i SET detail = jsonb_build_object('attachment', _attach_register.attachment)
         WHERE i.kind = 'reconcile_failed' AND i.resolved_at IS NULL AND i.detail ->> 'attachment' = former::text;
+        -- and so has the rest of a back-fill, by the new map
+        UPDATE journey.backfill b SET attachment = _attach_register.attachment, problem = NULL, retry_at = NULL
+        WHERE b.attachment = former;
         PERFORM journey._attach_unregister(former);
     END LOOP;
     PERFORM journey._attachments_changed();
@@ -106,6 +109,7 @@ BEGIN
     UPDATE journey.incident i SET resolved_at = clock_timestamp()
     WHERE i.kind IN ('capture_disabled', 'mapping_broken', 'reconcile_failed') AND i.resolved_at IS NULL
       AND i.detail ->> 'attachment' = _attach_unregister.attachment::text;
+    DELETE FROM journey.backfill b WHERE b.attachment = _attach_unregister.attachment;
 END
 $$;
 COMMENT ON FUNCTION journey._attach_unregister(integer) IS
@@ -140,6 +144,7 @@ BEGIN
     WHERE x.attachment = _reconcile.attachment AND x.backfilled_at IS NULL;
     UPDATE journey.incident i SET resolved_at = clock_timestamp()
     WHERE i.kind = 'reconcile_failed' AND i.resolved_at IS NULL AND i.detail ->> 'attachment' = _reconcile.attachment::text;
+    DELETE FROM journey.backfill b WHERE b.attachment = _reconcile.attachment;
     -- what is read has no fence: until it has been consumed permits wait, as behind adopt()
     IF n > 0 AND a.kind NOT IN ('product', 'stock') THEN
         UPDATE journey.node SET adopted_xid = pg_current_xact_id();
@@ -149,6 +154,41 @@ END
 $$;
 COMMENT ON FUNCTION journey._reconcile(integer) IS
     'Reads one attached table, the first time all of it; null when the table or its capture trigger is gone.';
+
+CREATE FUNCTION journey._attach_parts(rel regclass) RETURNS TABLE (part regclass)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH RECURSIVE tree (oid) AS (
+        SELECT rel::oid
+        UNION
+        SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON i.inhparent = t.oid)
+    SELECT t.oid::regclass FROM tree t;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_parts(regclass) IS
+    'A table, its partitions and those that inherit from it: what a SELECT from it reads.';
+
+CREATE FUNCTION journey._backfill_start(attachment integer, rel regclass) RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    kind text := (SELECT a.kind FROM journey.attachment a WHERE a.attachment = _backfill_start.attachment);
+BEGIN
+    DELETE FROM journey.backfill b WHERE b.attachment = _backfill_start.attachment;
+    INSERT INTO journey.backfill (attachment, part, file, holds_permits, blocks_total, started_at)
+    SELECT _backfill_start.attachment, c.oid, c.relfilenode, kind NOT IN ('product', 'stock'),
+           pg_relation_size(c.oid) / current_setting('block_size')::bigint, clock_timestamp()
+    FROM pg_class c
+    WHERE c.relkind = 'r' AND c.oid IN (SELECT p.part FROM journey._attach_parts(rel) p);
+    RETURN (SELECT sum(b.blocks_total) FROM journey.backfill b WHERE b.attachment = _backfill_start.attachment);
+END
+$$;
+COMMENT ON FUNCTION journey._backfill_start(integer, regclass) IS
+    'Has the laps read all that an attached table, its partitions and those that inherit from it hold now; returns how many blocks. What is written later fires the trigger, which must be there and its writers held off.';
 
 -- ---- helpers of the caller's own rights ------------------------------------
 
@@ -214,6 +254,13 @@ BEGIN
     ELSIF c.relkind NOT IN ('r', 'p') THEN
         RAISE EXCEPTION '% is not a table', rel
             USING ERRCODE = 'wrong_object_type', HINT = 'Attach the tables that it reads from.';
+    ELSIF EXISTS (SELECT FROM journey._attach_parts(rel) p JOIN pg_class f ON f.oid = p.part WHERE f.relkind = 'f') THEN
+        RAISE EXCEPTION '% has rows in a foreign table', rel
+            USING ERRCODE = 'wrong_object_type',
+                  DETAIL = format('What is written to %s on the other server is not seen, and a commit there is not atomic with ours.',
+                                  (SELECT string_agg(p.part::text, ', ' ORDER BY p.part::text) FROM journey._attach_parts(rel) p
+                                   JOIN pg_class f ON f.oid = p.part WHERE f.relkind = 'f')),
+                  HINT = 'Attach each of its other partitions by itself, or detach the foreign one from it.';
     ELSIF c.relpersistence = 't' THEN
         RAISE EXCEPTION '% is a temporary table', rel
             USING ERRCODE = 'wrong_object_type', HINT = 'Attach a permanent table.';
@@ -249,6 +296,25 @@ $$;
 COMMENT ON FUNCTION journey._attach_counts(regclass, text, jsonb) IS
     'Rows of a table per value of a mapped column: its canonical value (null = not mapped), the shop''s value, how many.';
 
+CREATE FUNCTION journey._attach_nulls(rel regclass, map jsonb)
+    RETURNS TABLE (col text, total bigint, nulls bigint)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    columns text[] := journey._attach_columns(map);
+BEGIN
+    RETURN QUERY EXECUTE format(
+        'SELECT c.col, x.total, x.total - c.filled'
+        ' FROM (SELECT count(*) AS total, ARRAY[%s]::bigint[] AS filled FROM %s t) x, unnest($1, x.filled) AS c (col, filled)'
+        ' WHERE c.filled < x.total',
+        (SELECT string_agg(format('count(t.%I)', u.col), ', ' ORDER BY u.n) FROM unnest(columns) WITH ORDINALITY AS u (col, n)), rel)
+    USING columns;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_nulls(regclass, jsonb) IS
+    'Mapped columns that are null in some rows of a table: how many rows there are, and in how many.';
+
 CREATE FUNCTION journey._attach_describe(rel regclass, kind text, map jsonb)
     RETURNS TABLE (what text, name text, value text, rows bigint)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -256,6 +322,7 @@ CREATE FUNCTION journey._attach_describe(rel regclass, kind text, map jsonb)
 AS $$
 DECLARE
     f record;
+    listed text[] := '{}'; -- columns whose values are listed, null among them
 BEGIN
     RETURN QUERY
         SELECT 'map', m.key,
@@ -281,7 +348,11 @@ BEGIN
                         THEN COALESCE(c.raw, 'null') || ' → ' || c.canonical ELSE COALESCE(c.raw, 'null') END,
                    c.rows
             FROM journey._attach_counts(rel, f.field, f.how) c;
+        listed := listed || COALESCE(f.how ->> 'column', f.how #>> '{}');
     END LOOP;
+    RETURN QUERY
+        SELECT 'nulls', n.col, round(100.0 * n.nulls / n.total, 1) || ' %', n.nulls
+        FROM journey._attach_nulls(rel, map) n WHERE n.col <> ALL (listed) ORDER BY n.col;
     RETURN QUERY
         SELECT 'not mapped', rtrim(k, '!'), COALESCE('nearest column: ' || journey._nearest(rtrim(k, '!'), journey._rel_columns(rel)), 'no column like it'), NULL::bigint
         FROM jsonb_object_keys(journey._attach_fields(kind)) k
@@ -293,7 +364,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey._attach_describe(regclass, text, jsonb) IS
-    'What attach() prints: the map, how the rows stand to it, and which fields have no column.';
+    'What attach() prints: the map, how the rows stand to it, how many are null, and which fields have no column.';
 
 -- Back-fill, reconcile and live stock read a table as its owner.
 CREATE FUNCTION journey._attach_readable(rel regclass) RETURNS void
@@ -378,10 +449,10 @@ BEGIN
     -- we commit; the statement that reads takes its snapshot after that, so
     -- each row is either read here or fires the trigger. Writers wait while we
     -- read, therefore only a table that takes a moment is read here.
-    SELECT sum(pg_table_size(t.relid)) INTO size FROM pg_partition_tree(rel) t;
-    IF COALESCE(size, pg_table_size(rel)) > 1024 * 1024 THEN
+    SELECT sum(pg_table_size(p.part)) INTO size FROM journey._attach_parts(rel) p;
+    IF size > 1024 * 1024 THEN
         RETURN QUERY SELECT 'back-fill'::text, rel::text,
-                            format('not read yet: above 1 MB, writers would wait for it. Commit, then run SELECT * FROM journey.reconcile(%L)', rel::text), NULL::bigint;
+                            format('above 1 MB: the laps to come read its %s blocks, portion by portion; journey.stat_progress shows how far', journey._backfill_start(registered.attachment, rel)), NULL::bigint;
         RETURN;
     END IF;
     RETURN QUERY SELECT 'back-fill'::text, rel::text, 'rows appended; they become state and enroll nobody'::text,
@@ -389,30 +460,49 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.attach(regclass, text, jsonb, boolean, boolean) IS
-    'Captures every change of one of the shop''s tables from now on, and reads the rows it has. kind: customer, product, stock, cart, cart_line, order, order_line, consent, message_event. map: canonical field → column, {"column", "values"} or {"const"}; null = guessed from usual names, and shown. dry_run shows the same and changes nothing. Needs membership in journey_admin and in the table''s owner. Attaching again replaces the map.';
+    'Captures every change of one of the shop''s tables from now on, and reads the rows it has: up to 1 MB at once, more by the laps to come (journey.stat_progress), and until those have been consumed permits that an event could end answer stale_data. kind: customer, product, stock, cart, cart_line, order, order_line, consent, message_event. map: canonical field → column, {"column", "values"} or {"const"}; null = guessed from usual names, and shown. dry_run shows the same and changes nothing. Needs membership in journey_admin and in the table''s owner. Attaching again replaces the map.';
 
-CREATE FUNCTION journey.detach(rel regclass, kind text DEFAULT NULL)
+CREATE FUNCTION journey._detach(attachments integer[], called text, kind text, rel regclass DEFAULT NULL)
     RETURNS TABLE (what text, name text, value text)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
     a record;
-    n integer := 0;
 BEGIN
-    PERFORM journey._attach_follow();
-    FOR a IN SELECT x.attachment, x.kind FROM journey._attached(rel) x WHERE detach.kind IS NULL OR x.kind = detach.kind LOOP
-        PERFORM journey._short_lock(rel, ARRAY[
-            format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_capture_' || a.kind, rel),
-            format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_truncate_' || a.kind, rel)]);
+    FOR a IN
+        SELECT x.attachment, x.kind, format('%I.%I', x.rel_schema, x.rel_name) AS name, COALESCE(t.rel::regclass, _detach.rel) AS there
+        FROM journey.attachment x LEFT JOIN journey._captures() t ON t.attachment = x.attachment AND t.root
+        WHERE x.attachment = ANY (attachments) AND (_detach.kind IS NULL OR x.kind = _detach.kind)
+        ORDER BY x.attachment
+    LOOP
+        IF a.there IS NOT NULL THEN
+            PERFORM journey._short_lock(a.there, ARRAY[
+                format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_capture_' || a.kind, a.there),
+                format('DROP TRIGGER IF EXISTS %I ON %s', 'journey_truncate_' || a.kind, a.there)]);
+        END IF;
         PERFORM journey._attach_unregister(a.attachment);
-        n := n + 1;
-        RETURN QUERY SELECT 'detached'::text, rel::text, format('attachment %s, kind %s', a.attachment, a.kind);
+        RETURN QUERY SELECT 'detached'::text, a.name,
+                            format('attachment %s, kind %s', a.attachment, a.kind) || CASE WHEN a.there IS NULL THEN '; the table is gone' ELSE '' END;
     END LOOP;
-    IF n = 0 THEN
-        RAISE EXCEPTION '% is not attached%', rel, COALESCE(' as ' || kind, '')
+    IF NOT FOUND THEN
+        RAISE EXCEPTION '% is not attached%', called, COALESCE(' as ' || kind, '')
             USING ERRCODE = 'undefined_object', HINT = 'journey.attachment lists what is attached.';
     END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._detach(integer[], text, text, regclass) IS
+    'Ends these attachments, of one kind or of all, and drops their triggers where the table, or rel, is there. 42704 when there is none.';
+
+CREATE FUNCTION journey.detach(rel regclass, kind text DEFAULT NULL)
+    RETURNS TABLE (what text, name text, value text)
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    PERFORM journey._attach_follow();
+    RETURN QUERY
+    SELECT * FROM journey._detach(ARRAY(SELECT x.attachment FROM journey._attached(rel) x), rel::text, detach.kind, rel);
 END
 $$;
 COMMENT ON FUNCTION journey.detach(regclass, text) IS
@@ -426,12 +516,11 @@ CREATE FUNCTION journey.detach(rel text, kind text DEFAULT NULL)
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
-    a record;
-    n integer := 0;
     tables text[];
+    attachments integer[];
 BEGIN
     PERFORM journey._attach_follow();
-    SELECT array_agg(DISTINCT format('%I.%I', x.rel_schema, x.rel_name)) INTO tables
+    SELECT array_agg(DISTINCT format('%I.%I', x.rel_schema, x.rel_name)), array_agg(x.attachment) INTO tables, attachments
     FROM journey.attachment x
     WHERE x.detached_at IS NULL
       AND rel IN (format('%I.%I', x.rel_schema, x.rel_name), x.rel_schema || '.' || x.rel_name, quote_ident(x.rel_name), x.rel_name);
@@ -439,25 +528,7 @@ BEGIN
         RAISE EXCEPTION '% is the name of several attached tables', rel
             USING ERRCODE = 'invalid_parameter_value', HINT = format('Name the schema, too: %s.', array_to_string(tables, ', '));
     END IF;
-    FOR a IN
-        SELECT x.attachment, x.kind, t.rel::regclass AS there
-        FROM journey.attachment x LEFT JOIN journey._captures() t ON t.attachment = x.attachment AND t.root
-        WHERE x.detached_at IS NULL AND format('%I.%I', x.rel_schema, x.rel_name) = tables[1]
-          AND (detach.kind IS NULL OR x.kind = detach.kind)
-        ORDER BY x.attachment
-    LOOP
-        n := n + 1;
-        IF a.there IS NOT NULL THEN
-            RETURN QUERY SELECT * FROM journey.detach(a.there, a.kind);
-        ELSE
-            PERFORM journey._attach_unregister(a.attachment);
-            RETURN QUERY SELECT 'detached'::text, tables[1], format('attachment %s, kind %s; the table is gone', a.attachment, a.kind);
-        END IF;
-    END LOOP;
-    IF n = 0 THEN
-        RAISE EXCEPTION '% is not attached%', rel, COALESCE(' as ' || kind, '')
-            USING ERRCODE = 'undefined_object', HINT = 'journey.attachment lists what is attached.';
-    END IF;
+    RETURN QUERY SELECT * FROM journey._detach(attachments, rel, detach.kind);
 END
 $$;
 COMMENT ON FUNCTION journey.detach(text, text) IS
@@ -492,7 +563,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.reconcile(regclass) IS
-    'Reads attached tables again and appends what is missing as back-fill: after a load with triggers off, a restore, or an attach of a large table. Orders and carts whose status and people are known are left out. Holds no lock that the shop waits for. appended is null when the table or its capture trigger is gone.';
+    'Reads attached tables again and appends what is missing as back-fill: after a load with triggers off, a restore, or an attach with backfill => false; also what a back-fill has not read yet. Orders and carts whose status and people are known are left out. Holds no lock that the shop waits for. appended is null when the table or its capture trigger is gone.';
 
 CREATE FUNCTION journey._check_attachments()
     RETURNS TABLE (attachment integer, attached text, problem text, hint text)

@@ -1,7 +1,7 @@
 CREATE FUNCTION journey._workers()
     RETURNS TABLE (database text, state text, pid integer, started_at timestamptz, last_lap_at timestamptz,
                    laps bigint, events bigint, failures integer, next_try timestamptz, here boolean,
-                   lap_since timestamptz)
+                   lap_since timestamptz, held_since timestamptz)
     LANGUAGE C VOLATILE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_workers';
@@ -44,6 +44,26 @@ $$;
 COMMENT ON FUNCTION journey._inbox_state() IS
     'What waits in the inbox: rows not consumed, real time of the oldest, bytes of all generations. 25001 at SERIALIZABLE.';
 
+CREATE FUNCTION journey._progress()
+    RETURNS TABLE (command text, name text, kind text, phase text, started_at timestamptz, blocks_total bigint,
+                   blocks_done bigint, rows_appended bigint, holds_permits boolean, problem text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+    SELECT 'back-fill', format('%I.%I', a.rel_schema, a.rel_name), a.kind,
+           CASE WHEN max(b.problem) IS NOT NULL THEN 'failing'
+                WHEN sum(b.blocks_done) < sum(b.blocks_total) THEN 'reading' ELSE 'consuming' END,
+           min(b.started_at), sum(b.blocks_total)::bigint, sum(b.blocks_done)::bigint, sum(b.rows_appended)::bigint,
+           bool_or(b.holds_permits), max(b.problem)
+    FROM journey.backfill b JOIN journey.attachment a ON a.attachment = b.attachment
+    GROUP BY a.attachment ORDER BY a.attachment;
+END
+$$;
+COMMENT ON FUNCTION journey._progress() IS 'The rows of the view journey.stat_progress.';
+
 CREATE FUNCTION journey._health()
     RETURNS TABLE (topic text, status text, detail text, hint text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
@@ -78,6 +98,12 @@ BEGIN
         detail := 'no worker is running: ' || CASE WHEN current_setting('journey.worker')::boolean THEN coalesce(w.state, 'unknown') ELSE 'journey.worker is off' END;
         hint := CASE w.state WHEN 'no slot' THEN 'Raise max_worker_processes.'
                              ELSE 'Look into the server''s log; check journey.worker.' END;
+    ELSIF w.held_since IS NOT NULL THEN
+        status := 'error';
+        detail := format('pid %s has waited for %s for a lock that is held by %s', w.pid,
+                         date_trunc('second', clock_timestamp() - w.held_since),
+                         coalesce('pid ' || nullif(array_to_string(pg_blocking_pids(w.pid), ', '), ''), 'somebody who has just let go'));
+        hint := 'No event is taken in meanwhile. Look the pid up in pg_stat_activity (0 is a prepared transaction, see pg_prepared_xacts) and let it commit, or end it with pg_terminate_backend().';
     ELSE
         status := 'ok';
         detail := format('pid %s, %s laps, last %s', w.pid, w.laps,
@@ -142,7 +168,21 @@ BEGIN
         SELECT 'attachment', 'warning',
                format('%I.%I as %s: rows that were there before it was attached have not been read', a.rel_schema, a.rel_name, a.kind),
                format('SELECT * FROM journey.reconcile(%L);', format('%I.%I', a.rel_schema, a.rel_name))
-        FROM journey.attachment a WHERE a.backfilled_at IS NULL AND a.broken IS NULL AND a.detached_at IS NULL
+        FROM journey.attachment a
+        WHERE a.backfilled_at IS NULL AND a.broken IS NULL AND a.detached_at IS NULL
+          AND NOT EXISTS (SELECT FROM journey.backfill b WHERE b.attachment = a.attachment)
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
+    FOR topic, status, detail, hint IN
+        SELECT 'back-fill', CASE WHEN p.problem IS NULL THEN 'warning' ELSE 'error' END,
+               format('%s as %s: %s of %s blocks read since %s', p.name, p.kind, p.blocks_done, p.blocks_total, date_trunc('second', p.started_at))
+               || CASE WHEN p.holds_permits THEN '; permits that an event could end wait for the rest' ELSE '' END
+               || COALESCE('. ' || p.problem, ''),
+               CASE WHEN p.problem IS NULL THEN 'The laps go on by themselves; journey.stat_progress shows how far.'
+                    ELSE format('Mend the cause: it is tried again every minute. To do without its history: SELECT journey.detach(%L), then attach it with backfill => false.', p.name) END
+        FROM journey._progress() p
     LOOP
         RETURN NEXT;
     END LOOP;
@@ -155,6 +195,19 @@ BEGIN
         FROM journey.source s
         WHERE clock_timestamp() - s.last_received_at > s.max_lag
         ORDER BY s.source
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
+    FOR topic, status, detail, hint IN
+        SELECT 'document', 'error', format('%s "%s" version %s is stored, but cannot be read: %s', x.kind, x.name, x.version, x.fault),
+               CASE x.kind WHEN 'policy' THEN 'What it forbids is not known, so nothing but transactional messages is decided or permitted'
+                           WHEN 'channel' THEN 'Nothing is decided or permitted for this channel'
+                           ELSE 'It counts for nothing' END
+               || format('. Apply a document that passes journey.lint(), or SELECT journey.retire(%L, %L).', x.kind, x.name)
+        FROM (SELECT d.kind, d.name, d.version, journey._unreadable(d.kind, d.name, d.doc) AS fault
+              FROM journey.document d WHERE d.state = 'active') x
+        WHERE x.fault IS NOT NULL ORDER BY x.kind, x.name
     LOOP
         RETURN NEXT;
     END LOOP;

@@ -1,7 +1,7 @@
 CREATE VIEW journey.health AS
 SELECT h.topic, h.status, h.detail, h.hint FROM journey._health() h;
 COMMENT ON VIEW journey.health IS
-    'Is everything all right, and if not, what to do next: mode, worker, inbox, who keeps it from being emptied, incidents, attachments, silent sources, quarantine, dead letters, unknown outcomes on hold, pauses, publications.';
+    'Is everything all right, and if not, what to do next: mode, worker, documents that cannot be read, inbox, who keeps it from being emptied, incidents, attachments and their back-fill, silent sources, quarantine, dead letters, unknown outcomes on hold, pauses, publications.';
 COMMENT ON COLUMN journey.health.topic IS 'What the row is about.';
 COMMENT ON COLUMN journey.health.status IS 'ok, warning or error.';
 COMMENT ON COLUMN journey.health.detail IS 'What was found.';
@@ -21,3 +21,18 @@ COMMENT ON COLUMN journey.stat_worker.events IS 'Events taken in since the serve
 COMMENT ON COLUMN journey.stat_worker.failures IS 'Failures in a row.';
 COMMENT ON COLUMN journey.stat_worker.next_try IS 'When the launcher tries again; null = at once.';
 COMMENT ON COLUMN journey.stat_worker.lap_since IS 'When the lap under way began, of the worker or of run_once(); null = none is.';
+
+CREATE VIEW journey.stat_progress AS
+SELECT p.command, p.name, p.kind, p.phase, p.started_at, p.blocks_total, p.blocks_done, p.rows_appended, p.holds_permits, p.problem
+FROM journey._progress() p;
+COMMENT ON VIEW journey.stat_progress IS 'Work that takes many laps, and how far it is: the back-fill of attached tables. A row goes when the work is done.';
+COMMENT ON COLUMN journey.stat_progress.command IS 'back-fill.';
+COMMENT ON COLUMN journey.stat_progress.name IS 'The attached table.';
+COMMENT ON COLUMN journey.stat_progress.kind IS 'As what it is attached.';
+COMMENT ON COLUMN journey.stat_progress.phase IS 'reading; consuming: all is read and waits in the inbox; failing: see problem.';
+COMMENT ON COLUMN journey.stat_progress.started_at IS 'When it began.';
+COMMENT ON COLUMN journey.stat_progress.blocks_total IS 'Blocks of the table and its partitions to be read.';
+COMMENT ON COLUMN journey.stat_progress.blocks_done IS 'Blocks read.';
+COMMENT ON COLUMN journey.stat_progress.rows_appended IS 'Rows appended to the inbox.';
+COMMENT ON COLUMN journey.stat_progress.holds_permits IS 'Until it is done, permits that an event could end answer stale_data.';
+COMMENT ON COLUMN journey.stat_progress.problem IS 'Why it does not go on; null = it does.';

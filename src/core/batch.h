@@ -92,12 +92,14 @@ typedef struct JnyBatch
 	JnyEvent   *events;			/* in order of seq; identity and consent rows first within one transaction */
 	HTAB	   *profiles;		/* pg_uuid_t -> JnyProfile */
 	List	   *links;			/* of JnyLinkedNow * */
+	bool		held_up;		/* somebody holds a lock that the lap needs: nothing was done */
 	bool		more;			/* the window was not finished: call again at once */
 	struct JnyWindow *window;	/* the inbox rows behind it; observe's own */
 	/* counters for run_once() */
 	int64		taken;
 	int64		duplicates;
 	int64		quarantined;
+	int64		backfilled;		/* rows appended, for laps to come */
 	int64		entered;
 	int64		exited;
 	int64		stepped;

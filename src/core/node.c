@@ -26,6 +26,7 @@ void		(*jny_wake_worker_hook) (void) = NULL;
 
 JNY_LOOKUP(read_node, "node", "node_pkey", "one",
 		   "mode, incarnation, system_identifier, database_oid, site, test_clock, adopted_xid", NULL);
+JNY_LOOKUP(held_history, "backfill", "backfill_holds", "", "attachment", "t.holds_permits");
 JNY_LOOKUP(read_cursor, "cursor", "cursor_pkey", "one", "previous", NULL);
 
 static JnyMode
@@ -103,9 +104,21 @@ is_draining(uint64 adopted_xid)
 	return false;
 }
 
+/* Are rows that an attached table had still to be read and consumed, and could end something? */
+static bool
+is_reading_history(void)
+{
+	JnyCols    *any = jny_cols_of(&held_history);
+
+	jny_cols_next(any);
+	return jny_lookup_at(&held_history, any, NULL, 1)->n > 0;
+}
+
 void
 jny_node_read(JnyNode *node)
 {
+	/* first: whoever reads the rest at once notes his transaction in the node */
+	bool		reading = is_reading_history();
 	JnyRows    *rows = the_row(&read_node);
 	const JnyRow *row = rows->row;
 
@@ -119,7 +132,7 @@ jny_node_read(JnyNode *node)
 	node->mode = mode_of(jny_row_text(row, 0));
 	node->incarnation = (int) jny_row_int(rows, 0, 1, 0);
 	node->installed = OidIsValid(get_relname_relid("schema_version", get_namespace_oid("journey", false)));
-	node->draining = !row->nulls[6] && is_draining(DatumGetUInt64(row->values[6]));
+	node->draining = reading || (!row->nulls[6] && is_draining(DatumGetUInt64(row->values[6])));
 	if (!row->nulls[5])
 	{
 		node->now = DatumGetTimestampTz(row->values[5]);

@@ -46,6 +46,7 @@ typedef struct JnyDatabase
 	int64		errors;
 	TimestampTz lap_at;			/* real time at which the lap under way began, 0 = none */
 	pid_t		lap_pid;		/* whose it is */
+	TimestampTz held_since;		/* since when the worker's laps wait for somebody's lock in vain, 0 = they do not */
 	ConditionVariable work;		/* claims that wait for work in this database */
 	Oid			sequence;		/* of next_seq: a new extension counts anew */
 	pg_atomic_uint64 next_seq;	/* a multiple of JNY_SEQ_BLOCK = none left */

@@ -113,7 +113,8 @@ name_var(ParseState *pstate, const char *name, int location)
 		if (names->n == MaxTupleAttributeNumber)
 			ereport(ERROR,
 					(errcode(ERRCODE_STATEMENT_TOO_COMPLEX),
-					 errmsg("a rule reads too many names")));
+					 errmsg("a rule reads too many names"),
+					 errhint("Split it into several rules.")));
 		if (names->n == names->room)
 		{
 			names->room *= 2;

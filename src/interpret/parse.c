@@ -145,7 +145,9 @@ parse_one(const char *text, const char *source, int last)
 	}
 	if (s->targetList == NIL)
 		ereport(ERROR,
-				(errcode(ERRCODE_SYNTAX_ERROR), errmsg("a rule must not be empty")));
+				(errcode(ERRCODE_SYNTAX_ERROR),
+				 errmsg("a rule must not be empty"),
+				 errhint("Write \"true\" for one that always holds.")));
 	if (list_length(s->targetList) > 1)
 		refuse_clause(lsecond(s->targetList), source);
 	target = linitial_node(ResTarget, s->targetList);
@@ -157,6 +159,7 @@ parse_one(const char *text, const char *source, int last)
 		ereport(ERROR,
 				(errcode(ERRCODE_SYNTAX_ERROR),
 				 errmsg("unexpected \"%s\" behind the expression", target->name),
+				 errhint("A rule is one expression; join several with AND or OR."),
 				 parser_errposition(pstate, last)));
 	}
 	return target->val;
@@ -168,6 +171,7 @@ refuse_node(const char *what, Node *node, ParseState *pstate)
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("a rule cannot contain %s", what),
+			 errhint("A rule is an expression over the names of the vocabulary, with constants and functions."),
 			 parser_errposition(pstate, exprLocation(node))));
 }
 
@@ -191,9 +195,7 @@ refuse_walker(Node *node, void *context)
 			refuse_node("DEFAULT", node, pstate);
 			break;
 		case T_CurrentOfExpr:
-			ereport(ERROR,
-					(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
-					 errmsg("a rule cannot contain CURRENT OF")));
+			refuse_node("CURRENT OF", node, pstate);
 			break;
 		case T_ColumnRef:
 			if (IsA(llast(((ColumnRef *) node)->fields), A_Star))

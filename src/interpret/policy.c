@@ -242,6 +242,7 @@ check_collation(Oid collation, Node *node, JnyPolicyWalk *walk)
 		ereport(ERROR,
 				(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 				 errmsg("a rule cannot use a collation that is not built in"),
+				 errhint("Use one of pg_catalog, such as COLLATE \"C\"."),
 				 parser_errposition(walk->pstate, exprLocation(node))));
 }
 
@@ -315,6 +316,7 @@ refuse(Node *node, JnyPolicyWalk *walk)
 	ereport(ERROR,
 			(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 			 errmsg("a rule cannot contain %s", what),
+			 errhint("A rule is an expression over the names of the vocabulary, with constants and functions."),
 			 parser_errposition(walk->pstate, exprLocation(node))));
 }
 
@@ -331,6 +333,7 @@ check_node(Node *node, JnyPolicyWalk *walk)
 				ereport(ERROR,
 						(errcode(ERRCODE_FEATURE_NOT_SUPPORTED),
 						 errmsg("a rule cannot contain functions that return sets"),
+						 errhint("Compare with = ANY (array) instead."),
 						 parser_errposition(walk->pstate, exprLocation(node))));
 			check_function(((FuncExpr *) node)->funcid, node, walk);
 			break;

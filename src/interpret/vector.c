@@ -26,11 +26,18 @@ typedef struct Reader
 } Reader;
 
 static void
+refuse_cut(void)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DATA_CORRUPTED),
+			 errmsg("a vector of features is cut short")));
+}
+
+static void
 get_bytes(Reader *r, void *to, size_t n)
 {
 	if ((size_t) (r->end - r->at) < n)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a vector of features is cut short")));
+		refuse_cut();
 	memcpy(to, r->at, n);
 	r->at += n;
 }
@@ -63,8 +70,7 @@ get_varlena(Reader *r)
 	if (len == 0)
 		return (Datum) 0;
 	if (len > (uint32) (r->end - r->at) + 1)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a vector of features is cut short")));
+		refuse_cut();
 	v = palloc(VARHDRSZ + len - 1);
 	SET_VARSIZE(v, VARHDRSZ + len - 1);
 	get_bytes(r, VARDATA(v), len - 1);
@@ -118,8 +124,7 @@ read_entry(Reader *r, JnyFeatureEntry *e)
 	get_bytes(r, &e->kind, sizeof(e->kind));
 	len = get_uint32(r);
 	if (len > (uint32) (r->end - r->at))
-		ereport(ERROR,
-				(errcode(ERRCODE_DATA_CORRUPTED), errmsg("a vector of features is cut short")));
+		refuse_cut();
 	payload.at = r->at;
 	payload.end = r->at += len;
 	if (e->kind & JNY_WINDOWED)

@@ -2,8 +2,8 @@
  * attach_read.c
  *		Reading attached tables: back-fill, reconcile, live stock.
  *
- * Called by the functions of sql/observe/3x_attach.sql, as journey_owner,
- * which has no right to the shop's tables. They are read as their owner, in a
+ * Called by the functions of sql/observe/3x_attach.sql and by backfill.c, as
+ * journey_owner, which has no right to the shop's tables. They are read as their owner, in a
  * restricted context, as REFRESH MATERIALIZED VIEW does, so that nothing that
  * the shop put there can run with more rights than the shop has. What is read
  * must be a table with our trigger on it, whatever its name says; the SELECT
@@ -14,9 +14,12 @@
  */
 #include "observe/capture_row.h"
 
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "executor/spi.h"
@@ -34,9 +37,11 @@
 
 #include "core/inbox.h"
 #include "core/table.h"
-#include "observe/observe.h"
+#include "observe/backfill.h"
 
 #define READ_BATCH 1000
+/* An order may have to wait while a portion is read and taken in: some tens of milliseconds. More than one block holds. */
+#define PORTION_ROWS Max(300, MaxHeapTuplesPerPage + 1)
 
 typedef struct Reader
 {
@@ -50,14 +55,17 @@ typedef struct Reader
 	Oid			owner;
 	const char *name;			/* of the table, quoted */
 	bool		only_changed;	/* leave out orders and carts whose state and people are known */
+	BlockNumber from;			/* these blocks only, up to the one before "to" */
+	BlockNumber to;				/* 0 = all of it, partitions too */
 	Jsonb	   *snapshot;		/* {"snapshot"}: what is visible in it was read, stale.c asks */
 } Reader;
 
 JNY_PLAN(now_snapshot, "", "SELECT pg_catalog.pg_current_snapshot()::pg_catalog.text");
+JNY_PLAN(find_root, "integer",
+		 "SELECT t.rel FROM journey._captures() t WHERE t.attachment = $1 AND t.root");
 JNY_PLAN(load_attachment, "integer",
-		 "SELECT t.rel, a.kind, a.source, a.spec, COALESCE(s.scope, 'default')"
-		 " FROM journey.attachment a JOIN journey._captures() t ON t.attachment = a.attachment AND t.root"
-		 " LEFT JOIN journey.source s ON s.source = a.source"
+		 "SELECT a.kind, a.source, a.spec, COALESCE(s.scope, 'default')"
+		 " FROM journey.attachment a LEFT JOIN journey.source s ON s.source = a.source"
 		 " WHERE a.attachment = $1 AND a.detached_at IS NULL");
 
 JNY_LOOKUP(key_owners, "identity", "identity_pkey", "bucket, key_hash", "profile_bucket, profile_id", NULL);
@@ -76,21 +84,33 @@ is_captured(Relation rel, int attachment)
 	{
 		Trigger    *t = &triggers->triggers[i];
 
-		if (t->tgfoid == capture && t->tgnargs > 0 && atoi(t->tgargs[0]) == attachment)
+		if (t->tgfoid == capture && TRIGGER_FOR_ROW(t->tgtype) && t->tgnargs > 0 && atoi(t->tgargs[0]) == attachment)
 			return true;
 	}
 	return false;
 }
 
-/* The table, locked until the transaction ends; NULL when this is none, or not the one that was attached. */
-static Relation
-open_attached(Oid relid, int attachment)
+/* Of the old inheritance: what reads the table reads it, too, though it has no trigger. */
+static bool
+is_heir(Relation rel, int attachment)
+{
+	Oid			root;
+
+	if (rel->rd_rel->relispartition || !has_superclass(RelationGetRelid(rel)))
+		return false;
+	root = jny_attached_root(attachment);
+	return OidIsValid(root) &&
+		list_member_oid(find_all_inheritors(root, NoLock, NULL), RelationGetRelid(rel));
+}
+
+Relation
+jny_open_attached(Oid relid, int attachment)
 {
 	Relation	rel = OidIsValid(relid) ? try_relation_open(relid, AccessShareLock) : NULL;
 
 	if (rel == NULL ||
 		((rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE) &&
-		 is_captured(rel, attachment)))
+		 (is_captured(rel, attachment) || is_heir(rel, attachment))))
 		return rel;
 	relation_close(rel, AccessShareLock);
 	return NULL;
@@ -156,20 +176,29 @@ journey_column_text(PG_FUNCTION_ARGS)
 
 /* ---- back-fill --------------------------------------------------------- */
 
+Oid
+jny_attached_root(int attachment)
+{
+	bool		isnull;
+
+	if (jny_run(&find_root, (Datum[]) {Int32GetDatum(attachment)}, NULL) != 1)
+		return InvalidOid;
+	return DatumGetObjectId(jny_get(0, 1, &isnull));
+}
+
 static bool
-load_reader(Reader *reader, int attachment)
+load_reader(Reader *reader)
 {
 	Relation	rel;
 	bool		isnull;
 
-	if (jny_run(&load_attachment, (Datum[]) {Int32GetDatum(attachment)}, NULL) != 1)
+	if (jny_run(&load_attachment, (Datum[]) {Int32GetDatum(reader->attachment)}, NULL) != 1)
 		return false;
-	reader->relid = DatumGetObjectId(jny_get(0, 1, &isnull));
-	reader->kind = jny_get_text(0, 2);
-	reader->source = jny_get_text(0, 3);
-	reader->doc = DatumGetJsonbPCopy(jny_get(0, 4, &isnull));
-	reader->scope = jny_get_text(0, 5);
-	rel = open_attached(reader->relid, attachment);
+	reader->kind = jny_get_text(0, 1);
+	reader->source = jny_get_text(0, 2);
+	reader->doc = DatumGetJsonbPCopy(jny_get(0, 3, &isnull));
+	reader->scope = jny_get_text(0, 4);
+	rel = jny_open_attached(reader->relid, reader->attachment);
 	if (rel == NULL)
 		return false;
 	reader->owner = rel->rd_rel->relowner;
@@ -182,6 +211,20 @@ load_reader(Reader *reader, int attachment)
 				 errdetail("What is attached is read whole or not at all: a missing order would look like none."),
 				 errhint("Run ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, or give its owner BYPASSRLS.", reader->name)));
 	return true;
+}
+
+/*
+ * A portion that was read without a column would count as read, and nobody
+ * would come back for it. Whoever calls reconcile() will call it again.
+ */
+static void
+refuse_missing_column(const Reader *reader, const char *column)
+{
+	if (reader->to > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_COLUMN),
+				 errmsg("mapped column \"%s\" of %s is missing", column, reader->name),
+				 errhint("Run journey.attach() again with a map that fits.")));
 }
 
 /* Only columns that are still there; the others are filled with nulls. */
@@ -199,11 +242,18 @@ select_text(const Reader *reader)
 		char	   *column = jny_json_scalar_text(getIthJsonbValueFromContainer(&columns->root, i));
 
 		if (get_attnum(reader->relid, column) <= 0)
+		{
+			refuse_missing_column(reader, column);
 			continue;
+		}
 		appendStringInfo(&sql, "%st.%s", sep, quote_identifier(column));
 		sep = ", ";
 	}
-	appendStringInfo(&sql, " FROM %s t", reader->name);
+	if (reader->to == 0)
+		appendStringInfo(&sql, " FROM %s t", reader->name);
+	else
+		appendStringInfo(&sql, "%st.ctid FROM ONLY %s t WHERE t.ctid >= '(%u,0)'::pg_catalog.tid AND t.ctid < '(%u,0)'::pg_catalog.tid",
+						 sep, reader->name, reader->from, reader->to);
 	return sql.data;
 }
 
@@ -340,6 +390,31 @@ read_batch(Reader *reader, SPITupleTable *table, int n)
 	return append_batch(reader, images, n);
 }
 
+/* The ctid is the last column. */
+static BlockNumber
+block_of(SPITupleTable *table, int row)
+{
+	bool		isnull;
+	Datum		ctid = SPI_getbinval(table->vals[row], table->tupdesc, table->tupdesc->natts, &isnull);
+
+	return ItemPointerGetBlockNumber((ItemPointer) DatumGetPointer(ctid));
+}
+
+/*
+ * So many rows were fetched of a portion: how many of them are of blocks that
+ * have no more. The last block is left to the next portion when it may.
+ */
+static int
+cut_portion(Reader *reader, SPITupleTable *table, int n)
+{
+	if (n < PORTION_ROWS)
+		return n;
+	reader->to = block_of(table, n - 1);
+	while (n > 0 && block_of(table, n - 1) == reader->to)
+		n--;
+	return n;
+}
+
 static int64
 read_table(Reader *reader)
 {
@@ -367,12 +442,14 @@ read_table(Reader *reader)
 
 		CHECK_FOR_INTERRUPTS();
 		read_as(reader->owner, &identity);
-		SPI_cursor_fetch(portal, true, READ_BATCH);
+		SPI_cursor_fetch(portal, true, reader->to > 0 ? PORTION_ROWS : READ_BATCH);
 		read_end(&identity);
 		n = (int) SPI_processed;
 		table = SPI_tuptable;
 		if (n == 0)
 			break;
+		if (reader->to > 0)
+			n = cut_portion(reader, table, n);
 		if (reader->spec == NULL)
 			reader->spec = jny_spec_make(reader->attachment, reader->kind, reader->source,
 										 reader->scope, reader->doc, table->tupdesc);
@@ -381,6 +458,8 @@ read_table(Reader *reader)
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(batch);
 		SPI_freetuptable(table);
+		if (reader->to > 0)
+			break;
 	}
 	SPI_cursor_close(portal);
 	return appended;
@@ -402,7 +481,8 @@ journey_read_attached(PG_FUNCTION_ARGS)
 				 errdetail("An older snapshot would miss what was committed before the trigger was there."),
 				 errhint("Call it in a READ COMMITTED transaction, or attach with backfill => false and reconcile later.")));
 	SPI_connect();
-	if (!load_reader(&reader, reader.attachment))
+	reader.relid = jny_attached_root(reader.attachment);
+	if (!load_reader(&reader))
 	{
 		SPI_finish();
 		PG_RETURN_NULL();
@@ -410,6 +490,16 @@ journey_read_attached(PG_FUNCTION_ARGS)
 	appended = read_table(&reader);
 	SPI_finish();
 	PG_RETURN_INT64(appended);
+}
+
+int64
+jny_read_blocks(int attachment, Oid part, BlockNumber from, BlockNumber *to, bool only_changed)
+{
+	Reader		reader = {.attachment = attachment, .relid = part, .from = from, .to = *to, .only_changed = only_changed};
+	int64		appended = load_reader(&reader) ? read_table(&reader) : 0;
+
+	*to = reader.to;
+	return appended;
 }
 
 /* ---- the nearest name, for hints --------------------------------------- */
@@ -538,7 +628,7 @@ journey_stock(PG_FUNCTION_ARGS)
 		Oid			nsp = get_namespace_oid(SPI_getvalue(attached->vals[i], attached->tupdesc, 2), true);
 		char	   *name = SPI_getvalue(attached->vals[i], attached->tupdesc, 3);
 		Datum		map = SPI_getbinval(attached->vals[i], attached->tupdesc, 4, &isnull);
-		Relation	rel = open_attached(get_relname_relid(name, nsp), attachment);
+		Relation	rel = jny_open_attached(get_relname_relid(name, nsp), attachment);
 
 		if (rel == NULL)
 			continue;

@@ -25,6 +25,16 @@ extern bool jny_observe_skip(JnyBatch *batch, const ErrorData *error);
 /* Rotation and truncation of generations, partitions, dedupe window: own short transaction. */
 extern void jny_observe_maintain(const JnyNode *node);
 
+/*
+ * The history of attached tables (backfill.c). Is there some that is not read
+ * and consumed? Reads the next portion, false when there is none; when that
+ * has failed, and its effects have been rolled back, notes why. The latter two
+ * inside SPI_connect().
+ */
+extern bool jny_history_waits(void);
+extern bool jny_history_read(JnyBatch *batch);
+extern void jny_history_failed(const ErrorData *error);
+
 /* Compares attachments with their triggers and columns; notes what no longer fits. Inside SPI_connect(). */
 extern void jny_attachments_check(void);
 /* The same, when something has happened to one of their tables since, and nobody is attaching. */

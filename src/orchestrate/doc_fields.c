@@ -100,10 +100,11 @@ jny_doc_named(Jsonb *object, const char *key, JnyNamed **named)
 double
 jny_doc_number(Jsonb *object, const char *key, double missing)
 {
-	char	   *text = jny_json_text(object, key);
+	JsonbValue	v;
 
-	return text == NULL ? missing
-		: DatumGetFloat8(DirectFunctionCall1(float8in, CStringGetDatum(text)));
+	if (jny_json_field(object, key, &v) == NULL || v.type != jbvNumeric)
+		return missing;
+	return DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(v.val.numeric)));
 }
 
 void

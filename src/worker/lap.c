@@ -226,61 +226,155 @@ is_passing(const ErrorData *error)
 	}
 }
 
-/* Fewer timers until one is left; that one is set aside. */
-static bool
-find_bad_timer(JnyBatch *batch, bool *mine)
+/*
+ * The search for the event, or the timer, that makes laps fail. What succeeds
+ * is committed, so it goes on in the laps that follow: these take as few as
+ * went well, until all those have passed among which the bad one was. A lap
+ * that began with all again would fail again first, and when the reason is a
+ * rule that never ends, only at its time limit. No more than a hint.
+ */
+typedef struct Search
 {
-	ErrorData  *error = NULL;
+	bool		timers;
+	const char *incident;
+	const char *name;
+	bool		(*skip) (JnyBatch *batch, int events, int timers);
+	int			left;			/* of those of which one is bad; 0 = all is well */
+	int			step;			/* so many at a time, until then */
+} Search;
 
-	for (int timers = jny_batch_timers / 8; timers > 1; timers /= 8)
-		if (attempt(jny_lap, batch, 0, timers, mine) == NULL)
+static Search bad_event = {.incident = "poison_event", .name = "inbox", .skip = skip_event};
+static Search bad_timer = {.timers = true, .incident = "poison_timer", .name = "timer", .skip = skip_timer};
+
+static int
+careful(const Search *s, int max)
+{
+	return s->left > 0 ? Min(s->step, max) : max;
+}
+
+static void
+passed(Search *s, int n)
+{
+	s->left = Max(0, s->left - n);
+}
+
+/*
+ * So many failed: fewer, until one is left; that one is set aside. alone: the
+ * error of one by itself, if that is known.
+ */
+static bool
+find_bad(Search *s, JnyBatch *batch, int failed, ErrorData *alone, bool *mine)
+{
+	ErrorData  *error;
+
+	while (alone == NULL)
+	{
+		int			n;
+
+		/* one that fails says nothing new of the others that are still to pass */
+		s->left = s->step == 1 ? Max(s->left, failed) : failed;
+		s->step = Max(1, Min(failed, s->step) / 8);
+		error = attempt(jny_lap, batch, s->timers ? 0 : s->step, s->timers ? s->step : 0, mine);
+		/* a lap may reach to the end of a transaction */
+		n = Max(s->step, (int) batch->taken);
+		if (error == NULL)
+		{
+			passed(s, n);
 			return *mine;
-	if ((error = attempt(jny_lap, batch, 0, 1, mine)) == NULL)
-		return *mine;
-	if (is_passing(error))
+		}
+		failed = Min(failed, n);
+		if (s->step == 1)
+			alone = error;
+	}
+	if (is_passing(alone))
+		ReThrowError(alone);
+	lap_error = alone;
+	if ((error = attempt(s->skip, batch, 1, 1, mine)) != NULL)
 		ReThrowError(error);
-	lap_error = error;
-	if ((error = attempt(skip_timer, batch, 0, 1, mine)) != NULL)
-		ReThrowError(error);
-	note("poison_timer", "timer", lap_error);
+	note(s->incident, s->name, lap_error);
+	passed(s, 1);
 	return *mine;
 }
 
-/* Fewer events until one is left; that one is set aside. */
+/*
+ * A lap of the worker that waited in vain for a lock: it tries again, and
+ * health says who holds it. Elsewhere the caller is told.
+ */
 static bool
-find_bad_event(JnyBatch *batch, int max_events, bool *mine)
+is_held_up(JnyBatch *batch, const ErrorData *error)
 {
-	ErrorData  *error = NULL;
+	JnyNode		node = batch->node;
 
-	for (int events = max_events / 8; events > 1; events /= 8)
-		if (attempt(jny_lap, batch, events, 0, mine) == NULL)
-			return *mine;
-	if ((error = attempt(jny_lap, batch, 1, 0, mine)) == NULL)
-		return *mine;
-	if (is_passing(error))
-		ReThrowError(error);
-	lap_error = error;
-	if ((error = attempt(skip_event, batch, 1, 0, mine)) != NULL)
-		ReThrowError(error);
-	note("poison_event", "inbox", lap_error);
-	return *mine;
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || !AmBackgroundWorkerProcess())
+		return false;
+	memset(batch, 0, sizeof(*batch));
+	batch->node = node;
+	batch->held_up = true;
+	return true;
 }
 
-bool
-jny_lap_guarded(JnyBatch *batch, int max_events)
+static bool
+lap_of_what_works(JnyBatch *batch, int max_events)
 {
+	int			events = careful(&bad_event, max_events);
+	int			timers = careful(&bad_timer, jny_batch_timers);
 	bool		mine = false;
-	ErrorData  *error = attempt(jny_lap, batch, max_events, jny_batch_timers, &mine);
+	ErrorData  *error = attempt(jny_lap, batch, events, timers, &mine);
+	int			taken = (int) batch->taken;
 
+	if (error == NULL && mine)
+	{
+		passed(&bad_event, Max(events, taken));
+		passed(&bad_timer, timers);
+	}
 	if (error == NULL)
 		return mine;
+	if (is_held_up(batch, error))
+		return false;
 	/* nor is any event to blame when a lap fails with no work */
 	if (is_passing(error) ||
 		attempt(jny_lap, batch, 0, 0, &mine) != NULL)
 		ReThrowError(error);
-	if (attempt(jny_lap, batch, 0, jny_batch_timers, &mine) != NULL)
-		return find_bad_timer(batch, &mine);
-	return find_bad_event(batch, max_events, &mine);
+	bad_event.step = events;
+	bad_timer.step = timers;
+	error = attempt(jny_lap, batch, 0, timers, &mine);
+	if (error != NULL)
+		return find_bad(&bad_timer, batch, timers, timers == 1 ? error : NULL, &mine);
+	return find_bad(&bad_event, batch, taken > 0 ? taken : events, NULL, &mine);
+}
+
+static bool
+read_history(JnyBatch *batch, int events, int timers)
+{
+	bool		more;
+
+	SPI_connect();
+	more = jny_history_read(batch);
+	SPI_finish();
+	batch->more |= more;
+	return true;
+}
+
+/*
+ * The past is read when the present has been taken in, so that what was read
+ * never piles up; what fails there is no failure of the lap.
+ */
+bool
+jny_lap_guarded(JnyBatch *batch, int max_events)
+{
+	bool		mine = lap_of_what_works(batch, max_events);
+	ErrorData  *error;
+
+	if (!mine || !batch->node.adopted || batch->more || !jny_history_waits())
+		return mine;
+	error = attempt(read_history, batch, 0, 0, &mine);
+	if (error != NULL)
+	{
+		SPI_connect();
+		jny_history_failed(error);
+		SPI_finish();
+	}
+	return mine;
 }
 
 /* ---- SQL: run_once and run_until_idle --------------------------------- */
@@ -296,7 +390,7 @@ add_counts(Counter *sum, const JnyBatch *batch)
 {
 	const Counter counts[] = {
 		{"events", batch->taken}, {"duplicates", batch->duplicates},
-		{"quarantined", batch->quarantined}, {"entered", batch->entered},
+		{"quarantined", batch->quarantined}, {"backfilled", batch->backfilled}, {"entered", batch->entered},
 		{"held_out", batch->held_out}, {"exited", batch->exited},
 		{"stepped", batch->stepped}, {"enqueued", batch->enqueued},
 		{"refused", batch->refused}, {NULL, 0}

@@ -14,7 +14,7 @@
 
 #include "core/shmem.h"
 
-#define WORKER_COLS 11
+#define WORKER_COLS 12
 
 static const char *
 state_name(JnyWorkerState state)
@@ -51,6 +51,8 @@ put_database(ReturnSetInfo *rsinfo, const JnyDatabase *db)
 	values[9] = BoolGetDatum(db->dboid == MyDatabaseId);
 	values[10] = TimestampTzGetDatum(db->lap_at);
 	nulls[10] = db->lap_at == 0;
+	values[11] = TimestampTzGetDatum(db->held_since);
+	nulls[11] = db->held_since == 0;
 	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 }
 

@@ -36,6 +36,7 @@
 #include "observe/observe.h"
 
 #define MAINTAIN_MS 10000L
+#define HELD_UP_MS 10L			/* the wait for the lock is the pause */
 
 static JnyDatabase *slot = NULL;
 static uint64 my_generation;
@@ -47,6 +48,7 @@ leave(int code, Datum arg)
 	if (slot->pid == MyProcPid)
 	{
 		slot->pid = 0;
+		slot->held_since = 0;
 		slot->latch = NULL;
 	}
 	if (jny_shared->launcher_latch != NULL)
@@ -191,6 +193,10 @@ count_lap(const JnyBatch *batch)
 	slot->inert = batch->node.now != 0 && !batch->node.adopted;
 	slot->events += batch->taken;
 	slot->failures = 0;
+	if (!batch->held_up)
+		slot->held_since = 0;
+	else if (slot->held_since == 0)
+		slot->held_since = GetCurrentTimestamp();
 	slot->last_lap_at = GetCurrentTimestamp();
 	LWLockRelease(jny_shared->lock);
 }
@@ -240,7 +246,7 @@ run(void)
 			if (!as_owner(maintain_work, NULL, "journey: maintenance"))
 				goes_away(JNY_WORKER_ABSENT);
 		}
-		nap(busy ? 0 : jny_naptime_ms);
+		nap(batch.held_up ? HELD_UP_MS : busy ? 0 : jny_naptime_ms);
 	}
 }
 

@@ -28,11 +28,12 @@ UPDATE journey.node SET mode = 'off';
 SELECT pg_temp.buy('off', 'FO');
 SELECT journey.run_once();
 SELECT is((SELECT count(*) FROM journey.suppression WHERE profile_id = pg_temp.pid('off')), 1::bigint, 'off: the fence becomes a suppression');
-SELECT results_eq($$SELECT pg_temp.stands('off')$$, $$VALUES ('cart F1 idle active')$$, 'and nothing moves');
+SELECT results_eq($$SELECT pg_temp.stands('off')$$, $$VALUES ('cart F1 exited ordered')$$, 'and it ends the journey');
 UPDATE journey.node SET mode = 'test';
 SELECT pg_temp.move('2026-03-02 11:00+00');
-SELECT results_eq($$SELECT pg_temp.refusals('off')$$, $$VALUES ('cart refused ordered')$$, 'afterwards the decision knows it');
-SELECT is((SELECT rule FROM journey.decision WHERE profile_id = pg_temp.pid('off') AND verdict = 'refused'), 'suppress_on order_placed', 'and says so');
+SELECT results_eq($$SELECT pg_temp.stands('off')$$, $$VALUES ('cart F1 exited ordered')$$, 'for good');
+SELECT is_empty($$SELECT action_id FROM journey.outbox WHERE profile_id = pg_temp.pid('off')
+                  UNION ALL SELECT action_id FROM journey.outbox_history WHERE profile_id = pg_temp.pid('off')$$, 'nothing was ever to be sent');
 
 -- running people stay on their version; new ones enter the new one
 SELECT pg_temp.person('old');

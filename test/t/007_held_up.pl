@@ -1,0 +1,59 @@
+# Somebody who holds a row that a lap must write holds the inbox up. The worker
+# waits in short turns and stays, health names who it is, and the lap goes on
+# as soon as the row is free.
+#
+# What would break if this failed: reminders stop, nobody can tell why, and a
+# worker that has left comes back up to a minute after the lock has gone.
+use strict;
+use warnings;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('held');
+$node->init;
+$node->append_conf('postgresql.conf', qq{
+shared_preload_libraries = 'journey'
+journey.site = 'shop'
+journey.naptime = '100ms'
+});
+$node->start;
+$node->safe_psql('postgres', 'CREATE EXTENSION journey; SET client_min_messages = warning; SELECT journey.install(); SELECT journey.adopt();');
+
+sub identified
+{
+	my ($city) = @_;
+	$node->safe_psql('postgres', qq{SELECT journey.track('web', 'identified', '{"customer_id": "1"}', '{"city": "$city"}')});
+	return;
+}
+sub lives_in
+{
+	my ($city) = @_;
+	return "SELECT count(*) = 1 FROM journey.profile WHERE traits ->> 'city' = '$city'";
+}
+my $worker = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'journey worker' AND datname = 'postgres'";
+
+identified('Berlin');
+ok($node->poll_query_until('postgres', lives_in('Berlin')), 'the worker knows a person');
+my $pid = $node->safe_psql('postgres', $worker);
+
+my $holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN');
+my $holder_pid = $holder->query_safe('SELECT pg_backend_pid()');
+$holder->query_safe(q{SELECT 1 FROM journey.profile FOR UPDATE});
+identified('Paris');
+ok($node->poll_query_until('postgres', "SELECT status = 'error' AND detail LIKE '%held by pid $holder_pid' FROM journey.health WHERE topic = 'worker'"),
+	'health names who holds the lap up');
+# longer than a lap waits for a lock
+sleep(3);
+is($node->safe_psql('postgres', $worker), $pid, 'the worker stays');
+is($node->safe_psql('postgres', "SELECT failures FROM journey.stat_worker WHERE database = 'postgres'"), '0', 'and does not count as failing');
+$holder->query_safe('COMMIT');
+$holder->quit;
+my $began = time();
+ok($node->poll_query_until('postgres', lives_in('Paris')), 'the lap goes on');
+cmp_ok(time() - $began, '<=', 3, 'at once');
+ok($node->poll_query_until('postgres', "SELECT status = 'ok' FROM journey.health WHERE topic = 'worker'"), 'and health says so');
+is($node->safe_psql('postgres', 'SELECT * FROM journey.check_invariants()'), '', 'invariants hold');
+$node->stop;
+done_testing();
