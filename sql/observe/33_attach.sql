@@ -296,6 +296,25 @@ $$;
 COMMENT ON FUNCTION journey._attach_counts(regclass, text, jsonb) IS
     'Rows of a table per value of a mapped column: its canonical value (null = not mapped), the shop''s value, how many.';
 
+CREATE FUNCTION journey._attach_nulls(rel regclass, map jsonb)
+    RETURNS TABLE (col text, total bigint, nulls bigint)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    columns text[] := journey._attach_columns(map);
+BEGIN
+    RETURN QUERY EXECUTE format(
+        'SELECT c.col, x.total, x.total - c.filled'
+        ' FROM (SELECT count(*) AS total, ARRAY[%s]::bigint[] AS filled FROM %s t) x, unnest($1, x.filled) AS c (col, filled)'
+        ' WHERE c.filled < x.total',
+        (SELECT string_agg(format('count(t.%I)', u.col), ', ' ORDER BY u.n) FROM unnest(columns) WITH ORDINALITY AS u (col, n)), rel)
+    USING columns;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_nulls(regclass, jsonb) IS
+    'Mapped columns that are null in some rows of a table: how many rows there are, and in how many.';
+
 CREATE FUNCTION journey._attach_describe(rel regclass, kind text, map jsonb)
     RETURNS TABLE (what text, name text, value text, rows bigint)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -303,6 +322,7 @@ CREATE FUNCTION journey._attach_describe(rel regclass, kind text, map jsonb)
 AS $$
 DECLARE
     f record;
+    listed text[] := '{}'; -- columns whose values are listed, null among them
 BEGIN
     RETURN QUERY
         SELECT 'map', m.key,
@@ -328,7 +348,11 @@ BEGIN
                         THEN COALESCE(c.raw, 'null') || ' → ' || c.canonical ELSE COALESCE(c.raw, 'null') END,
                    c.rows
             FROM journey._attach_counts(rel, f.field, f.how) c;
+        listed := listed || COALESCE(f.how ->> 'column', f.how #>> '{}');
     END LOOP;
+    RETURN QUERY
+        SELECT 'nulls', n.col, round(100.0 * n.nulls / n.total, 1) || ' %', n.nulls
+        FROM journey._attach_nulls(rel, map) n WHERE n.col <> ALL (listed) ORDER BY n.col;
     RETURN QUERY
         SELECT 'not mapped', rtrim(k, '!'), COALESCE('nearest column: ' || journey._nearest(rtrim(k, '!'), journey._rel_columns(rel)), 'no column like it'), NULL::bigint
         FROM jsonb_object_keys(journey._attach_fields(kind)) k
@@ -340,7 +364,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey._attach_describe(regclass, text, jsonb) IS
-    'What attach() prints: the map, how the rows stand to it, and which fields have no column.';
+    'What attach() prints: the map, how the rows stand to it, how many are null, and which fields have no column.';
 
 -- Back-fill, reconcile and live stock read a table as its owner.
 CREATE FUNCTION journey._attach_readable(rel regclass) RETURNS void
