@@ -142,6 +142,9 @@ CREATE TABLE journey.decision (
     repeats integer NOT NULL DEFAULT 1,
     lap bigint NOT NULL,
     test boolean NOT NULL,
+    touchpoint text,
+    channel text,
+    template text,
     PRIMARY KEY (bucket, profile_id, decided_at, decision_id)
 ) PARTITION BY RANGE (decided_at);
 CREATE TABLE journey.decision_default PARTITION OF journey.decision DEFAULT;
@@ -176,6 +179,9 @@ COMMENT ON COLUMN journey.decision.event_id IS 'Event that led to it; null = the
 COMMENT ON COLUMN journey.decision.repeats IS 'How often the same was refused for the same reason since.';
 COMMENT ON COLUMN journey.decision.lap IS 'Lap that decided.';
 COMMENT ON COLUMN journey.decision.test IS 'Made under the test clock: in no figure.';
+COMMENT ON COLUMN journey.decision.touchpoint IS 'Touchpoint of the journey: search, product_page, cart, checkout, order_update, service, loyalty or reactivation; null = the journey has neither touchpoint nor stage.';
+COMMENT ON COLUMN journey.decision.channel IS 'Channel that was chosen; null = none was.';
+COMMENT ON COLUMN journey.decision.template IS 'Template that was chosen; null = none was.';
 
 CREATE TABLE journey.stage_transition (
     bucket smallint NOT NULL,

@@ -281,6 +281,8 @@ enqueue(JnyRun *run, JnySend *s)
 	s->decision->verdict = "enqueue";
 	s->decision->has_action = true;
 	s->decision->action_id = a->action_id;
+	s->decision->channel = a->channel;
+	s->decision->template = a->template;
 	if (s->due_at > run->now)
 		s->decision->reason = "quiet_hours";
 	jny_decision_version(s->decision, "template", s->template->name, s->template->version);

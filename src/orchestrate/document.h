@@ -125,6 +125,7 @@ typedef struct JnyJourney
 	const char *scope;			/* '*' = every scope */
 	const char *purpose;		/* marketing, service, transactional */
 	const char *stage;			/* NULL = none */
+	const char *touchpoint;		/* its own, else by the stage; NULL = none */
 	int			priority;
 	double		min_confidence; /* of identity: 0, 0.5 (low), 0.8 (medium), 1.0 (high) */
 	const char *low_identity;	/* "refuse" (a decision row) or "skip" (none) */

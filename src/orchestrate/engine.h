@@ -170,6 +170,8 @@ typedef struct JnyDecision
 	StringInfo	candidates;
 	const char *fallback;
 	const char *arm;
+	const char *channel;		/* chosen; NULL = none, and so is the template */
+	const char *template;
 	bool		has_action;
 	pg_uuid_t	action_id;
 	const JnyEvent *event;

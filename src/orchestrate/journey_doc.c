@@ -318,6 +318,23 @@ confidence_of(const char *word)
 	return 0;
 }
 
+/* Where it acts: what it says, else what goes with its stage. */
+static const char *
+touchpoint_of(Jsonb *doc, const char *stage)
+{
+	static const char *const of_stage[][2] = {
+		{"awareness", "search"}, {"consideration", "product_page"}, {"purchase", "cart"},
+		{"fulfillment", "order_update"}, {"post_purchase", "service"}, {"loyalty", "loyalty"},
+		{"win_back", "reactivation"}
+	};
+	const char *own = jny_json_text(doc, "touchpoint");
+
+	for (size_t i = 0; own == NULL && stage != NULL && i < lengthof(of_stage); i++)
+		if (strcmp(stage, of_stage[i][0]) == 0)
+			return of_stage[i][1];
+	return own;
+}
+
 JnyJourney *
 jny_journey_parse(const char *name, int version, Oid owner, Jsonb *doc,
 				  Jsonb *refs, const char *start)
@@ -338,6 +355,7 @@ jny_journey_parse(const char *name, int version, Oid owner, Jsonb *doc,
 		j->scope = "*";
 	j->purpose = jny_json_text(doc, "purpose");
 	j->stage = jny_json_text(doc, "stage");
+	j->touchpoint = touchpoint_of(doc, j->stage);
 	j->priority = (int) jny_doc_number(doc, "priority", DEFAULT_PRIORITY);
 	j->min_confidence = confidence_of(jny_json_text(identity, "min_confidence"));
 	j->low_identity = otherwise != NULL ? otherwise : "refuse";

@@ -34,7 +34,7 @@ JNY_PLAN(bump_refusals, "smallint[], uuid[], uuid[], integer[], timestamptz",
 JNY_INSERT(insert_decisions, "decision",
 		   "bucket, profile_id, decided_at, decision_id, enrollment_id, journey, version, step, kind, verdict, reason,"
 		   " rule, clauses, inputs, versions, fallback, candidates, arm, identity_confidence, action_id, event_id,"
-		   " repeats, lap, test");
+		   " repeats, lap, test, touchpoint, channel, template");
 JNY_UPSERT(insert_suppressions, "suppression", "suppression_pkey", "bucket, profile_id, seq, type",
 		   "bucket, profile_id, seq, type, ref, scope, channel, purpose, reason, occurred_at, fence_xact, matched,"
 		   " effective_at, incarnation, lap, linked", "");
@@ -261,6 +261,9 @@ add_decision(JnyRun *run, JnyCols *c, const JnyDecision *d)
 	jny_cols_set(c, 21, Int32GetDatum(d->repeats));
 	jny_cols_set(c, 22, Int64GetDatum(run->batch->lap));
 	jny_cols_set(c, 23, BoolGetDatum(run->batch->node.test));
+	jny_cols_text(c, 24, d->journey->touchpoint);
+	jny_cols_text(c, 25, d->channel);
+	jny_cols_text(c, 26, d->template);
 	jny_cols_next(c);
 }
 

@@ -1,6 +1,6 @@
 -- Cart recovery from entry to outbox, and each way in which it does not get there.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(31);
+SELECT plan(35);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 
@@ -21,6 +21,9 @@ SELECT is((SELECT payload FROM journey.outbox), '{"sku": "J1"}'::jsonb, 'its pay
 SELECT results_eq($$SELECT suppress_on, purpose, scope, test FROM journey.outbox$$,
                   $$VALUES ('[{"on": "order_placed", "match": false}]'::jsonb, 'marketing', 'default', true)$$, 'it carries what may stop it');
 SELECT is((SELECT d.verdict FROM journey.decision d JOIN journey.outbox o USING (decision_id)), 'enqueue', 'and names its decision');
+-- mission: 5
+SELECT results_eq($$SELECT d.profile_id = pg_temp.pid('ann'), d.touchpoint, d.channel, d.template, d.decided_at FROM journey.decision d JOIN journey.outbox o USING (decision_id)$$,
+                  $$VALUES (true, 'cart', 'email', 't_sku', '2026-03-02 11:01+00'::timestamptz)$$, 'which message for whom, where, in which channel, when');
 SELECT results_eq($$SELECT pg_temp.stands('ann')$$, $$VALUES ('cart C1 remind active')$$, 'the enrollment stays on the send');
 SELECT ok(pg_temp.send('ann'), 'the sender gets its permit');
 SELECT journey.run_until_idle();
@@ -113,5 +116,20 @@ SELECT journey.run_until_idle();
 SELECT is((SELECT sum(not_entered) FROM journey.journey_day), 1::numeric, 'a condition that does not hold is counted');
 
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
+-- the touchpoint: the journey's own, else what goes with its stage
+-- mission: 5
+SELECT journey.apply(pg_temp.journey_doc('at_checkout', '{"on": "checkout_step_viewed", "key": "cart"}', '{"done": {"exit": "finished"}}', '{"touchpoint": "checkout"}'));
+SELECT journey.apply(pg_temp.journey_doc('of_' || stage, '{"on": "checkout_step_viewed", "key": "cart"}', '{"done": {"exit": "finished"}}', jsonb_build_object('stage', stage)))
+FROM unnest('{awareness,consideration,purchase,fulfillment,post_purchase,loyalty,win_back}'::text[]) stage;
+SELECT pg_temp.move('2026-03-11 10:00+00');
+SELECT pg_temp.person('guy');
+SELECT pg_temp.cart('guy', 'C9');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT journey, touchpoint FROM journey.decision WHERE profile_id = pg_temp.pid('guy') AND journey <> 'cart' ORDER BY 1$$,
+    $$VALUES ('at_checkout', 'checkout'), ('of_awareness', 'search'), ('of_consideration', 'product_page'), ('of_fulfillment', 'order_update'),
+             ('of_loyalty', 'loyalty'), ('of_post_purchase', 'service'), ('of_purchase', 'cart'), ('of_win_back', 'reactivation')$$, 'every decision has its touchpoint');
+SELECT is((SELECT code FROM journey.lint(pg_temp.journey_doc('odd', '{"on": "checkout_step_viewed"}', '{"done": {"exit": "finished"}}', '{"touchpoint": "basket"}')) WHERE severity = 'error' AND pointer LIKE '%/touchpoint'),
+          'wrong_value', 'a touchpoint that is none');
+SELECT is_empty($$SELECT * FROM journey.decision WHERE channel IS NOT NULL <> (verdict = 'enqueue') OR template IS NOT NULL <> (verdict = 'enqueue')$$, 'a decision that sends nothing has no channel');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

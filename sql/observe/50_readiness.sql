@@ -1,0 +1,40 @@
+-- Whether enough is observed for the first journeys: the least that every use
+-- case needs. What a single journey listens to is event_usage()'s.
+CREATE FUNCTION journey.readiness()
+    RETURNS TABLE (item text, ready boolean, detail text, hint text)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    max_null_rate constant numeric := 0.05;
+    catalogue record;
+BEGIN
+    RETURN QUERY
+    SELECT 'event ' || m.type, coalesce(t.seen, 0) > 0,
+           CASE WHEN t.seen > 0 THEN format('%s seen, the last at %s', t.seen, t.last_at) ELSE 'never seen' END,
+           CASE WHEN coalesce(t.seen, 0) = 0 THEN m.hint END
+    FROM (VALUES
+        ('product_viewed', 'Have the shop''s pages send it with journey.track().'),
+        ('list_viewed', 'Have the shop''s pages send it with journey.track().'),
+        ('cart_item_added', 'Attach the table of cart lines as cart_line, or send it with journey.track().'),
+        ('cart_item_removed', 'Attach the table of cart lines as cart_line, or send it with journey.track().'),
+        ('checkout_started', 'Have the checkout send it with journey.track().'),
+        ('order_placed', 'Attach the table of orders as order, or send it with journey.track().')) AS m (type, hint)
+    LEFT JOIN journey.event_type AS t USING (type);
+
+    SELECT count(*) AS rows, count(*) - count(p.category) AS category, count(*) - count(p.price) AS price,
+           count(*) - count(p.available) AS available
+    INTO catalogue FROM journey.product AS p;
+    RETURN QUERY
+    SELECT 'product ' || c.name, catalogue.rows > 0 AND c.nulls <= max_null_rate * catalogue.rows,
+           CASE WHEN catalogue.rows = 0 THEN 'no products'
+                ELSE format('%s %% null: %s of %s products', round(100.0 * c.nulls / catalogue.rows, 1), c.nulls, catalogue.rows) END,
+           CASE WHEN catalogue.rows = 0 OR c.nulls > max_null_rate * catalogue.rows THEN c.hint END
+    FROM (VALUES
+        ('category', catalogue.category, 'Map the category when attaching the table of products.'),
+        ('price', catalogue.price, 'Map the price when attaching the table of products.'),
+        ('available', catalogue.available, 'Attach the table of stock as stock, or map available with the products.')) AS c (name, nulls, hint);
+END
+$$;
+COMMENT ON FUNCTION journey.readiness() IS
+    'Is enough observed for the first journeys? A row for each event of the least that they need, never seen = not ready, and for category, price and stock of the products, with the share that is null; above 5 % = not ready.';
