@@ -64,6 +64,33 @@ END
 $$;
 COMMENT ON FUNCTION journey._progress() IS 'The rows of the view journey.stat_progress.';
 
+CREATE FUNCTION journey._strangers() RETURNS TABLE (message text, hint text)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT format('the table journey.%I belongs to %I, not to journey_owner', c.relname, pg_get_userbyid(c.relowner)),
+           format('ALTER TABLE journey.%I OWNER TO journey_owner;', c.relname)
+    FROM pg_class c
+    WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p') AND c.relowner <> 'journey_owner'::regrole
+    UNION ALL
+    SELECT format('the table journey.%I has the trigger %I, which is not of journey', c.relname, t.tgname),
+           format('DROP TRIGGER %I ON journey.%I;', t.tgname, c.relname)
+    FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+    WHERE c.relnamespace = 'journey'::regnamespace AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled <> 'D'
+      AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+                      WHERE d.classid = 'pg_proc'::regclass AND d.objid = t.tgfoid AND d.deptype = 'e'
+                        AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'journey')
+    UNION ALL
+    SELECT format('the table journey.%I has the rule %I', c.relname, r.rulename), format('DROP RULE %I ON journey.%I;', r.rulename, c.relname)
+    FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
+    WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled <> 'D';
+END
+$$;
+COMMENT ON FUNCTION journey._strangers() IS
+    'What of somebody else''s hangs on tables of journey, so that no lap runs beside it: another owner, a trigger, a rule; and the command that takes it away.';
+
 CREATE FUNCTION journey._health()
     RETURNS TABLE (topic text, status text, detail text, hint text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
@@ -127,6 +154,13 @@ BEGIN
         hint := CASE status WHEN 'error' THEN 'Permits that an event could end answer stale_data: see to the worker, or run journey.run_once().' END;
     END IF;
     RETURN NEXT;
+
+    FOR topic, status, detail, hint IN
+        SELECT 'tables', 'error', s.message || ': it would run with the rights of journey_owner, so no lap runs', s.hint
+        FROM journey._strangers() s
+    LOOP
+        RETURN NEXT;
+    END LOOP;
 
     -- a few minutes are a dump or a report
     FOR topic, status, detail, hint IN

@@ -1,7 +1,7 @@
 CREATE VIEW journey.health AS
 SELECT h.topic, h.status, h.detail, h.hint FROM journey._health() h;
 COMMENT ON VIEW journey.health IS
-    'Is everything all right, and if not, what to do next: mode, worker, documents that cannot be read, inbox, who keeps it from being emptied, incidents, attachments and their back-fill, silent sources, quarantine, dead letters, unknown outcomes on hold, pauses, publications.';
+    'Is everything all right, and if not, what to do next: mode, worker, documents that cannot be read, inbox, who keeps it from being emptied, what others have put on journey''s tables, incidents, attachments and their back-fill, silent sources, quarantine, dead letters, unknown outcomes on hold, pauses, publications.';
 COMMENT ON COLUMN journey.health.topic IS 'What the row is about.';
 COMMENT ON COLUMN journey.health.status IS 'ok, warning or error.';
 COMMENT ON COLUMN journey.health.detail IS 'What was found.';

@@ -89,6 +89,8 @@ extern void jny_node_read(JnyNode *node);
 extern TimestampTz jny_now(void);
 extern const char *jny_mode_name(JnyMode mode);
 extern Oid	jny_owner_oid(bool missing_ok);
+/* watch.c: relid is InvalidOid when it may be any. Once per function. */
+extern void jny_watch_relations(void (*changed) (Datum arg, Oid relid));
 /* The worker's shared state lives in worker/, which nobody includes: it leaves its alarm here. */
 extern void (*jny_wake_worker_hook) (void);
 

@@ -84,7 +84,7 @@ load(void)
 	if (!fenced.registered)
 	{
 		fenced.cxt = AllocSetContextCreate(CacheMemoryContext, "journey fenced types", ALLOCSET_SMALL_SIZES);
-		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+		jny_watch_relations(forget);
 		fenced.registered = true;
 	}
 	fenced.valid = false;

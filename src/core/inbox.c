@@ -240,7 +240,7 @@ learn(void)
 	if (!inbox.registered)
 	{
 		inbox.cxt = AllocSetContextCreate(CacheMemoryContext, "journey inbox", ALLOCSET_SMALL_SIZES);
-		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+		jny_watch_relations(forget);
 		RegisterXactCallback(at_end_of_xact, NULL);
 		inbox.registered = true;
 	}

@@ -92,7 +92,7 @@ load(void)
 	if (!registry.registered)
 	{
 		registry.cxt = AllocSetContextCreate(CacheMemoryContext, "journey registry", ALLOCSET_SMALL_SIZES);
-		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+		jny_watch_relations(forget);
 		registry.registered = true;
 	}
 	registry.valid = false;

@@ -300,7 +300,7 @@ learn(JnyAccess *access)
 	Relation	rel;
 
 	if (all_paths == NULL)
-		CacheRegisterRelcacheCallback(forget, (Datum) 0);
+		jny_watch_relations(forget);
 	if (p == NULL)
 	{
 		p = MemoryContextAllocZero(CacheMemoryContext, sizeof(JnyPath));

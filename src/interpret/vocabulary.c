@@ -98,7 +98,7 @@ watch(void)
 	ctl.entrysize = sizeof(Dependency);
 	/* Bounded by the number of functions, types and operators that rules name. */
 	dependencies = hash_create("journey rule dependencies", 256, &ctl, HASH_ELEM | HASH_BLOBS);
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	jny_watch_relations(relation_changed);
 	CacheRegisterSyscacheCallback(PROCOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(TYPEOID, catalog_changed, (Datum) 0);
 	CacheRegisterSyscacheCallback(OPEROID, catalog_changed, (Datum) 0);

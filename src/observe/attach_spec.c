@@ -58,7 +58,7 @@ init_specs(void)
 	ctl.entrysize = sizeof(SpecEntry);
 	ctl.hcxt = CacheMemoryContext;
 	specs = hash_create("journey attachments", 16, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	CacheRegisterRelcacheCallback(forget_relation, (Datum) 0);
+	jny_watch_relations(forget_relation);
 }
 
 /* ---- values ------------------------------------------------------------ */

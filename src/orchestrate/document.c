@@ -101,7 +101,7 @@ jny_documents_refresh(void)
 
 	if (!registered)
 	{
-		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+		jny_watch_relations(relation_changed);
 		registered = true;
 	}
 	AcceptInvalidationMessages();

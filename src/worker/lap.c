@@ -155,6 +155,7 @@ JNY_PLAN(note_incident, "text, text, text, text, timestamptz",
 		 " ON CONFLICT (kind, name) DO UPDATE SET count = i.count + 1, last_at = EXCLUDED.last_at,"
 		 "  message = EXCLUDED.message, detail = EXCLUDED.detail, resolved_at = NULL");
 
+/* Within SPI. */
 static void
 note(const char *kind, const char *name, ErrorData *error)
 {
@@ -167,9 +168,7 @@ note(const char *kind, const char *name, ErrorData *error)
 
 	ereport(LOG,
 			(errmsg("journey set aside one %s: %s", kind, error->message)));
-	SPI_connect();
 	jny_run(&note_incident, values, NULL);
-	SPI_finish();
 }
 
 /* What the item that skip_*() sets aside has raised. */
@@ -184,6 +183,7 @@ skip_event(JnyBatch *batch, int events, int timers)
 	start_batch(batch);
 	SPI_connect();
 	mine = jny_observe_skip(batch, lap_error);
+	note("poison_event", "inbox", lap_error);
 	SPI_finish();
 	return mine;
 }
@@ -194,6 +194,7 @@ skip_timer(JnyBatch *batch, int events, int timers)
 	start_batch(batch);
 	SPI_connect();
 	jny_orchestrate_skip_timer(batch, lap_error);
+	note("poison_timer", "timer", lap_error);
 	SPI_finish();
 	batch->timers_left = 1;		/* others may be due, too */
 	return true;
@@ -236,15 +237,13 @@ is_passing(const ErrorData *error)
 typedef struct Search
 {
 	bool		timers;
-	const char *incident;
-	const char *name;
 	bool		(*skip) (JnyBatch *batch, int events, int timers);
 	int			left;			/* of those of which one is bad; 0 = all is well */
 	int			step;			/* so many at a time, until then */
 } Search;
 
-static Search bad_event = {.incident = "poison_event", .name = "inbox", .skip = skip_event};
-static Search bad_timer = {.timers = true, .incident = "poison_timer", .name = "timer", .skip = skip_timer};
+static Search bad_event = {.skip = skip_event};
+static Search bad_timer = {.timers = true, .skip = skip_timer};
 
 static int
 careful(const Search *s, int max)
@@ -256,6 +255,24 @@ static void
 passed(Search *s, int n)
 {
 	s->left = Max(0, s->left - n);
+}
+
+/*
+ * A lap of the worker that waited in vain for a lock: it tries again, and
+ * health says who holds it. A search for what is bad goes on where it was.
+ * Elsewhere the caller is told.
+ */
+static bool
+is_held_up(JnyBatch *batch, const ErrorData *error)
+{
+	JnyNode		node = batch->node;
+
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || !AmBackgroundWorkerProcess())
+		return false;
+	memset(batch, 0, sizeof(*batch));
+	batch->node = node;
+	batch->held_up = true;
+	return true;
 }
 
 /*
@@ -282,6 +299,8 @@ find_bad(Search *s, JnyBatch *batch, int failed, ErrorData *alone, bool *mine)
 			passed(s, n);
 			return *mine;
 		}
+		if (is_held_up(batch, error))
+			return false;
 		failed = Min(failed, n);
 		if (s->step == 1)
 			alone = error;
@@ -290,27 +309,13 @@ find_bad(Search *s, JnyBatch *batch, int failed, ErrorData *alone, bool *mine)
 		ReThrowError(alone);
 	lap_error = alone;
 	if ((error = attempt(s->skip, batch, 1, 1, mine)) != NULL)
+	{
+		if (is_held_up(batch, error))
+			return false;
 		ReThrowError(error);
-	note(s->incident, s->name, lap_error);
+	}
 	passed(s, 1);
 	return *mine;
-}
-
-/*
- * A lap of the worker that waited in vain for a lock: it tries again, and
- * health says who holds it. Elsewhere the caller is told.
- */
-static bool
-is_held_up(JnyBatch *batch, const ErrorData *error)
-{
-	JnyNode		node = batch->node;
-
-	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || !AmBackgroundWorkerProcess())
-		return false;
-	memset(batch, 0, sizeof(*batch));
-	batch->node = node;
-	batch->held_up = true;
-	return true;
 }
 
 static bool
@@ -320,6 +325,7 @@ lap_of_what_works(JnyBatch *batch, int max_events)
 	int			timers = careful(&bad_timer, jny_batch_timers);
 	bool		mine = false;
 	ErrorData  *error = attempt(jny_lap, batch, events, timers, &mine);
+	ErrorData  *idle;
 	int			taken = (int) batch->taken;
 
 	if (error == NULL && mine)
@@ -331,13 +337,20 @@ lap_of_what_works(JnyBatch *batch, int max_events)
 		return mine;
 	if (is_held_up(batch, error))
 		return false;
-	/* nor is any event to blame when a lap fails with no work */
-	if (is_passing(error) ||
-		attempt(jny_lap, batch, 0, 0, &mine) != NULL)
+	if (is_passing(error))
 		ReThrowError(error);
+	/* nor is any event to blame when a lap fails with no work */
+	if ((idle = attempt(jny_lap, batch, 0, 0, &mine)) != NULL)
+	{
+		if (is_held_up(batch, idle))
+			return false;
+		ReThrowError(error);
+	}
 	bad_event.step = events;
 	bad_timer.step = timers;
 	error = attempt(jny_lap, batch, 0, timers, &mine);
+	if (error != NULL && is_held_up(batch, error))
+		return false;
 	if (error != NULL)
 		return find_bad(&bad_timer, batch, timers, timers == 1 ? error : NULL, &mine);
 	return find_bad(&bad_event, batch, taken > 0 ? taken : events, NULL, &mine);
@@ -356,15 +369,45 @@ read_history(JnyBatch *batch, int events, int timers)
 }
 
 /*
+ * Beside somebody else's code on our tables no lap runs: health says what to
+ * do. The worker waits for it, elsewhere the caller is told.
+ */
+static bool
+is_refused(JnyBatch *batch)
+{
+	const char *why;
+	char	   *hint = NULL;
+
+	if (!jny_may_be_strangers())
+		return false;
+	start_batch(batch);
+	if (!batch->node.adopted)
+		return false;
+	SPI_connect();
+	why = jny_stranger(&hint);
+	if (why != NULL && !AmBackgroundWorkerProcess())
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("no lap runs: %s", why),
+				 errdetail("It would run with the rights of journey_owner."),
+				 errhint("%s", hint)));
+	SPI_finish();
+	return why != NULL;
+}
+
+/*
  * The past is read when the present has been taken in, so that what was read
  * never piles up; what fails there is no failure of the lap.
  */
 bool
 jny_lap_guarded(JnyBatch *batch, int max_events)
 {
-	bool		mine = lap_of_what_works(batch, max_events);
+	bool		mine;
 	ErrorData  *error;
 
+	if (is_refused(batch))
+		return false;
+	mine = lap_of_what_works(batch, max_events);
 	if (!mine || !batch->node.adopted || batch->more || !jny_history_waits())
 		return mine;
 	error = attempt(read_history, batch, 0, 0, &mine);

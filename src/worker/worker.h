@@ -20,6 +20,11 @@ extern bool jny_lap(JnyBatch *batch, int max_events, int max_timers);
  */
 extern bool jny_lap_guarded(JnyBatch *batch, int max_events);
 
+/* strangers.c: what of somebody else's hangs on our tables, and what to do about it; NULL = nothing */
+extern const char *jny_stranger(char **hint);
+/* False as long as nobody has touched our tables since that was asked. */
+extern bool jny_may_be_strangers(void);
+
 /* launcher.c, worker.c: entry points of background workers */
 extern void jny_launcher_register(void);
 extern PGDLLEXPORT void jny_launcher_main(Datum arg);

@@ -54,6 +54,45 @@ my $began = time();
 ok($node->poll_query_until('postgres', lives_in('Paris')), 'the lap goes on');
 cmp_ok(time() - $began, '<=', 3, 'at once');
 ok($node->poll_query_until('postgres', "SELECT status = 'ok' FROM journey.health WHERE topic = 'worker'"), 'and health says so');
+
+# in the search for an event that fails: what it writes at its end is held
+$node->safe_psql('postgres', q{ALTER TABLE journey.event ADD CONSTRAINT poison CHECK (props ->> 'query' IS DISTINCT FROM 'poison')});
+sub poisoned
+{
+	my ($n) = @_;
+	$node->safe_psql('postgres', q{SELECT journey.track('web', 'searched', '{"customer_id": "1"}', '{"query": "poison"}')});
+	return $node->poll_query_until('postgres', "SELECT count(*) = $n FROM journey.quarantine");
+}
+ok(poisoned(1), 'an event that fails is set aside');
+$holder = $node->background_psql('postgres');
+$holder_pid = $holder->query_safe('SELECT pg_backend_pid()');
+$holder->query_safe('BEGIN');
+$holder->query_safe(q{SELECT journey.resolve_incident('poison_event', 'inbox')});
+$node->safe_psql('postgres', q{SELECT journey.track('web', 'searched', '{"customer_id": "1"}', '{"query": "poison"}')});
+ok($node->poll_query_until('postgres', "SELECT detail LIKE '%held by pid $holder_pid' FROM journey.health WHERE topic = 'worker'"),
+	'who holds up what the next one leaves is named');
+sleep(3);
+is($node->safe_psql('postgres', $worker), $pid, 'the worker stays');
+$holder->query_safe('COMMIT');
+$holder->quit;
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 2 FROM journey.quarantine'), 'and goes on');
+is($node->safe_psql('postgres', $worker), $pid, 'the same one');
+is($node->safe_psql('postgres', "SELECT count FROM journey.incident WHERE kind = 'poison_event' AND resolved_at IS NULL"), '2', 'the incident is open again');
+$node->safe_psql('postgres', 'ALTER TABLE journey.event DROP CONSTRAINT poison');
+
+# somebody else's trigger on a table of ours
+$node->safe_psql('postgres', q{
+CREATE FUNCTION public.audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
+CREATE TRIGGER audit BEFORE UPDATE ON journey.profile FOR EACH ROW EXECUTE FUNCTION public.audit();
+});
+identified('Rome');
+ok($node->poll_query_until('postgres', "SELECT hint = 'DROP TRIGGER audit ON journey.profile;' FROM journey.health WHERE topic = 'tables'"),
+	'beside a trigger on a table of ours no lap runs, and health says what to do');
+sleep(1);
+is($node->safe_psql('postgres', lives_in('Rome')), 'f', 'the event waits');
+$node->safe_psql('postgres', 'DROP TRIGGER audit ON journey.profile');
+ok($node->poll_query_until('postgres', lives_in('Rome')), 'when it has gone, the laps go on');
+is($node->safe_psql('postgres', $worker), $pid, 'in the same worker');
 is($node->safe_psql('postgres', 'SELECT * FROM journey.check_invariants()'), '', 'invariants hold');
 $node->stop;
 done_testing();
