@@ -155,6 +155,22 @@ $$;
 COMMENT ON FUNCTION journey._reconcile(integer) IS
     'Reads one attached table, the first time all of it; null when the table or its capture trigger is gone.';
 
+CREATE FUNCTION journey._attach_parts(rel regclass) RETURNS TABLE (part regclass)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    WITH RECURSIVE tree (oid) AS (
+        SELECT rel::oid
+        UNION
+        SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON i.inhparent = t.oid)
+    SELECT t.oid::regclass FROM tree t;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_parts(regclass) IS
+    'A table, its partitions and those that inherit from it: what a SELECT from it reads.';
+
 CREATE FUNCTION journey._backfill_start(attachment integer, rel regclass) RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
@@ -167,12 +183,12 @@ BEGIN
     SELECT _backfill_start.attachment, c.oid, c.relfilenode, kind NOT IN ('product', 'stock'),
            pg_relation_size(c.oid) / current_setting('block_size')::bigint, clock_timestamp()
     FROM pg_class c
-    WHERE c.relkind = 'r' AND c.oid IN (SELECT rel UNION ALL SELECT t.relid FROM pg_partition_tree(rel) t);
+    WHERE c.relkind = 'r' AND c.oid IN (SELECT p.part FROM journey._attach_parts(rel) p);
     RETURN (SELECT sum(b.blocks_total) FROM journey.backfill b WHERE b.attachment = _backfill_start.attachment);
 END
 $$;
 COMMENT ON FUNCTION journey._backfill_start(integer, regclass) IS
-    'Has the laps read all that an attached table and its partitions hold now; returns how many blocks. What is written later fires the trigger, which must be there and its writers held off.';
+    'Has the laps read all that an attached table, its partitions and those that inherit from it hold now; returns how many blocks. What is written later fires the trigger, which must be there and its writers held off.';
 
 -- ---- helpers of the caller's own rights ------------------------------------
 
@@ -238,6 +254,13 @@ BEGIN
     ELSIF c.relkind NOT IN ('r', 'p') THEN
         RAISE EXCEPTION '% is not a table', rel
             USING ERRCODE = 'wrong_object_type', HINT = 'Attach the tables that it reads from.';
+    ELSIF EXISTS (SELECT FROM journey._attach_parts(rel) p JOIN pg_class f ON f.oid = p.part WHERE f.relkind = 'f') THEN
+        RAISE EXCEPTION '% has rows in a foreign table', rel
+            USING ERRCODE = 'wrong_object_type',
+                  DETAIL = format('What is written to %s on the other server is not seen, and a commit there is not atomic with ours.',
+                                  (SELECT string_agg(p.part::text, ', ' ORDER BY p.part::text) FROM journey._attach_parts(rel) p
+                                   JOIN pg_class f ON f.oid = p.part WHERE f.relkind = 'f')),
+                  HINT = 'Attach each of its other partitions by itself, or detach the foreign one from it.';
     ELSIF c.relpersistence = 't' THEN
         RAISE EXCEPTION '% is a temporary table', rel
             USING ERRCODE = 'wrong_object_type', HINT = 'Attach a permanent table.';
@@ -426,8 +449,8 @@ BEGIN
     -- we commit; the statement that reads takes its snapshot after that, so
     -- each row is either read here or fires the trigger. Writers wait while we
     -- read, therefore only a table that takes a moment is read here.
-    SELECT sum(pg_table_size(t.relid)) INTO size FROM pg_partition_tree(rel) t;
-    IF COALESCE(size, pg_table_size(rel)) > 1024 * 1024 THEN
+    SELECT sum(pg_table_size(p.part)) INTO size FROM journey._attach_parts(rel) p;
+    IF size > 1024 * 1024 THEN
         RETURN QUERY SELECT 'back-fill'::text, rel::text,
                             format('above 1 MB: the laps to come read its %s blocks, portion by portion; journey.stat_progress shows how far', journey._backfill_start(registered.attachment, rel)), NULL::bigint;
         RETURN;

@@ -82,6 +82,18 @@ CREATE TABLE journey.early_message (
     test boolean NOT NULL
 );
 CREATE INDEX early_message_look ON journey.early_message (look_at);
+CREATE TABLE journey.early_opt_out (
+    bucket smallint NOT NULL,         -- of the key's hash
+    key_hash bigint NOT NULL,
+    seq bigint NOT NULL,              -- of the inbox row
+    scope text NOT NULL,
+    channel text NOT NULL,            -- '*' = every one
+    purpose text NOT NULL,
+    state text NOT NULL,              -- revoked, complained
+    source text NOT NULL,
+    at timestamptz NOT NULL,          -- occurred
+    PRIMARY KEY (bucket, key_hash, seq)
+);
 CREATE TABLE journey.product (
     sku text PRIMARY KEY,
     name text,
@@ -393,6 +405,16 @@ COMMENT ON COLUMN journey.early_message.occurred_at IS 'When it happened.';
 COMMENT ON COLUMN journey.early_message.backfill IS 'Read by back-fill: state yes, enroll never.';
 COMMENT ON COLUMN journey.early_message.props IS 'Properties of the event.';
 COMMENT ON COLUMN journey.early_message.test IS 'Taken under the test clock.';
+COMMENT ON TABLE journey.early_opt_out IS 'Opt-outs of events that had to be set aside, by keys that name nobody yet. Whoever gets such a key takes them over as consents.';
+COMMENT ON COLUMN journey.early_opt_out.bucket IS 'Bucket of the key''s hash.';
+COMMENT ON COLUMN journey.early_opt_out.key_hash IS 'journey.key_hash(namespace, value) of a key of the event.';
+COMMENT ON COLUMN journey.early_opt_out.seq IS 'Inbox row of the event.';
+COMMENT ON COLUMN journey.early_opt_out.scope IS 'Scope of the source.';
+COMMENT ON COLUMN journey.early_opt_out.channel IS 'Channel; * = every one.';
+COMMENT ON COLUMN journey.early_opt_out.purpose IS 'Purpose.';
+COMMENT ON COLUMN journey.early_opt_out.state IS 'revoked or complained.';
+COMMENT ON COLUMN journey.early_opt_out.source IS 'Source that sent it.';
+COMMENT ON COLUMN journey.early_opt_out.at IS 'When it was said.';
 COMMENT ON TABLE journey.product IS 'The catalogue, as rows and events describe it.';
 COMMENT ON COLUMN journey.product.sku IS 'Stock keeping unit.';
 COMMENT ON COLUMN journey.product.name IS 'Name.';

@@ -183,6 +183,24 @@ $$;
 COMMENT ON FUNCTION journey._schema_choice(jsonb, jsonb, jsonb, text) IS
     'Finds the alternative that a value means and checks it against that one, so that a mistake is reported where it is and not as "fits none".';
 
+CREATE FUNCTION journey._is_a(type text, word text) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF type = 'interval' THEN
+        PERFORM word::interval;
+    ELSE
+        PERFORM word::timestamptz;
+    END IF;
+    RETURN true;
+EXCEPTION WHEN data_exception THEN
+    RETURN false;
+END
+$$;
+COMMENT ON FUNCTION journey._is_a(text, text) IS
+    'Whether a text that looks like an interval or a moment is one: "1 day 2 days" and "2026-02-31" are not.';
+
 CREATE FUNCTION journey._schema_scalar(rule jsonb, doc jsonb, pointer text) RETURNS jsonb
     LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
     SET search_path = pg_catalog, journey, pg_temp
@@ -209,7 +227,7 @@ BEGIN
             OR rule ? 'exclusiveMinimum' AND word::numeric <= (rule ->> 'exclusiveMinimum')::numeric
             OR rule ? 'exclusiveMaximum' AND word::numeric >= (rule ->> 'exclusiveMaximum')::numeric;
     END IF;
-    IF wrong THEN
+    IF wrong OR rule ? 'x-type' AND NOT journey._is_a(rule ->> 'x-type', word) THEN
         RETURN journey._finding('error', 'wrong_value', pointer, format('%s does not fit here', left(doc::text, 60)),
                                 'Expected: ' || coalesce(rule ->> 'x-form', rule ->> 'description'));
     END IF;

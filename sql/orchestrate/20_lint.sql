@@ -422,7 +422,7 @@ BEGIN
                 'an order does not stop this reminder', 'Add "order_placed" to suppress_on.');
         END IF;
         IF coalesce(jsonb_array_length(doc -> 'caps'), 0) = 0
-            AND coalesce(jsonb_array_length(journey._lookup('policy', 'house', bundle) -> 'caps'), 0) = 0 THEN
+            AND journey._lookup('policy', 'house', bundle) #> '{caps,0}' IS NULL THEN
             found := found || journey._finding('warning', 'missing_cap', base, 'nothing limits how often it contacts a person',
                 'Add caps here or to the policy of the house.');
         END IF;
@@ -508,7 +508,8 @@ DECLARE
                             UNION SELECT q ->> 'reason' FROM jsonb_each(doc -> 'steps') AS s, jsonb_array_elements(s.value #> '{send,require}') AS q
                             WHERE q ? 'reason'
                             UNION SELECT coalesce(e ->> 'on', e #>> '{}') FROM jsonb_array_elements(doc -> 'suppress_on') AS e
-                            UNION SELECT v ->> 'reason' FROM journey.document AS d, jsonb_array_elements(coalesce(d.doc -> 'vetoes', d.doc -> 'rules')) AS v
+                            UNION SELECT v #>> '{}' FROM journey.document AS d, -- which may be damaged
+                                    jsonb_path_query(d.doc, '$.keyvalue() ? (@.key == "vetoes" || @.key == "rules").value[*].reason', '{}', true) AS v
                             WHERE d.state = 'active' AND d.kind IN ('policy', 'rule_set')
                             ORDER BY 1);
 BEGIN
@@ -737,7 +738,9 @@ BEGIN
     SELECT format('%s %s', f ->> 'pointer', f ->> 'message') INTO fault
     FROM jsonb_array_elements(journey._schema_check(journey.json_schema() -> '$defs', '{"$ref": "#/$defs/document"}', doc, '')) AS f
     WHERE f ->> 'severity' = 'error' LIMIT 1;
-    IF fault IS NULL AND (doc ->> 'kind' <> kind OR doc ->> 'name' <> name) THEN
+    IF fault IS NULL AND kind = 'policy' AND NOT coalesce(journey._zone_exists(doc ->> 'zone'), true) THEN
+        fault := format('/zone %s is no time zone', doc -> 'zone');
+    ELSIF fault IS NULL AND (doc ->> 'kind' <> kind OR doc ->> 'name' <> name) THEN
         fault := format('it says that it is the %s "%s"', doc ->> 'kind', doc ->> 'name');
     ELSIF fault IS NULL AND kind = 'journey' THEN
         fault := (SELECT format('/steps/%s leads to "%s", which is no step', e.from_step, e.to_step)

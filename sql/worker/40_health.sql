@@ -201,7 +201,10 @@ BEGIN
 
     FOR topic, status, detail, hint IN
         SELECT 'document', 'error', format('%s "%s" version %s is stored, but cannot be read: %s', x.kind, x.name, x.version, x.fault),
-               format('It counts for nothing. Apply a document that passes journey.lint(), or SELECT journey.retire(%L, %L).', x.kind, x.name)
+               CASE x.kind WHEN 'policy' THEN 'What it forbids is not known, so nothing but transactional messages is decided or permitted'
+                           WHEN 'channel' THEN 'Nothing is decided or permitted for this channel'
+                           ELSE 'It counts for nothing' END
+               || format('. Apply a document that passes journey.lint(), or SELECT journey.retire(%L, %L).', x.kind, x.name)
         FROM (SELECT d.kind, d.name, d.version, journey._unreadable(d.kind, d.name, d.doc) AS fault
               FROM journey.document d WHERE d.state = 'active') x
         WHERE x.fault IS NOT NULL ORDER BY x.kind, x.name

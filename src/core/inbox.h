@@ -108,6 +108,8 @@ typedef struct JnyKeys
 
 /* Each adds one hash, once; blank values and group or shared namespaces add none. */
 extern void jny_keys_add(JnyKeys *keys, const char *namespace, const char *scope, const char *value);
+/* Of an object of namespaces with a value each; anything else adds none. */
+extern void jny_keys_add_subject(JnyKeys *keys, Jsonb *subject, const char *scope);
 extern void jny_keys_add_object(JnyKeys *keys, const char *namespace, const char *scope, const char *id);
 
 /* What stands for a value that another scope may have, too: identity, fences and specs say it alike. */

@@ -204,6 +204,26 @@ jny_keys_add(JnyKeys *keys, const char *namespace, const char *scope, const char
 }
 
 void
+jny_keys_add_subject(JnyKeys *keys, Jsonb *subject, const char *scope)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken tok;
+	JsonbValue	v;
+	char		name[NAMEDATALEN] = "";
+
+	if (subject == NULL || !JB_ROOT_IS_OBJECT(subject))
+		return;
+	it = JsonbIteratorInit(&subject->root);
+	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	{
+		if (tok == WJB_KEY)
+			snprintf(name, sizeof(name), "%.*s", v.val.string.len, v.val.string.val);
+		else if (tok == WJB_VALUE)
+			jny_keys_add(keys, name, scope, jny_json_scalar_text(&v));
+	}
+}
+
+void
 jny_keys_add_object(JnyKeys *keys, const char *namespace, const char *scope, const char *id)
 {
 	char	   *normal = id ? jny_normalise(namespace, id) : NULL;

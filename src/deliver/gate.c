@@ -430,6 +430,13 @@ judge_pause(JnyGate *gate, JnyWork *w)
 		jny_postpone(gate, w, "paused", w->claim_at != 0 ? w->claim_at : gate->node.now);
 }
 
+/* Nobody can tell what a policy or channel forbids that is there and cannot be read. */
+static bool
+unreadable(const JnyGate *gate, const JnyWork *w)
+{
+	return (gate->house->unreadable && !w->transactional) || jny_house_channel(gate->house, w->channel)->unreadable;
+}
+
 /* Its lease ended while the permit waited: a send that begins now would be nobody's. */
 static void
 judge_lease(JnyGate *gate, JnyWork *w)
@@ -482,7 +489,7 @@ jny_gate_judge(JnyGate *gate, List *works)
 		judge_ended(w);
 		if (gate->permit)
 			judge_person(gate, w);
-		if (doubt && suppressible(w))
+		if ((doubt && suppressible(w)) || unreadable(gate, w))
 			jny_postpone(gate, w, "stale_data", 0);
 		judge_pause(gate, w);
 		if (!gate->permit)

@@ -5,19 +5,22 @@
  * Read anew in each call, with a new snapshot each: a pause must hold within one
  * commit, and house policy is never pinned. Called by claim, permit and the
  * outcome functions inside SPI_connect(). Takes no lock. Results live in the
- * caller's memory context. A document is as applied (lint has passed); a field
- * that is missing takes its documented default.
+ * caller's memory context. A field that is missing takes its documented
+ * default. A document that is not as apply() stores it is not looked into.
  */
 #include "deliver/work.h"
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/numeric.h"
 #include "utils/varlena.h"
 
 JNY_LOOKUP(documents, "document", "document_active", "kind, name", "kind, name, doc", "t.state = 'active'");
+JNY_LOOKUP(policies, "document", "document_active", "kind", "kind, name, doc", "t.state = 'active'");
 JNY_LOOKUP(pauses, "pause", "pause_pkey", "", "what, name", NULL);
+JNY_PLAN(fault_of, "text, text, jsonb", "SELECT journey._unreadable($1, $2, $3)");
 JNY_PLAN(nearest_channel, "text",
 		 "SELECT d.name FROM journey.document d WHERE d.kind = 'channel' AND d.state = 'active'"
 		 " ORDER BY d.name = $1 DESC, d.name");
@@ -114,6 +117,56 @@ jny_quiet_parse(Jsonb *doc)
 	otherwise = jny_json_text(doc, "otherwise");
 	quiet->hold = otherwise == NULL || strcmp(otherwise, "drop") != 0;
 	return quiet;
+}
+
+/* ---- documents that can be read ------------------------------------------ */
+
+/* The document that was last judged under a name, so that it is judged once. */
+typedef struct Judged
+{
+	struct Judged *next;
+	char	   *kind;
+	char	   *name;
+	Jsonb	   *doc;
+	bool		readable;
+} Judged;
+
+static Judged *
+judged_as(const char *kind, const char *name)
+{
+	static Judged *all = NULL;
+	MemoryContext old;
+	Judged	   *j;
+
+	for (j = all; j != NULL; j = j->next)
+		if (strcmp(j->kind, kind) == 0 && strcmp(j->name, name) == 0)
+			return j;
+	old = MemoryContextSwitchTo(TopMemoryContext);
+	j = palloc0(sizeof(Judged));
+	j->kind = pstrdup(kind);
+	j->name = pstrdup(name);
+	j->next = all;
+	all = j;
+	MemoryContextSwitchTo(old);
+	return j;
+}
+
+static bool
+is_readable(const char *kind, const char *name, Jsonb *doc)
+{
+	Judged	   *j = judged_as(kind, name);
+	char	   *fault;
+
+	if (j->doc != NULL && VARSIZE(j->doc) == VARSIZE(doc) && memcmp(j->doc, doc, VARSIZE(doc)) == 0)
+		return j->readable;
+	jny_run(&fault_of, (Datum[]) {CStringGetTextDatum(kind), CStringGetTextDatum(name), JsonbPGetDatum(doc)}, NULL);
+	fault = jny_get_text(0, 1);
+	if (j->doc != NULL)
+		pfree(j->doc);
+	j->doc = NULL;
+	j->doc = memcpy(MemoryContextAlloc(TopMemoryContext, VARSIZE(doc)), doc, VARSIZE(doc));
+	j->readable = fault == NULL;
+	return j->readable;
 }
 
 /* ---- channels ------------------------------------------------------------ */
@@ -215,36 +268,45 @@ read_policy(JnyHouse *house, Jsonb *doc)
 	house->quiet = jny_quiet_parse(jny_json_object(doc, "quiet_hours"));
 }
 
-static void
-ask_for(JnyCols *cols, const char *kind, const char *name)
-{
-	jny_cols_text(cols, 0, kind);
-	jny_cols_text(cols, 1, name);
-	jny_cols_next(cols);
-}
-
 JnyHouse *
 jny_house_read(List *channels)
 {
 	JnyHouse   *house = palloc0(sizeof(JnyHouse));
-	JnyCols    *cols = jny_cols_of(&documents);
+	JnyCols    *of_channels = jny_cols_of(&documents);
+	JnyCols    *of_house = jny_cols_of(&policies);
 	JnyRows    *rows;
 	ListCell   *lc;
 
 	house->zone = "UTC";
-	foreach(lc, channels)
-		ask_for(cols, "channel", lfirst(lc));
-	ask_for(cols, "policy", "house");
-	rows = jny_lookup(&documents, cols);
+	jny_cols_text(of_house, 0, "policy");
+	jny_cols_next(of_house);
+	rows = jny_lookup(&policies, of_house);
 	for (int i = 0; i < rows->n; i++)
 	{
-		const JnyRow *row = &rows->row[i];
-		Jsonb	   *doc = DatumGetJsonbP(row->values[2]);
+		Jsonb	   *doc = DatumGetJsonbP(rows->row[i].values[2]);
 
-		if (jny_text_is(row, 0, "policy"))
+		if (is_readable("policy", jny_row_text(&rows->row[i], 1), doc))
 			read_policy(house, doc);
 		else
-			read_channel(jny_house_channel(house, jny_row_text(row, 1)), doc);
+			house->unreadable = true;
+	}
+	foreach(lc, channels)
+	{
+		jny_cols_text(of_channels, 0, "channel");
+		jny_cols_text(of_channels, 1, lfirst(lc));
+		jny_cols_next(of_channels);
+	}
+	rows = jny_lookup(&documents, of_channels);
+	for (int i = 0; i < rows->n; i++)
+	{
+		char	   *name = jny_row_text(&rows->row[i], 1);
+		Jsonb	   *doc = DatumGetJsonbP(rows->row[i].values[2]);
+		JnyChannelRules *channel = jny_house_channel(house, name);
+
+		if (is_readable("channel", name, doc))
+			read_channel(channel, doc);
+		else
+			channel->defined = channel->unreadable = true;
 	}
 	return house;
 }

@@ -43,6 +43,7 @@ typedef struct JnyChannelRules
 {
 	const char *name;
 	bool		defined;		/* a document describes it, or its name is one that journey ships */
+	bool		unreadable;		/* but not in a way that can be read: nothing goes out on it */
 	bool		push;			/* somebody is contacted at once: quiet hours hold */
 	bool		ops;			/* contacts nobody: no caps, no consent */
 	const char *address;		/* namespace of the contact point it needs; NULL = none */
@@ -60,6 +61,7 @@ typedef struct JnyChannelRules
 
 typedef struct JnyHouse
 {
+	bool		unreadable;		/* a policy is there and cannot be read: only what is transactional goes out */
 	const char *zone;			/* of people whose zone is unknown */
 	bool		cross_scopes;	/* a fence of one scope stops actions of all */
 	int			ncaps;

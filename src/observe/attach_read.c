@@ -14,9 +14,11 @@
  */
 #include "observe/capture_row.h"
 
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
@@ -38,6 +40,8 @@
 #include "observe/backfill.h"
 
 #define READ_BATCH 1000
+/* An order may have to wait while a portion is read and taken in: some tens of milliseconds. More than one block holds. */
+#define PORTION_ROWS Max(300, MaxHeapTuplesPerPage + 1)
 
 typedef struct Reader
 {
@@ -86,6 +90,19 @@ is_captured(Relation rel, int attachment)
 	return false;
 }
 
+/* Of the old inheritance: what reads the table reads it, too, though it has no trigger. */
+static bool
+is_heir(Relation rel, int attachment)
+{
+	Oid			root;
+
+	if (rel->rd_rel->relispartition || !has_superclass(RelationGetRelid(rel)))
+		return false;
+	root = jny_attached_root(attachment);
+	return OidIsValid(root) &&
+		list_member_oid(find_all_inheritors(root, NoLock, NULL), RelationGetRelid(rel));
+}
+
 Relation
 jny_open_attached(Oid relid, int attachment)
 {
@@ -93,7 +110,7 @@ jny_open_attached(Oid relid, int attachment)
 
 	if (rel == NULL ||
 		((rel->rd_rel->relkind == RELKIND_RELATION || rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE) &&
-		 is_captured(rel, attachment)))
+		 (is_captured(rel, attachment) || is_heir(rel, attachment))))
 		return rel;
 	relation_close(rel, AccessShareLock);
 	return NULL;
@@ -235,8 +252,8 @@ select_text(const Reader *reader)
 	if (reader->to == 0)
 		appendStringInfo(&sql, " FROM %s t", reader->name);
 	else
-		appendStringInfo(&sql, " FROM ONLY %s t WHERE t.ctid >= '(%u,0)'::pg_catalog.tid AND t.ctid < '(%u,0)'::pg_catalog.tid",
-						 reader->name, reader->from, reader->to);
+		appendStringInfo(&sql, "%st.ctid FROM ONLY %s t WHERE t.ctid >= '(%u,0)'::pg_catalog.tid AND t.ctid < '(%u,0)'::pg_catalog.tid",
+						 sep, reader->name, reader->from, reader->to);
 	return sql.data;
 }
 
@@ -373,6 +390,31 @@ read_batch(Reader *reader, SPITupleTable *table, int n)
 	return append_batch(reader, images, n);
 }
 
+/* The ctid is the last column. */
+static BlockNumber
+block_of(SPITupleTable *table, int row)
+{
+	bool		isnull;
+	Datum		ctid = SPI_getbinval(table->vals[row], table->tupdesc, table->tupdesc->natts, &isnull);
+
+	return ItemPointerGetBlockNumber((ItemPointer) DatumGetPointer(ctid));
+}
+
+/*
+ * So many rows were fetched of a portion: how many of them are of blocks that
+ * have no more. The last block is left to the next portion when it may.
+ */
+static int
+cut_portion(Reader *reader, SPITupleTable *table, int n)
+{
+	if (n < PORTION_ROWS)
+		return n;
+	reader->to = block_of(table, n - 1);
+	while (n > 0 && block_of(table, n - 1) == reader->to)
+		n--;
+	return n;
+}
+
 static int64
 read_table(Reader *reader)
 {
@@ -400,12 +442,14 @@ read_table(Reader *reader)
 
 		CHECK_FOR_INTERRUPTS();
 		read_as(reader->owner, &identity);
-		SPI_cursor_fetch(portal, true, READ_BATCH);
+		SPI_cursor_fetch(portal, true, reader->to > 0 ? PORTION_ROWS : READ_BATCH);
 		read_end(&identity);
 		n = (int) SPI_processed;
 		table = SPI_tuptable;
 		if (n == 0)
 			break;
+		if (reader->to > 0)
+			n = cut_portion(reader, table, n);
 		if (reader->spec == NULL)
 			reader->spec = jny_spec_make(reader->attachment, reader->kind, reader->source,
 										 reader->scope, reader->doc, table->tupdesc);
@@ -414,6 +458,8 @@ read_table(Reader *reader)
 		MemoryContextSwitchTo(old);
 		MemoryContextReset(batch);
 		SPI_freetuptable(table);
+		if (reader->to > 0)
+			break;
 	}
 	SPI_cursor_close(portal);
 	return appended;
@@ -447,11 +493,13 @@ journey_read_attached(PG_FUNCTION_ARGS)
 }
 
 int64
-jny_read_blocks(int attachment, Oid part, BlockNumber from, BlockNumber to, bool only_changed)
+jny_read_blocks(int attachment, Oid part, BlockNumber from, BlockNumber *to, bool only_changed)
 {
-	Reader		reader = {.attachment = attachment, .relid = part, .from = from, .to = to, .only_changed = only_changed};
+	Reader		reader = {.attachment = attachment, .relid = part, .from = from, .to = *to, .only_changed = only_changed};
+	int64		appended = load_reader(&reader) ? read_table(&reader) : 0;
 
-	return load_reader(&reader) ? read_table(&reader) : 0;
+	*to = reader.to;
+	return appended;
 }
 
 /* ---- the nearest name, for hints --------------------------------------- */

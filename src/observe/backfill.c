@@ -2,9 +2,9 @@
  * backfill.c
  *		The history of attached tables, read by laps, portion by portion.
  *
- * attach() notes a row per table and partition in journey.backfill: how many
- * blocks it had while the trigger was made and nobody wrote. Rows that come or
- * move later fire the trigger, so reading these blocks once, in order, misses
+ * attach() notes a row per table, partition and heir in journey.backfill: how
+ * many blocks it had while the trigger was made and nobody wrote. Rows that come
+ * or move later fire the trigger (not those of heirs, which are attached each), so reading these blocks once, in order, misses
  * none: a row that leaves a block before it is read was captured as it left,
  * and one that moves behind the reader's back is told apart by stale.c.
  *
@@ -32,9 +32,7 @@
 
 #include "core/table.h"
 
-/* An order may have to wait while a portion is read and taken in: some tens of milliseconds for so many rows. */
-#define PORTION_ROWS 250
-#define FIRST_BLOCKS 4			/* of a part, when nobody knows how many rows a block has */
+/* Of a portion, whose rows are limited, too (attach_read.c). */
 #define MOST_BLOCKS 32
 /* A part that failed, or is locked, is tried again after this long. */
 #define RETRY_FAILED (60 * USECS_PER_SEC)
@@ -42,7 +40,7 @@
 
 JNY_LOOKUP(any_part, "backfill", "backfill_pkey", "", "attachment", NULL);
 JNY_PLAN(next_part, "timestamptz",
-		 "SELECT b.attachment, b.part, b.file, b.again, b.blocks_total, b.blocks_done, b.rows_appended FROM journey.backfill b"
+		 "SELECT b.attachment, b.part, b.file, b.again, b.blocks_total, b.blocks_done FROM journey.backfill b"
 		 " WHERE b.blocks_done < b.blocks_total AND (b.retry_at IS NULL OR b.retry_at <= $1)"
 		 " ORDER BY b.attachment, b.part LIMIT 1 FOR UPDATE SKIP LOCKED");
 JNY_PLAN(note_progress, "integer, oid, bigint, bigint, xid8",
@@ -72,7 +70,6 @@ typedef struct Part
 	bool		again;
 	int64		total;
 	int64		done;
-	int64		rows;
 } Part;
 
 /* What is being read, for whoever sees the error. */
@@ -102,7 +99,6 @@ pick(Part *part)
 	part->again = DatumGetBool(jny_get(0, 4, &isnull));
 	part->total = jny_get_int8(0, 5, 0);
 	part->done = jny_get_int8(0, 6, 0);
-	part->rows = jny_get_int8(0, 7, 0);
 	return true;
 }
 
@@ -121,16 +117,22 @@ set_aside(const Part *part, const char *problem, int64 usecs)
 	jny_run(&note_problem, values, nulls);
 }
 
-/* A partition that was dropped or detached has no rows of the table; a table whose trigger was dropped still has. */
+/*
+ * A partition that was dropped or detached has no rows of the table. One whose
+ * trigger is gone still has; and those that a dropped one had are known to
+ * nobody, until somebody says that they do not matter.
+ */
 static void
 not_attached(const Part *part)
 {
 	Datum		key[2] = {Int32GetDatum(part->attachment), ObjectIdGetDatum(part->relid)};
 
-	if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(part->relid)) && !OidIsValid(jny_attached_root(part->attachment)))
+	if (OidIsValid(jny_attached_root(part->attachment)))
+		jny_run(&note_gone, key, NULL);
+	else if (SearchSysCacheExists1(RELOID, ObjectIdGetDatum(part->relid)))
 		set_aside(part, "the capture trigger is gone", RETRY_FAILED);
 	else
-		jny_run(&note_gone, key, NULL);
+		set_aside(part, "the table is gone", RETRY_FAILED);
 }
 
 static void
@@ -143,22 +145,13 @@ start_again(const Part *part, Oid file, BlockNumber blocks)
 	jny_run(&note_rewritten, values, NULL);
 }
 
-/* By the rows that blocks had so far. */
-static int64
-portion_blocks(const Part *part)
-{
-	if (part->done == 0)
-		return FIRST_BLOCKS;
-	return Max(1, Min(MOST_BLOCKS, PORTION_ROWS * part->done / Max(part->rows, 1)));
-}
-
 static int64
 read_portion(const Part *part)
 {
-	int64		to = Min(part->done + portion_blocks(part), part->total);
-	int64		rows = jny_read_blocks(part->attachment, part->relid, (BlockNumber) part->done, (BlockNumber) to, part->again);
+	BlockNumber to = (BlockNumber) Min(part->done + MOST_BLOCKS, part->total);
+	int64		rows = jny_read_blocks(part->attachment, part->relid, (BlockNumber) part->done, &to, part->again);
 	Datum		values[5] = {
-		Int32GetDatum(part->attachment), ObjectIdGetDatum(part->relid), Int64GetDatum(to), Int64GetDatum(rows),
+		Int32GetDatum(part->attachment), ObjectIdGetDatum(part->relid), Int64GetDatum((int64) to), Int64GetDatum(rows),
 		FullTransactionIdGetDatum(GetTopFullTransactionId())
 	};
 

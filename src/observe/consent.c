@@ -63,6 +63,22 @@ takes_away(const char *state)
 		strcmp(state, "bounced") == 0 || strcmp(state, "complained") == 0;
 }
 
+/* Does the row say, whatever else of it cannot be read, that somebody wants no more? */
+bool
+jny_consent_takes_away(const JnyFact *fact)
+{
+	ListCell   *lc;
+
+	if (fact->kind == JNY_KIND_EVENT)
+		return jny_type_is_opt_out(fact->type);
+	if (fact->kind == JNY_KIND_MESSAGE)
+		return fact->type != NULL && jny_type_is_opt_out(fact->type) && jny_message_counts(fact);
+	foreach(lc, fact->consents)
+		if (takes_away(((const JnyConsent *) lfirst(lc))->state))
+			return true;
+	return false;
+}
+
 static Consent *
 find(JnyTake *take, JnyProfile *p, const char *scope, const char *channel, const char *purpose)
 {
@@ -90,7 +106,7 @@ static bool
 speaks_of_consent(const JnyFact *fact)
 {
 	return !fact->drop && fact->profile != NULL &&
-		(fact->consents != NIL || jny_message_opts_out(fact) ||
+		(fact->opts_out || fact->consents != NIL || jny_message_opts_out(fact) ||
 		 (fact->kind == JNY_KIND_EVENT && !fact->fence_only &&
 		  (strcmp(fact->type, "unsubscribed") == 0 || strncmp(fact->type, "consent_", 8) == 0)));
 }
@@ -128,7 +144,7 @@ keys_of_people(JnyTake *take)
 			seen = jny_table(take, "journey consenting people", sizeof(pg_uuid_t), sizeof(pg_uuid_t));
 		}
 		(void) hash_search(seen, &fact->profile->id, HASH_ENTER, &found);
-		if (found || fact->profile->is_new)
+		if (found || (fact->profile->is_new && !take->opted_out_early))
 			continue;
 		jny_cols_set(jny_out(&keys), 0, Int16GetDatum(fact->profile->bucket));
 		jny_cols_set(keys.cols, 1, UUIDPGetDatum(&fact->profile->id));
@@ -279,6 +295,8 @@ apply_event(JnyTake *take, JnyFact *fact)
 		return;
 	if (said.purpose == NULL)
 		said.purpose = "marketing";
+	if (strcmp(said.state, "granted") != 0)
+		expires = NULL;			/* what is taken back is taken back for good */
 	if (expires != NULL && !jny_value_time(expires, &said.expires_at))
 		put_aside(take, fact, "22007", "expires_at is not a time; the consent was not taken");
 	else if (said.channel != NULL)
@@ -304,6 +322,43 @@ opt_out_of_message(JnyTake *take, JnyFact *fact)
 		opt_out_everywhere(take, fact, &said);
 }
 
+/* A property that can be stored; what does not fit is as if it were not there. */
+static const char *
+stated(const JnyFact *fact, const char *name)
+{
+	const char *value = fact->kind == JNY_KIND_EVENT ? jny_json_text(fact->props, name) : NULL;
+
+	return value != NULL && jny_value_fits(value) ? value : NULL;
+}
+
+/* Of a row that had to be set aside, only what takes rights away. */
+static void
+apply_opt_outs(JnyTake *take, JnyFact *fact)
+{
+	const char *channel = stated(fact, "channel");
+	const char *purpose = stated(fact, "purpose");
+	JnyConsent	event = {
+		.channel = channel != NULL ? channel : jny_message_channel(fact),
+		.purpose = purpose != NULL ? purpose : "marketing",
+		.state = fact->type != NULL && strcmp(fact->type, "message_complained") == 0 ? "complained" : "revoked",
+		.at = fact->occurred_at
+	};
+	bool		of_event = fact->kind == JNY_KIND_EVENT || fact->kind == JNY_KIND_MESSAGE;
+	ListCell   *lc;
+
+	foreach(lc, of_event ? list_make1(&event) : fact->consents)
+	{
+		JnyConsent *said = lfirst(lc);
+
+		if (!takes_away(said->state))
+			continue;
+		if (said->channel != NULL)
+			(void) state_consent(take, fact, said);
+		else
+			opt_out_everywhere(take, fact, said);
+	}
+}
+
 void
 jny_consent_apply(JnyTake *take, JnyFact *fact)
 {
@@ -311,6 +366,11 @@ jny_consent_apply(JnyTake *take, JnyFact *fact)
 
 	if (!speaks_of_consent(fact))
 		return;
+	if (fact->opts_out)
+	{
+		apply_opt_outs(take, fact);
+		return;
+	}
 	if (fact->kind == JNY_KIND_MESSAGE)
 	{
 		opt_out_of_message(take, fact);

@@ -356,9 +356,12 @@ set_aside(JnyTake *take, JnyFact *fact)
 	/* an order with an odd amount is still an order */
 	if (fact->kind == JNY_KIND_ORDER && fact->order != NULL)
 		return;
-	if (fact->fence == JNY_FENCE_NONE || fact->nkeys == 0)
-		fact->drop = true;
 	fact->fence_only = true;
+	fact->opts_out = jny_consent_takes_away(fact);
+	if (fact->opts_out)
+		fact->drop = fact->nkeys == 0 && !fact->has_action && fact->provider_ref == NULL;
+	else
+		fact->drop = fact->nkeys == 0 || fact->fence == JNY_FENCE_NONE;
 }
 
 void

@@ -107,11 +107,23 @@ what_is_wrong(const JnyInboxRaw *row)
 		return "type or source is too long";
 	if (row->subject != NULL && !JB_ROOT_IS_OBJECT(row->subject))
 		return "subject is not an object";
-	if (row->props != NULL && !JB_ROOT_IS_OBJECT(row->props))
-		return "props is not an object";
-	if (row->occurred_at != 0 && TIMESTAMP_NOT_FINITE(row->occurred_at))
-		return "occurred_at is infinite";
 	return NULL;
+}
+
+/* What a COPY may bring and track() refuses. What else the row says may still be an opt-out. */
+static void
+read_copied(JnyTake *take, JnyFact *fact, const JnyInboxRaw *row)
+{
+	if (row->props != NULL && !JB_ROOT_IS_OBJECT(row->props))
+	{
+		fact->bad = "props is not an object";
+		fact->props = jny_object_empty();
+	}
+	if (TIMESTAMP_NOT_FINITE(fact->occurred_at))
+	{
+		fact->bad = "occurred_at is infinite";
+		fact->occurred_at = take->batch->node.now;
+	}
 }
 
 void
@@ -128,6 +140,7 @@ jny_decode_event(JnyTake *take, JnyInboxRaw *row)
 	fact = jny_fact_new(take, row);
 	fact->kind = JNY_KIND_EVENT;
 	fact->props = row->props != NULL ? row->props : jny_object_empty();
+	read_copied(take, fact, row);
 	fact->cart_id = short_text(fact, fact->props, "cart_id");
 	fact->order_id = short_text(fact, fact->props, "order_id");
 	(void) short_text(fact, fact->props, "sku");

@@ -317,10 +317,9 @@ read_consent(JnyFact *fact)
 
 	if (fact->f[JNY_F_CHANNEL] == NULL || fact->f[JNY_F_STATE] == NULL ||
 		!is_consent_state(fact->f[JNY_F_STATE]))
-	{
 		fact->bad = "the row states no consent that is known";
+	if (fact->f[JNY_F_STATE] == NULL || !is_consent_state(fact->f[JNY_F_STATE]))
 		return;
-	}
 	c = add_consent(fact, fact->f[JNY_F_CHANNEL], purpose != NULL ? purpose : "marketing", fact->f[JNY_F_STATE]);
 	c->basis = fact->f[JNY_F_BASIS];
 	c->proof = proof_of(fact->f[JNY_F_PROOF]);

@@ -143,6 +143,7 @@ typedef struct JnyFact
 	uint64		mapped;			/* JNY_FIELD_BIT of each field that the map has at all */
 	int			attachment;
 	bool		fence_only;		/* no event: its fence counts, nothing else */
+	bool		opts_out;		/* bad, and takes consent away: that counts, too */
 	bool		truncate;
 	/* of an action's outcome */
 	bool		has_enrollment;
@@ -192,6 +193,7 @@ typedef struct JnyTake
 	struct JnyTally *tally;
 	struct JnyPeople *people;
 	HTAB	   *links;			/* NULL = nobody is linked */
+	bool		opted_out_early;	/* people who are new here have consents already */
 	struct JnyContacts *contacts;
 	struct JnyConsents *consents;
 	struct JnyProducts *products;
@@ -279,6 +281,10 @@ extern void jny_person_write(JnyTake *take);
 extern void jny_contact_apply(JnyTake *take, JnyFact *fact);
 extern void jny_contact_write(JnyTake *take);
 extern void jny_consent_read(void);
+/* early_optout.c: what people with keys that are new here had said before */
+extern void jny_early_opt_outs(JnyTake *take);
+
+extern bool jny_consent_takes_away(const JnyFact *fact);
 extern void jny_consent_load(JnyTake *take);
 extern void jny_consent_apply(JnyTake *take, JnyFact *fact);
 extern void jny_consent_write(JnyTake *take);

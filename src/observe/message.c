@@ -139,8 +139,8 @@ check_size(const JnyMessage *m, JnyFault *fault)
 }
 
 /* The order or cart that the event is about; its id is a key like those of the subject. */
-static const char *
-add_objects(JnyKeys *keys, Jsonb *props, const char *scope)
+const char *
+jny_message_objects(JnyKeys *keys, Jsonb *props, const char *scope)
 {
 	char	   *cart = jny_json_text(props, "cart_id");
 	char	   *order = jny_json_text(props, "order_id");
@@ -180,7 +180,7 @@ jny_message_row(JnyMessage *m, JnyInboxRow *row, JnyKeys *keys, JnyFault *fault)
 	row->occurred_at = m->occurred_at;
 	row->subject = m->subject;
 	row->props = m->props;
-	row->ref = add_objects(keys, m->props, row->scope);
+	row->ref = jny_message_objects(keys, m->props, row->scope);
 	row->fence = jny_fence_of(m->type, row->ref, keys);
 	row->nkeys = keys->n;
 	row->keys = keys->hash;
@@ -347,4 +347,36 @@ jny_message_parse(Jsonb *json, JnyMessage *m, JnyFault *fault)
 		(jny_json_field(json, "userId", &v) != NULL || jny_json_field(json, "anonymousId", &v) != NULL))
 		return parse_segment(json, type, m, fault);
 	return parse_envelope(json, m, fault);
+}
+
+/* Whoever wants no more is not mailed because the rest of the message is odd. */
+bool
+jny_message_opt_out(Jsonb *json, JnyInboxRow *row, JnyKeys *keys)
+{
+	JnyMessage	m = {0};
+	JnyFault	fault;
+	bool		foreign;
+	char	   *type = NULL;
+
+	if (!JB_ROOT_IS_OBJECT(json))
+		return false;
+	type = text_of(json, "event");
+	if (type == NULL)
+		type = text_of(json, "type");
+	if (type == NULL)
+		return false;
+	m.type = pstrdup(jny_event_name(type, &foreign));
+	if (!jny_type_is_opt_out(m.type))
+		return false;
+	m.source = text_of(json, "source");
+	if (m.source == NULL)
+		m.source = pstrdup("unknown");
+	if (!get_object(json, "props", &m.props, &fault) || m.props == NULL)
+		(void) get_object(json, "properties", &m.props, &fault);
+	if (!get_object(json, "subject", &m.subject, &fault) || m.subject == NULL)
+		m.subject = segment_subject(json, jny_json_object(json, "traits"), m.props);
+	if (!get_time(json, "occurred_at", &m.occurred_at, &fault) || TIMESTAMP_NOT_FINITE(m.occurred_at))
+		m.occurred_at = 0;
+	m.props = jny_canonical_props(m.props);
+	return jny_message_row(&m, row, keys, &fault);
 }

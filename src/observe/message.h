@@ -34,6 +34,15 @@ extern bool jny_message_parse(Jsonb *json, JnyMessage *message, JnyFault *fault)
 /* Checks a message and makes its row; keys is where row->keys points to. */
 extern bool jny_message_row(JnyMessage *message, JnyInboxRow *row, JnyKeys *keys, JnyFault *fault);
 
+/* Adds the keys of the order and the cart that the properties name; returns the ref of the first, or NULL. */
+extern const char *jny_message_objects(JnyKeys *keys, Jsonb *props, const char *scope);
+
+/*
+ * Of a message that has a fault: the row of what it says when that is an
+ * opt-out, made of what can be read; false when it is none or names nobody.
+ */
+extern bool jny_message_opt_out(Jsonb *json, JnyInboxRow *row, JnyKeys *keys);
+
 extern bool jny_fault(JnyFault *fault, int sqlstate, const char *hint, const char *fmt,...)
 			pg_attribute_printf(4, 5);
 

@@ -65,10 +65,6 @@ journey_append_opt_out(PG_FUNCTION_ARGS)
 {
 	JnyKeys		keys = {0};
 	JnyInboxRow row = {0};
-	JsonbIterator *it;
-	JsonbIteratorToken tok;
-	JsonbValue	v;
-	char		name[NAMEDATALEN] = "";
 
 	row.op = JNY_OP_EVENT;
 	row.fence = JNY_FENCE_EVENT;
@@ -79,14 +75,7 @@ journey_append_opt_out(PG_FUNCTION_ARGS)
 	row.subject = PG_GETARG_JSONB_P(3);
 	row.props = PG_GETARG_JSONB_P(4);
 
-	it = JsonbIteratorInit(&row.subject->root);
-	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (tok == WJB_KEY)
-			snprintf(name, sizeof(name), "%.*s", v.val.string.len, v.val.string.val);
-		else if (tok == WJB_VALUE)
-			jny_keys_add(&keys, name, row.scope, jny_json_scalar_text(&v));
-	}
+	jny_keys_add_subject(&keys, row.subject, row.scope);
 	if (keys.n > 0)
 	{
 		row.nkeys = keys.n;

@@ -179,6 +179,23 @@ announce_lines(JnyTake *take, JnyFact *fact, JnyOrder *o)
 	}
 }
 
+/*
+ * A row that was deleted before anybody had read it, as a back-fill would have:
+ * then it was read first, and went after. Shops move old orders elsewhere, and
+ * who has bought has bought.
+ */
+static JnyFact
+what_went(const JnyFact *fact)
+{
+	JnyFact		row = *fact;
+
+	row.op = JNY_OP_BACKFILL;
+	row.backfill = true;
+	row.fence_given = true;		/* the fence is that of the deletion */
+	row.timed = row.f[JNY_F_AT] != NULL && jny_value_time(row.f[JNY_F_AT], &row.occurred_at);
+	return row;
+}
+
 /* ---- lines ------------------------------------------------------------ */
 
 static void
@@ -220,8 +237,12 @@ apply_line_row(JnyTake *take, JnyFact *fact, JnyOrder *o)
 		: status != NULL && strcmp(status, "cancelled") == 0 ? "cancelled" : "placed";
 	bool		returned = strcmp(now, "returned") == 0 && (l->status == NULL || strcmp(l->status, now) != 0);
 
-	if (l->sku == NULL)
-		return;					/* the deletion of a line that nobody knew */
+	if (fact->op == JNY_OP_DELETE && l->sku == NULL)
+	{
+		JnyFact		row = what_went(fact);
+
+		apply_line_row(take, &row, o);
+	}
 	if (o->key->profile == NULL)
 		return;
 	l->status = now;
@@ -462,6 +483,12 @@ apply_row(JnyTake *take, JnyFact *fact, JnyOrder *o)
 	bool		was_bought;
 	ListCell   *lc;
 
+	if (fact->op == JNY_OP_DELETE && o->status == NULL)
+	{
+		JnyFact		row = what_went(fact);
+
+		apply_row(take, &row, o);
+	}
 	assume_old(fact, o);
 	from = o->status;
 	was_bought = counts(o);

@@ -73,13 +73,19 @@ JNY_PLAN(make_partitions, "timestamptz", "SELECT journey._partitions($1)");
 	OUTSIDE_OF(generation, "i.fence IS NULL AND ") " UNION ALL " \
 	OUTSIDE_OF(generation, "i.fence IS NOT NULL AND ") " LIMIT 1"
 
-/* A row that was read by back-fill and is not in $1 yet: what it has to be compared with stays. */
+/*
+ * A row that was read by back-fill and is not in $1 yet: what it has to be
+ * compared with stays. Whoever read it had an id before a snapshot, so that of
+ * an id that was not given out when $2 was taken sees all that $2 sees, and
+ * compares with nothing of it.
+ */
 #define UNREAD(generation) \
-	"SELECT FROM journey." generation " i WHERE i.fence IS NULL AND i.xact >= pg_catalog.pg_snapshot_xmax($1) AND i.op = 'B'" \
+	"SELECT FROM journey." generation " i WHERE i.fence IS NULL AND i.op = 'B'" \
+	" AND i.xact >= pg_catalog.pg_snapshot_xmax($1) AND i.xact < pg_catalog.pg_snapshot_xmax($2)" \
 	" UNION ALL " \
 	"SELECT FROM journey." generation " i WHERE i.fence IS NULL AND i.op = 'B'" \
-	" AND i.xact = ANY (ARRAY(SELECT pg_catalog.pg_snapshot_xip($1)))"
-JNY_PLAN(backfill_waits, "pg_snapshot",
+	" AND i.xact = ANY (ARRAY(SELECT x FROM pg_catalog.pg_snapshot_xip($1) AS x WHERE x < pg_catalog.pg_snapshot_xmax($2)))"
+JNY_PLAN(backfill_waits, "pg_snapshot, pg_snapshot",
 		 UNREAD("inbox_0") " UNION ALL " UNREAD("inbox_1") " UNION ALL " UNREAD("inbox_2") " LIMIT 1");
 
 #define NTABLES (JNY_GENERATIONS + 1)
@@ -158,14 +164,16 @@ empty(int t, const char *noted, FullTransactionId next_xid, const char *previous
 {
 	Oid			relid = member_oid(tables[t].name);
 	Datum		name = CStringGetTextDatum(tables[t].name);
-	Datum		consumed = DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(previous));
+	Datum		unread[2];
 	bool		safe;
 	int			rc;
 
 	if (!ConditionalLockRelationOid(relid, AccessExclusiveLock))
 		return false;
+	unread[0] = DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(previous));
+	unread[1] = DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(noted));
 	safe = !has_outside(t, noted) && everybody_is_past(relid, next_xid) &&
-		jny_run_latest(&backfill_waits, &consumed, NULL) == 0;
+		jny_run_latest(&backfill_waits, unread, NULL) == 0;
 #ifdef JOURNEY_BUG_TRUNCATE_WITHOUT_HORIZON
 	/* what was seen before the lock is believed, and nobody else is asked */
 	safe = true;

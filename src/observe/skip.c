@@ -17,6 +17,7 @@
 
 #include "observe/attach_spec.h"
 #include "observe/fact.h"
+#include "observe/message.h"
 
 /*
  * What the row would have meant for people cannot be judged any more, so it
@@ -88,12 +89,21 @@ JNY_PLAN(note_consent, TYPES ", text, text",
 		 " SELECT n.bucket, n.profile_id, n.scope, n.channel, n.purpose, $12, $3, $17, $18, " PROOF ", $10 FROM" SAID
 		 " ON CONFLICT DO NOTHING");
 
+/* Who is known by none of the keys may be by tomorrow: early_optout.c. */
+JNY_PLAN(keep_opt_out, "smallint[], bigint[], bigint, text, text, text, text, text, timestamptz",
+		 "INSERT INTO journey.early_opt_out (bucket, key_hash, seq, scope, channel, purpose, state, source, at)"
+		 " SELECT k.bucket, k.hash, $3, $4, $5, $6, $7, $8, $9"
+		 " FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(bucket, hash)"
+		 " WHERE NOT EXISTS (SELECT FROM journey.identity i WHERE i.bucket = k.bucket AND i.key_hash = k.hash)"
+		 " ON CONFLICT DO NOTHING");
+
+/* What cannot be stored is as if it were not there: nothing may fail here. */
 static const char *
 text_or(Jsonb *props, const char *name, const char *otherwise)
 {
-	char	   *value = props != NULL ? jny_json_text(props, name) : NULL;
+	char	   *value = props != NULL && JB_ROOT_IS_OBJECT(props) ? jny_json_text(props, name) : NULL;
 
-	return value != NULL && value[0] != '\0' ? value : otherwise;
+	return value != NULL && value[0] != '\0' && jny_value_fits(value) ? value : otherwise;
 }
 
 static Datum
@@ -129,6 +139,7 @@ keep(const JnyBatch *batch, const JnyInboxRaw *raw)
 {
 	bool		opt_out = jny_type_is_opt_out(raw->type);
 	bool		complaint = strcmp(raw->type, "message_complained") == 0;
+	bool		said = raw->occurred_at != 0 && !TIMESTAMP_NOT_FINITE(raw->occurred_at);
 	bool		of_message;
 	Datum	   *args = keys_of(raw, NARGS);
 
@@ -140,7 +151,7 @@ keep(const JnyBatch *batch, const JnyInboxRaw *raw)
 	args[7] = text_datum(opt_out ? text_or(raw->props, "purpose", "*") : "*");
 	of_message = complaint || (opt_out && text_or(raw->props, "channel", NULL) == NULL);
 	args[8] = text_datum(jny_suppression_reason(raw->type));
-	args[9] = TimestampTzGetDatum(raw->occurred_at != 0 ? raw->occurred_at : raw->received_at);
+	args[9] = TimestampTzGetDatum(said ? raw->occurred_at : raw->received_at);
 	args[10] = FullTransactionIdGetDatum(raw->xact);
 	args[11] = TimestampTzGetDatum(batch->node.now);
 	args[12] = Int32GetDatum(batch->node.incarnation);
@@ -154,6 +165,24 @@ keep(const JnyBatch *batch, const JnyInboxRaw *raw)
 	args[17] = text_datum(raw->source != NULL ? raw->source : "");
 	jny_run(&take_consent, args, NULL);
 	jny_run(&note_consent, args, NULL);
+	jny_run(&keep_opt_out, (Datum[]) {args[0], args[1], args[2], args[5], args[6],
+									  text_datum(text_or(raw->props, "purpose", "marketing")),
+									  args[16], args[17], args[9]}, NULL);
+}
+
+/* Nobody made a fence for a copied row: what decoding would have made of it is made here. */
+static void
+mark_copied(JnyInboxRaw *raw)
+{
+	JnyKeys    *keys = palloc0(sizeof(JnyKeys));
+	const char *scope = raw->scope != NULL ? raw->scope : jny_source_scope(raw->source);
+
+	jny_keys_add_subject(keys, raw->subject, scope);
+	if (raw->props != NULL && JB_ROOT_IS_OBJECT(raw->props))
+		raw->ref = jny_message_objects(keys, raw->props, scope);
+	raw->fence = jny_fence_of(raw->type, raw->ref, keys);
+	raw->keys = keys->hash;
+	raw->nkeys = keys->n;
 }
 
 /* A release is not kept: what it would have given free stays stopped. */
@@ -162,6 +191,9 @@ keep_fences(const JnyBatch *batch)
 {
 	const struct JnyWindow *w = batch->window;
 
+	for (int i = 0; i < w->nrows; i++)
+		if (w->rows[i].copied && w->rows[i].type != NULL && w->rows[i].source != NULL)
+			mark_copied(&w->rows[i]);
 	for (int i = 0; i < w->nrows; i++)
 		if (w->rows[i].fence == JNY_FENCE_EVENT && w->rows[i].type != NULL)
 			keep(batch, &w->rows[i]);

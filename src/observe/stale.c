@@ -7,8 +7,9 @@
  * see was captured. Whichever of the two is consumed last would stand, and
  * the reader's is the older one. So a row that was read is passed over when a
  * captured change that its reader's snapshot does not see replaced or removed
- * just this image: that change was consumed, or will be, and brings all of
- * the row.
+ * just this image: that change was consumed, or is before this window ends, and
+ * brings all of the row. One that comes after the window is none of them: until
+ * it is consumed what was read stands, for permits go on meanwhile.
  *
  * Captured rows are there to be compared with: no generation of the inbox is
  * emptied while a row that was read waits (rotate.c). One statement per
@@ -25,11 +26,12 @@
 #define REPLACED(generation, which) \
 	" SELECT i.op, i.cols FROM journey." generation " i" \
 	" WHERE i.fence IS " which " AND i.xact >= pg_catalog.pg_snapshot_xmin($1)" \
-	"   AND i.attachment = $2 AND i.op IN ('U', 'D') AND NOT pg_catalog.pg_visible_in_snapshot(i.xact, $1)"
+	"   AND i.attachment = $2 AND i.op IN ('U', 'D') AND NOT pg_catalog.pg_visible_in_snapshot(i.xact, $1)" \
+	"   AND pg_catalog.pg_visible_in_snapshot(i.xact, $3)"
 #define OF(generation) REPLACED(generation, "NULL") " UNION ALL" REPLACED(generation, "NOT NULL")
 
-/* The images that changes unseen by $1 took the place of, and how many columns each has. */
-JNY_PLAN(replaced_images, "pg_snapshot, integer",
+/* The images that changes unseen by $1, and of a window up to $3, took the place of, and how many columns each has. */
+JNY_PLAN(replaced_images, "pg_snapshot, integer, pg_snapshot",
 		 "SELECT pg_catalog.cardinality(a.columns),"
 		 " CASE r.op WHEN 'U' THEN r.cols[pg_catalog.cardinality(a.columns) + 1 : 2 * pg_catalog.cardinality(a.columns)]"
 		 "  ELSE r.cols[1 : pg_catalog.cardinality(a.columns)] END"
@@ -77,13 +79,14 @@ digest(ArrayType *cols, int ncolumns)
 }
 
 static void
-learn(Reading *reading)
+learn(Reading *reading, const char *window)
 {
 	HASHCTL		ctl = {.keysize = sizeof(Digest), .entrysize = sizeof(Digest), .hcxt = CurrentMemoryContext};
-	Datum		args[2];
+	Datum		args[3];
 
 	args[0] = DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(reading->snapshot));
 	args[1] = Int32GetDatum(reading->attachment);
+	args[2] = DirectFunctionCall1(pg_snapshot_in, CStringGetDatum(window));
 	if (jny_run_latest(&replaced_images, args, NULL) == 0)
 		return;
 	reading->ncolumns = (int) jny_get_int8(0, 1, 0);
@@ -103,7 +106,7 @@ learn(Reading *reading)
 }
 
 static Reading *
-reading_of(List **readings, int attachment, const char *snapshot)
+reading_of(List **readings, int attachment, const char *snapshot, const char *window)
 {
 	Reading    *reading;
 	ListCell   *lc;
@@ -117,7 +120,7 @@ reading_of(List **readings, int attachment, const char *snapshot)
 	reading = palloc0(sizeof(Reading));
 	reading->attachment = attachment;
 	reading->snapshot = snapshot;
-	learn(reading);
+	learn(reading, window);
 	*readings = lappend(*readings, reading);
 	return reading;
 }
@@ -139,7 +142,7 @@ jny_stale_mark(struct JnyWindow *window)
 		row->props = NULL;		/* of the reading, not of the row */
 		if (snapshot == NULL)
 			continue;
-		reading = reading_of(&readings, row->attachment, snapshot);
+		reading = reading_of(&readings, row->attachment, snapshot, window->snapshot);
 		if (reading->replaced != NULL)
 		{
 			Digest		d = digest(row->cols, reading->ncolumns);

@@ -191,6 +191,8 @@ apply(JnyTake *take, JnyFact *fact)
 {
 	if (fact->fence_only)
 	{
+		if (fact->opts_out)
+			jny_consent_apply(take, fact);
 		keep_fence(take, fact);
 		return;
 	}
@@ -301,6 +303,7 @@ jny_observe_take(JnyBatch *batch, int max_events)
 	jny_message_find(&take);
 	jny_dedupe(&take);
 	jny_identify(&take);
+	jny_early_opt_outs(&take);
 	jny_consent_load(&take);
 	jny_cart_load(&take);
 	jny_order_load(&take);

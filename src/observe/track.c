@@ -4,7 +4,7 @@
  *
  * Both append to the inbox in the caller's transaction; neither waits for
  * anybody. track() refuses a bad event with an error; ingest() puts it into
- * quarantine, with its reason, and takes the others.
+ * quarantine, with its reason, and takes the others; an opt-out counts all the same.
  */
 #include "observe/message.h"
 
@@ -128,7 +128,14 @@ take_message(Ingest *in, Jsonb *json)
 		jny_message_row(&m, &in->row[in->nrows], &in->keys[in->nrows], &fault))
 		in->nrows++;
 	else
+	{
 		put_aside(in, json, &m, &fault);
+		if (jny_message_opt_out(json, &in->row[in->nrows], &in->keys[in->nrows]))
+		{
+			in->nrows++;
+			in->accepted--;		/* it is counted as set aside */
+		}
+	}
 	MemoryContextSwitchTo(old);
 	if (in->nrows == CHUNK)
 		append_chunk(in);

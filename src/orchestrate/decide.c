@@ -8,7 +8,7 @@
  * hence rounds; each round loads what it needs in a fixed number of
  * statements. The order of the gates is the order of the documentation:
  *
- *	too late, required conditions (freshness among them) -> vetoes ->
+ *	too late, a policy that can be read, required conditions (freshness among them) -> vetoes ->
  *	restriction, consent, address, stock -> holdout -> suppression, exclusion
  *	-> caps -> quiet hours -> enqueue
  */
@@ -131,6 +131,16 @@ hold_send(JnyRun *run, JnySend *s, const char *reason)
 	s->decision->reason = reason;
 	jny_decision_input(run, s->decision, "held_until", timestamptz_to_str(again));
 	jny_set_timer(run, s->e, again, s->e->planned_at);
+}
+
+/* What is too old to be trusted, or cannot be read, may be mended in a moment. */
+static void
+hold_or_refuse(JnyRun *run, JnySend *s, const char *reason)
+{
+	if (strcmp(reason, "stale_data") == 0)
+		hold_send(run, s, reason);
+	else
+		refuse_send(run, s, reason);
 }
 
 /* ---- arms ------------------------------------------------------------------ */
@@ -323,16 +333,20 @@ decide_send(JnyRun *run, JnySend *s)
 	}
 	if ((reason = jny_gate_requires(run, s)) != NULL)
 	{
-		/* what is too old to be trusted may be fresh in a moment */
-		if (strcmp(reason, "stale_data") == 0)
-			hold_send(run, s, reason);
-		else
-			refuse_send(run, s, reason);
+		hold_or_refuse(run, s, reason);
 		return;
 	}
-	if ((reason = jny_gate_vetoes(run, s)) != NULL ||
-		(reason = jny_gate_channels(run, s)) != NULL ||
-		(reason = jny_gate_stock(run, s)) != NULL)
+	if ((reason = jny_gate_vetoes(run, s)) != NULL)
+	{
+		refuse_send(run, s, reason);
+		return;
+	}
+	if ((reason = jny_gate_channels(run, s)) != NULL)
+	{
+		hold_or_refuse(run, s, reason);
+		return;
+	}
+	if ((reason = jny_gate_stock(run, s)) != NULL)
 	{
 		refuse_send(run, s, reason);
 		return;

@@ -19,12 +19,18 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-/* One that is not as apply() stores it is as if it were not there; health names it. */
+/*
+ * One that is not as apply() stores it is as if it were not there; health names
+ * it. Not so policies and channels, which say what must not be done: see
+ * JnyPolicy and JnyChannel.
+ */
 #define READABLE " AND journey._unreadable(d.kind, d.name, d.doc) IS NULL"
 
 JNY_PLAN(read_policy, "",
-		 "SELECT d.name, d.version, d.doc, d.owner FROM journey.document d"
-		 " WHERE d.kind = 'policy' AND d.state = 'active' ORDER BY d.name LIMIT 1");
+		 "SELECT d.name, d.version, d.doc, d.owner,"
+		 " pg_catalog.bool_or(journey._unreadable(d.kind, d.name, d.doc) IS NOT NULL) OVER ()"
+		 " FROM journey.document d WHERE d.kind = 'policy' AND d.state = 'active'"
+		 " ORDER BY d.name = 'house' DESC, d.name LIMIT 1");
 JNY_PLAN(read_journeys, "text, integer",
 		 "SELECT d.name, d.version, d.doc, d.refs, d.owner, journey._start_step(d.doc) FROM journey.document d"
 		 " WHERE d.kind = 'journey' AND CASE WHEN $1 IS NULL THEN d.state = 'active'"
@@ -35,8 +41,8 @@ JNY_PLAN(read_template, "text, integer",
 		 " WHERE d.kind = 'template' AND d.name = $1"
 		 " AND CASE WHEN $2 = 0 THEN d.state = 'active' ELSE d.version = $2 END" READABLE);
 JNY_PLAN(read_channel, "text",
-		 "SELECT d.name, d.version, d.doc FROM journey.document d"
-		 " WHERE d.kind = 'channel' AND d.name = $1 AND d.state = 'active'" READABLE);
+		 "SELECT d.name, d.version, d.doc, journey._unreadable(d.kind, d.name, d.doc) IS NOT NULL FROM journey.document d"
+		 " WHERE d.kind = 'channel' AND d.name = $1 AND d.state = 'active'");
 JNY_PLAN(read_rules, "text",
 		 "SELECT d.kind || '/' || d.name, d.version, d.owner, COALESCE(d.doc ->> 'scope', '*'), r.rule, r.n - 1,"
 		 " COALESCE((r.rule ->> 'priority')::pg_catalog.int4, 50),"
@@ -282,11 +288,15 @@ parse_channel(uint64 row)
 	static const char *purposes[] = {"marketing", "service", "transactional"};
 	JnyChannel *c = palloc0(sizeof(JnyChannel));
 	Jsonb	   *doc = column_jsonb(row, 3);
-	char	   *mode = jny_json_text(doc, "mode");
+	char	   *mode;
 
 	c->name = column_text(row, 1);
 	c->version = (int) jny_get_int8(row, 2, 0);
 	c->doc = doc;
+	c->unreadable = jny_get_int8(row, 4, 0) != 0;
+	if (c->unreadable)
+		return c;
+	mode = jny_json_text(doc, "mode");
 	for (size_t i = 0; i < lengthof(modes); i++)
 		if (strcmp(mode, modes[i]) == 0)
 			c->mode = (JnyChannelMode) i;
@@ -329,6 +339,14 @@ jny_channel(const char *name)
 
 /* ---- the house and its rules --------------------------------------------- */
 
+static bool
+has_field(Jsonb *doc, const char *key)
+{
+	JsonbValue	v;
+
+	return jny_json_field(doc, key, &v) != NULL;
+}
+
 const JnyPolicy *
 jny_policy(void)
 {
@@ -347,8 +365,9 @@ jny_policy(void)
 		char	   *zone = jny_json_text(doc, "zone");
 
 		p->version = (int) jny_get_int8(0, 2, 0);
-		p->holdout = jny_doc_number(doc, "holdout", 0);
-		if (zone != NULL)
+		p->unreadable = jny_get_int8(0, 5, 0) != 0;
+		p->holdout = jny_doc_number(doc, "holdout", p->unreadable && has_field(doc, "holdout") ? -1 : 0);
+		if (jny_zone_valid(zone))
 			p->zone = zone;
 		p->fences_cross_scopes = jny_json_bool(doc, "fences_cross_scopes", false);
 		p->caps = jny_json_object(doc, "caps");

@@ -189,6 +189,7 @@ typedef struct JnyChannel
 	int			attempts;
 	const char *on_unknown;		/* retry, hold, drop */
 	Jsonb	   *doc;			/* rate, backoff and what only delivery needs */
+	bool		unreadable;		/* nothing but name and version is known, and nothing goes out on it */
 } JnyChannel;
 
 /* One row of a rule set or of the policy's vetoes. */
@@ -214,7 +215,8 @@ typedef struct JnyRule
 typedef struct JnyPolicy
 {
 	int			version;		/* 0 = none applied */
-	double		holdout;		/* of everybody, from all marketing */
+	bool		unreadable;		/* what it forbids is not known: nothing but transactional messages is decided */
+	double		holdout;		/* of everybody, from all marketing; negative: not known */
 	const char *holdout_salt;	/* 'policy/<name>' */
 	const char *zone;			/* of people whose zone is unknown */
 	bool		fences_cross_scopes;

@@ -126,6 +126,9 @@ check_person(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEvent
 		return "not_effective";
 	if (p->restricted)
 		return "restricted";
+	/* whom the house holds out is settled here, and for good */
+	if (run->policy->holdout < 0 && strcmp(j->purpose, "marketing") == 0)
+		return "stale_data";
 	if (jny_ends_by_order(j) && p->last_order_at != 0 && ordered_since(run, person, event))
 		return "ordered";
 	if (p->confidence < j->min_confidence)

@@ -25,10 +25,27 @@ where_of(const JnySend *s, const char *what)
 	return psprintf("journey/%s step %s %s", s->e->journey->name, s->step->name, what);
 }
 
-/* Conditions that the step itself requires, freshness of sources among them. */
+/*
+ * What the house allows, when its policy can be read: nobody can tell whom one
+ * that is damaged protects. Transactional messages ask it for nothing.
+ */
+static const char *
+judge_house(JnyRun *run, JnySend *s)
+{
+	if (!run->policy->unreadable || strcmp(s->e->journey->purpose, "transactional") == 0)
+		return NULL;
+	s->decision->rule = "policy/house cannot be read";
+	return "stale_data";
+}
+
+/* A policy that can be read, and conditions that the step itself requires, freshness of sources among them. */
 const char *
 jny_gate_requires(JnyRun *run, JnySend *s)
 {
+	const char *reason = judge_house(run, s);
+
+	if (reason != NULL)
+		return reason;
 	for (int i = 0; i < s->step->nrequire; i++)
 	{
 		const JnyRequire *r = &s->step->require[i];
@@ -247,13 +264,15 @@ jny_gate_channels(JnyRun *run, JnySend *s)
 	for (int i = 0; i < s->step->nchannels; i++)
 	{
 		const JnyChannel *channel = jny_channel(s->step->channels[i]);
-		const char *reason = channel != NULL ? judge_channel(run, s, channel) : "no_channel";
+		const char *reason = channel == NULL ? "no_channel"
+			: channel->unreadable ? "stale_data" : judge_channel(run, s, channel);
 
 		if (s->step->nchannels > 1 || reason != NULL)
 			note_candidate(s->decision, "channel", s->step->channels[i], reason);
 		if (reason == NULL)
 			s->channels = lappend(s->channels, (void *) channel);
-		else if (first == NULL)
+		/* one that may be mended in a moment may do then */
+		else if (first == NULL || (channel != NULL && channel->unreadable))
 			first = reason;
 	}
 	if (s->channels != NIL)

@@ -1,7 +1,7 @@
 -- attach() itself: every kind, the guess, what it refuses and how it says so,
 -- back-fill, reconcile, live stock, detach.
 -- mission: 15, 117
-SELECT plan(81);
+SELECT plan(83);
 SET client_min_messages = warning;
 
 CREATE TABLE seen (seq bigint);
@@ -61,6 +61,11 @@ CREATE FOREIGN DATA WRAPPER nowhere;
 CREATE SERVER nowhere FOREIGN DATA WRAPPER nowhere;
 CREATE FOREIGN TABLE far_orders (id integer) SERVER nowhere;
 SELECT throws_ok($$SELECT journey.attach('far_orders', 'order')$$, '42809', 'public.far_orders is a foreign table', 'a foreign table');
+CREATE TABLE split_orders (id integer, email text) PARTITION BY RANGE (id);
+CREATE TABLE near_orders PARTITION OF split_orders FOR VALUES FROM (0) TO (10);
+CREATE FOREIGN TABLE old_orders PARTITION OF split_orders FOR VALUES FROM (10) TO (20) SERVER nowhere;
+SELECT throws_ok($$SELECT journey.attach('split_orders', 'order', '{"key": "id", "subject": {"email": "email"}}')$$, '42809', 'public.split_orders has rows in a foreign table', 'a table with a foreign partition');
+SELECT lives_ok($$SELECT journey.attach('near_orders', 'order', '{"key": "id", "subject": {"email": "email"}}', dry_run => true)$$, 'its other partitions can be attached');
 CREATE ROLE attach_admin; GRANT journey_admin TO attach_admin; GRANT SELECT, TRIGGER ON orders TO attach_admin;
 CREATE ROLE attach_nobody; GRANT SELECT, TRIGGER ON orders TO attach_nobody;
 SET ROLE attach_admin;
