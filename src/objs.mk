@@ -20,7 +20,7 @@ INTERPRET_OBJS = src/interpret/vocabulary.o src/interpret/parse.o src/interpret/
 ORCHESTRATE_OBJS = src/orchestrate/orchestrate.o src/orchestrate/run.o \
 	src/orchestrate/load.o src/orchestrate/load_gates.o src/orchestrate/linked.o src/orchestrate/suppress.o src/orchestrate/event.o \
 	src/orchestrate/entry.o src/orchestrate/advance.o src/orchestrate/decide.o \
-	src/orchestrate/gates.o src/orchestrate/payload.o src/orchestrate/stage.o \
+	src/orchestrate/gates.o src/orchestrate/payload.o src/orchestrate/stage.o src/orchestrate/audience.o \
 	src/orchestrate/write.o src/orchestrate/preview.o
 DELIVER_OBJS = src/deliver/settings.o src/deliver/work.o src/deliver/gate.o src/deliver/people.o src/deliver/linked.o \
 	src/deliver/limits.o src/deliver/settle.o src/deliver/claim.o src/deliver/permit.o \

@@ -161,7 +161,7 @@ COMMENT ON COLUMN journey.decision.enrollment_id IS 'The enrollment; null = entr
 COMMENT ON COLUMN journey.decision.journey IS 'Name of the journey.';
 COMMENT ON COLUMN journey.decision.version IS 'Its version.';
 COMMENT ON COLUMN journey.decision.step IS 'The step that was decided; the entry key for a refused entry.';
-COMMENT ON COLUMN journey.decision.kind IS 'entry, step (a send), branch, claim or permit.';
+COMMENT ON COLUMN journey.decision.kind IS 'entry, step (a send), branch, removal (from an audience), claim or permit.';
 COMMENT ON COLUMN journey.decision.verdict IS 'enrolled, not_enrolled, enqueue, refused, held (decided again later) or branch.';
 COMMENT ON COLUMN journey.decision.reason IS 'Reason code, see journey.reason_code; empty = none.';
 COMMENT ON COLUMN journey.decision.rule IS 'The gate, rule or condition that decided.';

@@ -17,15 +17,18 @@ BEGIN
            a.decision_id, a.decided_lap, a.finished_at, e.lap, e.entry_seq, COALESCE(e.entry_ref, ''),
            (SELECT COALESCE(jsonb_object_agg(CASE jsonb_typeof(s) WHEN 'string' THEN s #>> '{}' ELSE s ->> 'on' END,
                                              jsonb_typeof(s) = 'object' AND s ? 'match'), '{}')
-            FROM jsonb_array_elements(COALESCE(d.doc -> 'suppress_on', '[]')) s)
+            -- what takes somebody out of an audience, nothing stops
+            FROM jsonb_array_elements(CASE WHEN a.removal THEN '[]' ELSE COALESCE(d.doc -> 'suppress_on', '[]') END) s)
     FROM (SELECT o.bucket, o.profile_id, o.action_id, o.status, o.reason, true AS live, o.enrollment_id, o.journey,
                  o.version, o.step, o.visit, o.purpose, o.scope, o.channel, o.due_at, o.not_after, o.attempt,
-                 o.idempotency_key, o.decision_id, o.decided_lap, NULL::timestamptz AS finished_at
+                 o.idempotency_key, o.decision_id, o.decided_lap, NULL::timestamptz AS finished_at,
+                 o.payload ? '_remove' AS removal
           FROM journey.outbox o
           UNION ALL
           SELECT h.bucket, h.profile_id, h.action_id, h.status, h.reason, false, h.enrollment_id, h.journey,
                  h.version, h.step, h.visit, h.purpose, h.scope, h.channel, h.due_at, h.not_after, h.attempt,
-                 h.idempotency_key, h.decision_id, h.decided_lap, h.finished_at
+                 h.idempotency_key, h.decision_id, h.decided_lap, h.finished_at,
+                 h.payload ? '_remove'
           FROM journey.outbox_history h) a
     LEFT JOIN journey.enrollment e
         ON e.bucket = a.bucket AND e.profile_id = a.profile_id AND e.enrollment_id = a.enrollment_id

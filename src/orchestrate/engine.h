@@ -414,6 +414,10 @@ extern void jny_load_subjects(JnyRun *run, List *sends);
 
 extern void jny_stage_apply(JnyRun *run, const JnyEvent *event);
 
+/* ---- audience.c --------------------------------------------------------- */
+
+extern void jny_leave_audiences(JnyRun *run);	/* whom run->suppressions end: out of audiences they were put into */
+
 /* ---- write.c ------------------------------------------------------------ */
 
 extern void jny_write_suppressions(JnyRun *run);

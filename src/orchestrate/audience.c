@@ -1,0 +1,235 @@
+/*
+ * audience.c
+ *		Who is in an audience and is ended by an event is taken out of it.
+ *
+ * A channel of mode state keeps people in audiences outside the database. What
+ * was sent there lasts, so that a suppression which stops what is still to be
+ * sent must also take back what was. Called once per phase, when the lap's
+ * suppressions are known; the removal is an action of the same channel, without
+ * an enrollment, whose payload names the action that it takes back under a key
+ * that no variable of a template can have. Reads only:
+ * jny_write_all() writes decision and action. Memory: run->cxt.
+ */
+#include "orchestrate/engine.h"
+
+#include "executor/spi.h"
+
+/* Long enough for a channel that is down for a while: a removal is never out of date. */
+#define REMOVAL_LASTS (365 * USECS_PER_DAY)
+/* Before any addition that comes after it. */
+#define REMOVAL_PRIORITY 1000
+
+/*
+ * What got a permit, or is in a sender's hands and may get one that it asked
+ * for before the event. The sender is done with it when its lease is over.
+ */
+#define MEMBERS(table, lease, condition) \
+	"SELECT k.n, a.action_id, a.enrollment_id, a.channel, a.journey, a.version, a.step, a.visit, a.scope, a.template," \
+	"  a.template_version, a.locale, (a.payload || pg_catalog.jsonb_build_object('_remove', a.action_id))::pg_catalog.text," \
+	"  " lease ", a.test" \
+	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS k(n, bucket, profile_id)" \
+	" JOIN journey." table " a ON a.bucket = k.bucket AND a.profile_id = k.profile_id" \
+	" JOIN journey.document c ON c.kind = 'channel' AND c.name = a.channel AND c.state = 'active' AND c.doc ->> 'mode' = 'state'" \
+	" WHERE NOT a.payload ? '_remove' AND " condition \
+	"  AND NOT EXISTS (SELECT FROM journey.outbox r WHERE r.bucket = a.bucket AND r.profile_id = a.profile_id" \
+	"   AND r.payload ->> '_remove' = a.action_id::pg_catalog.text)" \
+	"  AND NOT EXISTS (SELECT FROM journey.outbox_history r WHERE r.bucket = a.bucket AND r.profile_id = a.profile_id" \
+	"   AND r.payload ->> '_remove' = a.action_id::pg_catalog.text)"
+JNY_PLAN(find_members, "integer[], smallint[], uuid[]",
+		 MEMBERS("outbox_history", "NULL::pg_catalog.timestamptz", "a.attempt > 0") " UNION ALL "
+		 MEMBERS("outbox", "a.lease_until", "(a.attempt > 0 OR a.status = 'claimed')"));
+
+/* An action that put somebody into an audience, or may have, beside a suppression of that person. */
+typedef struct Member
+{
+	const JnySuppress *suppress;
+	pg_uuid_t	action_id;
+	const pg_uuid_t *enrollment;	/* NULL = none */
+	const char *channel;
+	const char *journey;
+	int			version;
+	const char *step;
+	int			visit;
+	const char *scope;
+	const char *template;
+	int			template_version;
+	const char *locale;
+	Jsonb	   *payload;		/* of the removal */
+	TimestampTz lease;			/* 0 = in nobody's hands */
+	bool		test;
+} Member;
+
+static List *
+find_all(JnyRun *run)
+{
+	JnyCols    *cols = jny_cols("integer, smallint, uuid");
+	List	   *members = NIL;
+	ListCell   *lc;
+	uint64		n;
+	int			i = 0;
+
+	foreach(lc, run->suppressions)
+	{
+		JnySuppress *s = lfirst(lc);
+
+		jny_cols_set(cols, 0, Int32GetDatum(i++));
+		jny_cols_set(cols, 1, Int16GetDatum(s->person->profile->bucket));
+		jny_cols_set(cols, 2, jny_uuid_datum(&s->person->id));
+		jny_cols_next(cols);
+	}
+	n = jny_run(&find_members, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < n; row++)
+	{
+		Member	   *m = palloc0(sizeof(Member));
+		bool		isnull;
+		Datum		lease = jny_get(row, 14, &isnull);
+
+		m->suppress = list_nth(run->suppressions, (int) jny_get_int8(row, 1, 0));
+		m->action_id = *jny_get_uuid(row, 2);
+		m->enrollment = jny_get_uuid(row, 3);
+		m->channel = jny_get_text(row, 4);
+		m->journey = jny_get_text(row, 5);
+		m->version = (int) jny_get_int8(row, 6, 0);
+		m->step = jny_get_text(row, 7);
+		m->visit = (int) jny_get_int8(row, 8, 0);
+		m->scope = jny_get_text(row, 9);
+		m->template = jny_get_text(row, 10);
+		m->template_version = (int) jny_get_int8(row, 11, 1);
+		m->locale = jny_get_text(row, 12);
+		m->payload = jny_json_parse(jny_get_text(row, 13));
+		m->lease = isnull ? 0 : DatumGetTimestampTz(lease);
+		m->test = jny_get_int8(row, 15, 0) != 0;
+		members = lappend(members, m);
+	}
+	return members;
+}
+
+static bool
+is_over(const JnyPerson *person, const pg_uuid_t *enrollment)
+{
+	ListCell   *lc;
+
+	foreach(lc, person->enrollments)
+	{
+		JnyEnrollment *e = lfirst(lc);
+
+		if (memcmp(&e->id, enrollment, UUID_LEN) == 0)
+			return e->exited_at != 0;
+	}
+	return true;
+}
+
+static bool
+is_matched(const JnySuppress *s, const pg_uuid_t *enrollment)
+{
+	ListCell   *lc;
+
+	foreach(lc, s->matched)
+		if (memcmp(&((JnyEnrollment *) lfirst(lc))->id, enrollment, UUID_LEN) == 0)
+			return true;
+	return false;
+}
+
+/* As the permit would judge what has still to be sent: nobody judges a match for an enrollment that is over. */
+static bool
+takes_back(const JnyRun *run, const JnyJourney *j, const Member *m)
+{
+	const JnySuppress *s = m->suppress;
+
+	if (!jny_same_scope(run, s->event->scope, m->scope))
+		return false;
+	for (int i = 0; i < j->nsuppress; i++)
+	{
+		const JnyOn *on = &j->suppress[i];
+
+		if (!jny_on_type(on, s->type))
+			continue;
+		if (m->enrollment == NULL || is_matched(s, m->enrollment))
+			return true;
+		if (!s->linked && ((on->match == NULL && on->when == NULL) || is_over(s->person, m->enrollment)))
+			return true;
+	}
+	return false;
+}
+
+/* Two suppressions of one lap may take back the same. */
+static bool
+is_planned(const JnyRun *run, const pg_uuid_t *action)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->actions)
+		if (memcmp(&((JnyAction *) lfirst(lc))->action_id, action, UUID_LEN) == 0)
+			return true;
+	return false;
+}
+
+static void
+remove_member(JnyRun *run, const JnyJourney *j, const JnyChannel *channel, const Member *m)
+{
+	const JnySuppress *s = m->suppress;
+	JnyAction  *a = palloc0(sizeof(JnyAction));
+	JnyDecision *d;
+
+	jny_uuid_of(&a->action_id, "removal", jny_uuid_str(&m->action_id), NULL);
+	if (is_planned(run, &a->action_id))
+		return;
+	a->profile_id = s->person->id;
+	a->bucket = s->person->profile->bucket;
+	a->channel = channel->name;
+	a->priority = REMOVAL_PRIORITY;
+	a->due_at = Max(run->now, m->lease);
+	a->not_after = a->due_at + REMOVAL_LASTS;
+	a->fresh = true;
+	a->journey = j->name;
+	a->version = j->version;
+	a->step = m->step;
+	a->visit = m->visit;
+	a->purpose = "transactional";
+	a->scope = m->scope;
+	a->template = m->template;
+	a->template_version = m->template_version;
+	a->locale = m->locale;
+	a->payload = m->payload;
+	a->suppress_on = jny_json_empty_array();
+	a->caps = jny_json_empty_array();
+	a->max_attempts = channel->attempts;
+	a->test = m->test;
+	a->decided_at = run->now;
+	a->decided_lap = run->batch->lap;
+	a->decided_seq = run->batch->last_seq;
+
+	d = jny_decision_new(run, unconstify(JnyPerson *, s->person), j, "removal");
+	jny_uuid_of(&d->id, "decision", "removal", jny_uuid_str(&a->action_id), NULL);
+	d->step = a->step;
+	d->verdict = "enqueue";
+	d->reason = s->reason;
+	d->rule = psprintf("suppress_on %s", s->type);
+	d->event = s->event;
+	d->channel = a->channel;
+	d->template = a->template;
+	d->has_action = true;
+	d->action_id = a->action_id;
+	a->decision_id = d->id;
+
+	run->actions = lappend(run->actions, a);
+	run->batch->enqueued++;
+}
+
+void
+jny_leave_audiences(JnyRun *run)
+{
+	ListCell   *lc;
+
+	if (run->suppressions == NIL)
+		return;
+	foreach(lc, find_all(run))
+	{
+		const Member *m = lfirst(lc);
+		const JnyJourney *j = jny_journey_version(m->journey, m->version);
+		const JnyChannel *channel = jny_channel(m->channel);
+
+		if (j != NULL && channel != NULL && takes_back(run, j, m))
+			remove_member(run, j, channel, m);
+	}
+}
