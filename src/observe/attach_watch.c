@@ -78,7 +78,7 @@ watch(void)
 
 	if (watched == NULL)
 	{
-		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+		jny_watch_relations(relation_changed);
 		RegisterXactCallback(at_end_of_xact, NULL);
 		RegisterSubXactCallback(at_end_of_subxact, NULL);
 	}
