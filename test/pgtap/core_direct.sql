@@ -15,22 +15,24 @@ SELECT throws_ok($$SELECT journey.ack(ARRAY[gen_random_uuid()], ARRAY[1::bigint]
 SET default_transaction_read_only = off;
 SELECT lives_ok('SELECT journey.run_until_idle()', 'elsewhere it does');
 
--- what somebody puts on a table of ours: beside it no lap runs (worker_strangers), but what else writes there fires it
+-- what somebody puts on a partition of ours: beside it no lap runs (worker_strangers), but what senders write there fires it
 CREATE TABLE public.seen (what text);
 GRANT INSERT ON public.seen TO journey_owner;
-CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (TG_RELID::regclass); RETURN NULL; END $$;
+CREATE FUNCTION public.note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO public.seen VALUES (TG_TABLE_NAME); RETURN NULL; END $$;
 SELECT journey.apply(pg_temp.journey_doc('plain', '{"on": "wishlist_added"}',
     '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}'));
-SELECT pg_temp.person('claimed');
-SELECT journey.track('shop', 'wishlist_added', pg_temp.who('claimed'), '{"sku": "A"}');
+SELECT pg_temp.person(c) FROM unnest(ARRAY['one', 'two']) c;
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who(c), '{"sku": "A"}') FROM unnest(ARRAY['one', 'two']) c;
 SELECT count(*) FROM journey.run_until_idle();
 SELECT format('CREATE TRIGGER noted AFTER INSERT ON %s FOR EACH ROW EXECUTE FUNCTION public.note()', inhrelid::regclass)
-FROM pg_inherits WHERE inhparent = 'journey.attempt_log'::regclass \gexec
-CREATE TRIGGER noted AFTER INSERT ON journey.lease FOR EACH ROW EXECUTE FUNCTION public.note();
-SELECT count(*) FROM journey.claim_and_begin('email', 1);
-SELECT cmp_ok((SELECT count(*) FROM public.seen), '>=', 1::bigint, 'a trigger on it fires');
-SELECT format('DROP TRIGGER noted ON %s', inhrelid::regclass) FROM pg_inherits WHERE inhparent = 'journey.attempt_log'::regclass \gexec
-DROP TRIGGER noted ON journey.lease;
+FROM pg_inherits WHERE inhparent = 'journey.outbox_history'::regclass \gexec
+SELECT array_agg(action_id)::text AS ids, array_agg(token)::text AS tokens FROM journey.claim_and_begin('email', 2) \gset
+SELECT cardinality(journey.ack(:'ids'::uuid[], :'tokens'::bigint[]));
+SELECT is((SELECT count(*) FROM public.seen WHERE what LIKE 'outbox_history_%'), 2::bigint, 'a trigger on a partition fires');
+SELECT format('DROP TRIGGER noted ON %s', inhrelid::regclass) FROM pg_inherits WHERE inhparent = 'journey.outbox_history'::regclass \gexec
+-- and on a table of ours
+CREATE TRIGGER noted AFTER INSERT ON journey.quarantine FOR EACH ROW EXECUTE FUNCTION public.note();
+DROP TRIGGER noted ON journey.quarantine;
 
 -- columns that come later, and tables that are written anew
 ALTER TABLE journey.profile ADD COLUMN shop_note text DEFAULT 'none';
