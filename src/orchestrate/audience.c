@@ -221,7 +221,7 @@ jny_leave_audiences(JnyRun *run)
 {
 	ListCell   *lc;
 
-	if (run->suppressions == NIL)
+	if (run->suppressions == NIL || !jny_has_audiences())
 		return;
 	foreach(lc, find_all(run))
 	{

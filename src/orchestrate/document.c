@@ -40,6 +40,8 @@ JNY_PLAN(read_template, "text, integer",
 		 "SELECT d.name, d.version, d.doc FROM journey.document d"
 		 " WHERE d.kind = 'template' AND d.name = $1"
 		 " AND CASE WHEN $2 = 0 THEN d.state = 'active' ELSE d.version = $2 END" READABLE);
+JNY_PLAN(any_audience, "",
+		 "SELECT FROM journey.document d WHERE d.kind = 'channel' AND d.state = 'active' AND d.doc ->> 'mode' = 'state' LIMIT 1");
 JNY_PLAN(read_channel, "text",
 		 "SELECT d.name, d.version, d.doc, journey._unreadable(d.kind, d.name, d.doc) IS NOT NULL FROM journey.document d"
 		 " WHERE d.kind = 'channel' AND d.name = $1 AND d.state = 'active'");
@@ -318,6 +320,23 @@ parse_channel(uint64 row)
 	if (c->on_unknown == NULL)
 		c->on_unknown = "hold";
 	return c;
+}
+
+bool
+jny_has_audiences(void)
+{
+	static const bool yes = true;
+	Named	   *known = find('a', "", 0);
+	MemoryContext caller;
+	bool		found;
+
+	if (known != NULL)
+		return known->what != NULL;
+	begin(&caller);
+	found = jny_run(&any_audience, NULL, NULL) > 0;
+	keep('a', "", 0, found ? &yes : NULL);
+	end(caller);
+	return found;
 }
 
 const JnyChannel *
