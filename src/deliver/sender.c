@@ -226,6 +226,7 @@ begin_send(Permits *p)
 	int			level;
 
 	p->gate.permit = true;
+	p->gate.held = true;
 	jny_node_read(&p->gate.node);
 	jny_uuid_v7(&p->batch);
 	p->sending = CStringGetTextDatum("sending");

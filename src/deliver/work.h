@@ -226,7 +226,8 @@ typedef struct JnyGate
 	JnyNode		node;
 	JnyHouse   *house;
 	JnyFences  *fences;			/* what the permit may not contradict */
-	bool		permit;			/* begin_send; else claim, which judges less */
+	bool		permit;			/* begin_send or claim_and_begin; else claim, which judges less */
+	bool		held;			/* begin_send: a sender had the actions before it asked */
 	List	   *windows;		/* of caps, as far as limits.c has asked for them */
 	bool		locked;			/* people are locked: whoever comes later is not waited for */
 } JnyGate;
