@@ -197,6 +197,9 @@ extern List *jny_work_channels(List *works);
 extern bool jny_text_is(const JnyRow *row, int col, const char *value);
 extern void jny_row_set(JnyRow *row, int col, Datum value);
 
+/* Later by a span, but a year at most: no lease and no retry is longer, and time has an end. */
+extern TimestampTz jny_within_a_year(TimestampTz now, const Interval *span);
+
 /* Actions that a caller names, each with the token that proves the lease. */
 typedef struct JnyProof
 {
