@@ -61,7 +61,9 @@ BEGIN
     PERFORM journey._demand(function IS NOT NULL, 'allow_function',
                             'Give its signature, as in allow_function(''upper(text)'').');
     IF length(function::text) > 500 THEN
-        RAISE EXCEPTION 'the signature of % is too long', function USING ERRCODE = 'name_too_long';
+        RAISE EXCEPTION 'the signature of % is too long', function USING
+            ERRCODE = 'name_too_long',
+            HINT = 'Allow a function of fewer arguments, or with shorter names, that calls it.';
     END IF;
     INSERT INTO journey.allowed_function (signature, never_fails, shipped)
     VALUES (function::text, false, false)

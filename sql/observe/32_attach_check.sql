@@ -154,7 +154,9 @@ DECLARE
     deleted text := CASE kind WHEN 'order' THEN 'cancelled' ELSE 'revoked' END; -- the one thing that on_delete may say
 BEGIN
     IF jsonb_typeof(map) <> 'object' THEN
-        RAISE EXCEPTION 'the map must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'the map must be a JSON object'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Write {"field": "column", ...}, as in {"key": "id", "subject": {"customer_id": "customer"}}.';
     END IF;
     FOR field, how IN SELECT m.key, m.value FROM jsonb_each(map) m LOOP
         IF NOT field = ANY (names) THEN

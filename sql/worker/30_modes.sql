@@ -92,7 +92,8 @@ BEGIN
         BEGIN
             value := journey._reconcile(a.attachment) || ' rows as ' || a.kind;
             IF value IS NULL THEN
-                RAISE EXCEPTION 'the table or its capture trigger is gone' USING ERRCODE = 'undefined_table';
+                RAISE EXCEPTION 'the table or its capture trigger is gone'
+                    USING ERRCODE = 'undefined_table', HINT = 'Attach it again, or detach it by its name.';
             END IF;
         EXCEPTION WHEN OTHERS THEN
             value := format('not reconciled: %s (%s)', SQLERRM, SQLSTATE);
@@ -255,7 +256,7 @@ CREATE FUNCTION journey._require_whole_or_named(what text, name text) RETURNS vo
 AS $$
 BEGIN
     IF what IS NULL AND name IS NOT NULL THEN
-        RAISE EXCEPTION 'what is "%"?', name
+        RAISE EXCEPTION 'no kind given for "%"', name
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Say first whether it is a scope, journey, channel or template; with no argument everything is meant.';
     ELSIF what NOT IN ('scope', 'journey', 'channel', 'template') THEN
@@ -263,7 +264,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Pause everything with no argument, or a scope, journey, channel or template by name.';
     ELSIF what IS NOT NULL AND coalesce(name, '') = '' THEN
-        RAISE EXCEPTION 'which %?', what
+        RAISE EXCEPTION 'no name given for the %', what
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give its name as the second argument.';
     END IF;
 END

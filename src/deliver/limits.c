@@ -102,7 +102,8 @@ month_start(TimestampTz now, int months, const char *zone)
 	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
+				 errmsg("timestamp out of range"),
+				 errhint("Set the clock to an earlier time with journey.set_clock().")));
 	month = tm.tm_year * 12 + tm.tm_mon - 1 + months;
 	first = (Timestamp) (date2j(month / 12, month % 12 + 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
 	return jny_zone_instant(first, zone);

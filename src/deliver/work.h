@@ -199,6 +199,9 @@ extern List *jny_work_channels(List *works);
 extern bool jny_text_is(const JnyRow *row, int col, const char *value);
 extern void jny_row_set(JnyRow *row, int col, Datum value);
 
+/* Later by a span, but a year at most: no lease and no retry is longer, and time has an end. */
+extern TimestampTz jny_within_a_year(TimestampTz now, const Interval *span);
+
 /* Actions that a caller names, each with the token that proves the lease. */
 typedef struct JnyProof
 {
@@ -228,7 +231,8 @@ typedef struct JnyGate
 	JnyNode		node;
 	JnyHouse   *house;
 	JnyFences  *fences;			/* what the permit may not contradict */
-	bool		permit;			/* begin_send; else claim, which judges less */
+	bool		permit;			/* begin_send or claim_and_begin; else claim, which judges less */
+	bool		held;			/* begin_send: a sender had the actions before it asked */
 	List	   *windows;		/* of caps, as far as limits.c has asked for them */
 	bool		locked;			/* people are locked: whoever comes later is not waited for */
 } JnyGate;

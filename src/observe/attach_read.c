@@ -514,7 +514,7 @@ journey_nearest(PG_FUNCTION_ARGS)
 	Datum	   *names;
 	bool	   *nulls;
 	int			n;
-	int			best = len / 2 + 2; /* farther is no hint */
+	int			best = Min(len / 2 + 2, len); /* farther is no hint, nor is a name without a common letter */
 	text	   *found = NULL;
 
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &n);

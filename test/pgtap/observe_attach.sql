@@ -1,7 +1,7 @@
 -- attach() itself: every kind, the guess, what it refuses and how it says so,
 -- back-fill, reconcile, live stock, detach.
 -- mission: 15, 117
-SELECT plan(88);
+SELECT plan(89);
 SET client_min_messages = warning;
 
 CREATE TABLE seen (seq bigint);
@@ -84,6 +84,9 @@ SELECT is((SELECT string_agg(format('%s %s %s', what, value, rows), '; ' ORDER B
     'mapped canceled → cancelled 1; null null 1; mapped paid → paid 1; unmapped weird 1', 'rows per status, mapped and not');
 SELECT is((SELECT value FROM journey.attach('orders', 'order', '{"key": "id", "subject": {"email": "email"}}', dry_run => true) WHERE what = 'not mapped' AND name = 'currency'),
     'nearest column: currency', 'a field that is left out is named with the nearest column');
+CREATE TABLE person (id integer PRIMARY KEY, email text, accepts_marketing boolean);
+SELECT results_eq($$SELECT name, value FROM journey.attach('person', 'customer', '{"subject": {"customer_id": "id", "email": "email"}}', dry_run => true) WHERE what = 'not mapped' AND name IN ('email', 'at')$$,
+    $$VALUES ('at', 'no column like it')$$, 'not what the subject names; and two letters are not like two others');
 SELECT is((SELECT count(*) FROM journey.attachment), 0::bigint, 'a dry run registers nothing');
 SELECT is((SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass), 0::bigint, 'makes no trigger');
 SELECT is(has_table_privilege('journey_owner', 'orders', 'SELECT'), false, 'grants nothing');

@@ -1,6 +1,6 @@
 -- Cart recovery from entry to outbox, and each way in which it does not get there.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(35);
+SELECT plan(38);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 
@@ -101,6 +101,21 @@ SELECT pg_temp.move('2026-03-10 10:00+00');
 SELECT pg_temp.cart('fay', 'C6');
 SELECT journey.run_until_idle();
 SELECT is((SELECT max(occurrence) FROM journey.enrollment WHERE key = 'C6'), 2, 'and does after it');
+
+-- an order that was cancelled stands in nobody's way; whether its cart may come again is for the policy of the journey
+SELECT pg_temp.person('hal');
+SELECT pg_temp.cart('hal', 'C10');
+SELECT journey.run_until_idle();
+SELECT pg_temp.buy('hal', 'O10');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'order_cancelled', pg_temp.who('hal'), '{"order_id": "O10"}');
+SELECT pg_temp.cart('hal', 'C10');
+SELECT pg_temp.cart('hal', 'C11');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands('hal')$$, $$VALUES ('cart C10 exited ordered'), ('cart C11 idle active')$$, 'after a cancelled order another cart enters');
+SELECT results_eq($$SELECT pg_temp.refusals('hal')$$, $$VALUES ('cart not_enrolled reentry')$$, 'and its own is refused by the interval, not by the order');
+SELECT pg_temp.move('2026-03-10 11:00+00');
+SELECT ok(pg_temp.send('hal'), 'and no suppression stops the reminder');
 
 -- an event that is older than an order never enrolls
 SELECT pg_temp.person('gus');

@@ -49,9 +49,9 @@ SELECT journey.pause();
 SELECT is((SELECT b.reason FROM journey.outbox o, journey.begin_send(o.action_id, o.token) b), 'paused', 'a pause of everything stops what is claimed already');
 SELECT journey.unpause(catch_up => 'as-is');
 SELECT throws_ok($$SELECT journey.pause('people', 'x')$$, '22023', 'cannot pause a people', 'what can be paused is said');
-SELECT throws_ok($$SELECT journey.pause('channel')$$, '22023', 'which channel?', 'a name is needed');
-SELECT throws_ok($$SELECT journey.pause(NULL, 'hello')$$, '22023', 'what is "hello"?', 'and what it is the name of');
-SELECT throws_ok($$SELECT journey.unpause(NULL, 'hello')$$, '22023', 'what is "hello"?', 'at the end of a pause, too');
+SELECT throws_ok($$SELECT journey.pause('channel')$$, '22023', 'no name given for the channel', 'a name is needed');
+SELECT throws_ok($$SELECT journey.pause(NULL, 'hello')$$, '22023', 'no kind given for "hello"', 'and what it is the name of');
+SELECT throws_ok($$SELECT journey.unpause(NULL, 'hello')$$, '22023', 'no kind given for "hello"', 'at the end of a pause, too');
 SELECT is_empty('SELECT * FROM journey.pause', 'nothing is paused so');
 SELECT journey.apply(pg_temp.journey_doc('salut', '{"on": "wishlist_added"}',
     '{"say": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}') || '{"scope": "fr"}');
