@@ -17,6 +17,13 @@ CREATE FUNCTION journey.explain_rule(condition text, subject jsonb, context json
 COMMENT ON FUNCTION journey.explain_rule(text, jsonb, jsonb) IS
     'Judges a condition for a person, clause by clause: the author''s words, true, false or unknown, and the values read ("<error>" says why a clause could not be computed). context may give an event {"type", "props", …}, entry, steps, key, scope, cart_id, order_id and sku. No rows for an unknown person.';
 
+CREATE FUNCTION journey._is_own_name(name text) RETURNS boolean
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_is_own_name';
+COMMENT ON FUNCTION journey._is_own_name(text) IS
+    'Whether a name of the vocabulary is served by journey itself, not by a property, trait or entry value of that name. For define_name().';
+
 CREATE FUNCTION journey.define_name(name text, type text, meaning text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
@@ -32,6 +39,12 @@ BEGIN
         RAISE EXCEPTION 'only names of event, profile and entry can be defined, not "%"', define_name.name
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'For example: journey.define_name(''profile.points'', ''numeric'', ''loyalty points'').';
+    END IF;
+    IF journey._is_own_name(define_name.name) THEN
+        RAISE EXCEPTION 'the type of "%" is fixed', define_name.name
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = 'It is not a property, trait or entry value: journey itself knows it.',
+                  HINT = 'Give yours another name. SELECT name, type, meaning FROM journey.vocabulary lists those that are taken.';
     END IF;
     BEGIN
         spelled := format_type(to_regtype(define_name.type), NULL);

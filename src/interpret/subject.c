@@ -147,6 +147,13 @@ find_served(const char *name)
 	return NULL;
 }
 
+/* Is the name journey's own, rather than a property, trait or entry value? Then its type is fixed. */
+bool
+jny_subject_is_own(const char *name)
+{
+	return find_served(name) != NULL;
+}
+
 bool
 jny_subject_bind(const char *pattern, JnyInput *input)
 {
