@@ -35,8 +35,8 @@ DECLARE
 BEGIN
     PERFORM journey._demand(define_name.name IS NOT NULL AND define_name.type IS NOT NULL AND define_name.meaning IS NOT NULL, 'define_name',
                             'For example: journey.define_name(''profile.points'', ''numeric'', ''loyalty points'').');
-    IF define_name.name !~ '^(event|profile|entry)\.[^.*:]+$' THEN
-        RAISE EXCEPTION 'only names of event, profile and entry can be defined, not "%"', define_name.name
+    IF define_name.name !~ '^(event|order|profile|entry)\.[^.*:]+$' THEN
+        RAISE EXCEPTION 'only names of event, order, profile and entry can be defined, not "%"', define_name.name
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'For example: journey.define_name(''profile.points'', ''numeric'', ''loyalty points'').';
     END IF;
@@ -64,7 +64,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.define_name(text, text, text) IS
-    'Gives a property (event.x), trait (profile.x) or entry value (entry.x) a type, so that rules read it without a cast. A value that does not fit reads as unknown.';
+    'Gives a property (event.x, order.x), trait (profile.x) or entry value (entry.x) a type, so that rules read it without a cast. A value that does not fit reads as unknown.';
 
 CREATE FUNCTION journey.allow_function(function regprocedure) RETURNS text
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER

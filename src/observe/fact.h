@@ -223,6 +223,7 @@ typedef struct JnyObject
 } JnyObject;
 
 extern void jny_object_begin(JnyObject *o);
+extern void jny_object_put(JnyObject *o, const JsonbValue *key, JsonbValue *value);
 extern void jny_object_all(JnyObject *o, Jsonb *from);	/* every field of an object; NULL allowed */
 extern Jsonb *jny_object_empty(void);
 extern void jny_object_text(JnyObject *o, const char *key, const char *value);	/* NULL = left out */

@@ -19,7 +19,6 @@ SELECT journey.run_once();
 SELECT is((SELECT count(*) FROM journey.profile), 1::bigint, 'the account number joins by the address');
 SELECT is(journey.profile_id('{"customer_id": "42"}'), :'a1'::uuid, 'and names the same person');
 SELECT is((SELECT count(DISTINCT profile_id) FROM journey.event), 1::bigint, 'all events are theirs');
--- mission: 18
 SELECT is((SELECT orders FROM journey.profile_state), 2, 'an order of the till counts as one of the web shop');
 SELECT is((SELECT confidence FROM journey.profile), 1.0::float8, 'the strongest link is the confidence');
 
