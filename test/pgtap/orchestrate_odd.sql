@@ -7,7 +7,7 @@ SELECT journey.apply(pg_temp.cart_doc());
 SELECT journey.run_until_idle();
 
 -- browsing on the phone, returning on the desktop: one person, one enrollment
--- mission: 14, 28
+-- mission: 14
 SELECT pg_temp.person('mob');
 SELECT journey.track('web', 'product_viewed', '{"anonymous_id": "phone"}', '{"sku": "J1"}');
 SELECT journey.run_until_idle();
