@@ -18,7 +18,7 @@ CREATE FUNCTION pg_temp.last_decision(c text, j text) RETURNS journey.decision L
 $$;
 
 -- consent and address
--- mission: 116, 99
+-- mission: 116
 SELECT journey.apply(pg_temp.one_mail('plain'));
 SELECT pg_temp.person('no', false);
 SELECT pg_temp.wish('no');
