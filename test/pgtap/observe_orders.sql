@@ -126,7 +126,6 @@ SELECT journey.track('wms', 'shipment_shipped', '{"customer_id": "47"}', '{"orde
 SELECT journey.run_until_idle();
 SELECT is((SELECT status FROM journey.orders WHERE order_id = 'P1'), 'delivered', 'a milestone that arrives late does not move an order back');
 
--- mission: 23
 SELECT journey.declare_truth('orders', 'shop');
 SELECT journey.run_until_idle();
 SELECT journey.track('pos', 'order_placed', '{"customer_id": "47"}', '{"order_id": "P3"}');
