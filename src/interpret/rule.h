@@ -129,5 +129,6 @@ extern void jny_identity_leave(JnyIdentity *saved);
 
 /* How a vocabulary name is served; false when nobody can. */
 extern bool jny_subject_bind(const char *pattern, JnyInput *input);
+extern bool jny_subject_is_own(const char *name);
 
 #endif							/* JNY_RULE_H */

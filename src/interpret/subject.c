@@ -50,6 +50,7 @@ typedef enum Code
 	CODE_ORDER_PLACED_AT,
 	CODE_ORDER_LINES,
 	CODE_ORDER_SKUS,
+	CODE_ORDER_PROP,
 	CODE_ORDERS_COUNT,
 	CODE_ORDERS_SUM,
 	CODE_ORDERS_LAST_AT,
@@ -114,6 +115,7 @@ static const Served served[] = {
 	{"order.placed_at", CODE_ORDER_PLACED_AT, JNY_PART_ORDER},
 	{"order.lines", CODE_ORDER_LINES, JNY_PART_ORDER},
 	{"order.skus", CODE_ORDER_SKUS, JNY_PART_ORDER},
+	{"order.*", CODE_ORDER_PROP, JNY_PART_ORDER},
 	{"orders.count", CODE_ORDERS_COUNT, JNY_PART_ORDERS},
 	{"orders.sum", CODE_ORDERS_SUM, JNY_PART_ORDERS},
 	{"orders.last_at", CODE_ORDERS_LAST_AT, JNY_PART_ORDERS},
@@ -145,6 +147,13 @@ find_served(const char *name)
 		if (strcmp(s->name, name) == 0)
 			return s;
 	return NULL;
+}
+
+/* Is the name journey's own, rather than a property, trait or entry value? Then its type is fixed. */
+bool
+jny_subject_is_own(const char *name)
+{
+	return find_served(name) != NULL;
 }
 
 bool
@@ -382,6 +391,8 @@ order_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 			return time_value(q->order_placed_at, isnull);
 		case CODE_ORDER_LINES:
 			return Int64GetDatum(q->order_lines);
+		case CODE_ORDER_PROP:
+			return json_value(q->order_props, in->field, in->type, isnull);
 		default:
 			return ref_value(q->order_skus, isnull);
 	}

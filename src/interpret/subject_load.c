@@ -27,7 +27,7 @@ JNY_PLAN(read_profiles, "integer[], smallint[], uuid[]",
 		 " LEFT JOIN journey.profile_state s ON s.bucket = k.bucket AND s.profile_id = k.profile_id");
 
 JNY_PLAN(read_order, "integer[], smallint[], uuid[], text[], text[]",
-		 "SELECT k.n, o.order_id, o.status, o.amount, o.currency, o.origin, o.placed_at, l.lines, l.skus"
+		 "SELECT k.n, o.order_id, o.status, o.amount, o.currency, o.origin, o.placed_at, l.lines, l.skus, o.props"
 		 " FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, id)"
 		 " CROSS JOIN LATERAL (SELECT * FROM journey.orders o"
 		 "  WHERE o.bucket = k.bucket AND o.profile_id = k.profile_id"
@@ -126,6 +126,7 @@ take_order(JnySubjectParts *p, uint64 row)
 	p->order_placed_at = get_time(row, 7);
 	p->order_lines = jny_get_int8(row, 8, 0);
 	p->order_skus = get_ref(row, 9);
+	p->order_props = (Jsonb *) DatumGetPointer(get_ref(row, 10));
 }
 
 static void

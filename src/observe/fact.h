@@ -225,6 +225,7 @@ typedef struct JnyObject
 } JnyObject;
 
 extern void jny_object_begin(JnyObject *o);
+extern void jny_object_put(JnyObject *o, const JsonbValue *key, JsonbValue *value);
 extern void jny_object_all(JnyObject *o, Jsonb *from);	/* every field of an object; NULL allowed */
 extern Jsonb *jny_object_empty(void);
 extern Jsonb *jny_object_merged(Jsonb *known, Jsonb *news);	/* the fields of both, the news before the known; NULL allowed */

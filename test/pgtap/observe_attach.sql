@@ -1,6 +1,6 @@
 -- attach() itself: every kind, the guess, what it refuses and how it says so,
 -- back-fill, reconcile, live stock, detach.
--- mission: 15, 117
+-- mission: 117
 SELECT plan(89);
 SET client_min_messages = warning;
 

@@ -72,7 +72,6 @@ SELECT journey.run_once();
 SELECT results_eq($$SELECT channel, state FROM journey.consent ORDER BY channel$$,
     $$VALUES ('email', 'revoked'), ('push', 'revoked'), ('sms', 'revoked')$$, 'an opt-out from everything is one');
 
--- mission: 16
 -- the shop's own flag; reconcile reads it again and does not beat an opt-out
 CREATE TABLE customers (id int PRIMARY KEY, email text, phone text, accepts_marketing boolean, city text, tz text);
 INSERT INTO customers VALUES (7, 'Kim@Example.com', '+4912', true, 'Trier', 'Europe/Berlin'), (8, 'lee@example.com', NULL, false, 'Ulm', 'Nowhere/Land');

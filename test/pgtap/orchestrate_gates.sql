@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(77);
+SELECT plan(80);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -18,7 +18,7 @@ CREATE FUNCTION pg_temp.last_decision(c text, j text) RETURNS journey.decision L
 $$;
 
 -- consent and address
--- mission: 116, 99
+-- mission: 116
 SELECT journey.apply(pg_temp.one_mail('plain'));
 SELECT pg_temp.person('no', false);
 SELECT pg_temp.wish('no');
@@ -137,7 +137,7 @@ SELECT results_eq($$SELECT pg_temp.stands('stb')$$, $$VALUES ('fresh finished fi
 SELECT journey.retire('journey', 'fresh');
 
 -- stock
--- mission: 12, 52, 98
+-- mission: 12, 52
 SELECT journey.apply(pg_temp.one_mail('stock', '{}', '{"template": "t_sku", "data": {"sku": "entry.sku"}, "require": ["stock:sku"]}', '{"data": {"sku": "event.sku"}}'));
 SELECT journey.track('shop', 'stock_changed', '{}', '{"sku": "IN", "available": 3}');
 SELECT journey.track('shop', 'stock_changed', '{}', '{"sku": "OUT", "available": 0}');
@@ -150,6 +150,28 @@ SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.outbox('sto')$$, $$VALUES ('stock mail email')$$, 'what is in stock is sent');
 SELECT is((SELECT stock_sku FROM journey.outbox WHERE profile_id = pg_temp.pid('sto')), ARRAY['IN'], 'and is looked at again by the permit');
 SELECT results_eq($$SELECT pg_temp.refusals('stu')$$, $$VALUES ('stock refused out_of_stock')$$, 'what is not is refused');
+-- read again by whoever claims, where the shop keeps it: in its stock tables, over all of them, or in its table of products
+CREATE FUNCTION pg_temp.claimed() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    answer text;
+BEGIN
+    PERFORM journey.release(ARRAY[c.action_id], ARRAY[c.token]) FROM journey.claim('email', 100) c WHERE c.profile_id = pg_temp.pid('sto');
+    SELECT concat_ws(' ', d.kind, d.verdict, d.reason) INTO answer FROM journey.decision d WHERE d.profile_id = pg_temp.pid('sto') AND d.kind = 'claim';
+    RETURN coalesce(answer, 'claimed');
+END $$;
+CREATE TABLE shop_product (id text PRIMARY KEY, pieces int);
+INSERT INTO shop_product VALUES ('IN', 0);
+SELECT count(*) FROM journey.attach('shop_product', 'product', '{"sku": "id", "available": "pieces"}', backfill => false);
+CREATE TABLE store_stock (sku text, on_hand int);
+CREATE TABLE web_stock (sku text, on_hand int);
+INSERT INTO store_stock VALUES ('IN', 0);
+INSERT INTO web_stock VALUES ('IN', 1);
+SELECT count(*) FROM unnest('{store_stock,web_stock}'::text[]) t CROSS JOIN LATERAL journey.attach(t::regclass, 'stock', backfill => false);
+SELECT is(pg_temp.claimed(), 'claimed', 'sold out in one stock table and not in the other, it goes, whatever the product says');
+SELECT count(*) FROM unnest('{store_stock,web_stock}'::text[]) t CROSS JOIN LATERAL journey.detach(t);
+SELECT is(pg_temp.claimed(), 'claim refused out_of_stock', 'without them the table of products is asked, and a row refuses');
+SELECT is_empty($$SELECT 1 FROM journey.attempt_log WHERE profile_id = pg_temp.pid('sto')$$, 'nothing is sent');
+SELECT count(*) FROM journey.detach('shop_product');
 SELECT journey.retire('journey', 'stock');
 
 -- holdout: nobody of the control group is ever enqueued, and arms do not move
