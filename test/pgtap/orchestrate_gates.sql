@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(73);
+SELECT plan(77);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -312,7 +312,25 @@ SELECT journey.retire('journey', 'early');
 
 -- purposes: an order confirmation at 03:00 to a held-out, capped, unsubscribed buyer; a marketing mail in the same state
 -- mission: 213
-SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC", "holdout": 0.99, "caps": [{"channel": "*", "max": 1, "per": "30 days", "window": "rolling"}], "quiet_hours": {"from": "21:00", "to": "08:00"}}'::jsonb);
+-- of the people who are there, the house holds out half: two of them, and three whom it does not
+SELECT pg_temp.person('b' || n) FROM generate_series(1, 20) n;
+SELECT journey.run_until_idle();
+CREATE TEMP TABLE half AS
+    SELECT c, held, row_number() OVER (PARTITION BY held ORDER BY n) AS nth
+    FROM (SELECT n, 'b' || n AS c, journey.assign('policy/house', pg_temp.pid('b' || n)) < 0.5 AS held FROM generate_series(1, 20) n) x;
+SELECT (SELECT c FROM half WHERE held AND nth = 1) AS buyer, (SELECT c FROM half WHERE held AND nth = 2) AS held,
+       (SELECT c FROM half WHERE NOT held AND nth = 1) AS capped, (SELECT c FROM half WHERE NOT held AND nth = 2) AS gone,
+       (SELECT c FROM half WHERE NOT held AND nth = 3) AS night \gset
+-- two have had their mail of the month, two want no more
+SELECT journey.apply(pg_temp.one_mail('before'));
+SELECT pg_temp.wish(c) FROM unnest(ARRAY[:'buyer', :'capped']) c;
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM unnest(ARRAY[:'buyer', :'capped']) c WHERE pg_temp.send(c)), 2::bigint, 'two have had a mail');
+SELECT journey.run_until_idle();
+SELECT journey.retire('journey', 'before');
+SELECT journey.track('shop', 'unsubscribed', pg_temp.who(c), '{}') FROM unnest(ARRAY[:'buyer', :'gone']) c;
+SELECT journey.run_until_idle();
+SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC", "holdout": 0.5, "caps": [{"channel": "*", "max": 1, "per": "30 days", "window": "rolling"}], "quiet_hours": {"from": "21:00", "to": "08:00"}}'::jsonb);
 SELECT journey.apply(jsonb_build_array(
     pg_temp.journey_doc('confirmation', '{"on": "order_placed", "key": "order", "data": {"order_id": "event.order_id", "amount": "event.amount"}}',
         '{"mail": {"send": {"channel": "email", "template": "t_order", "data": {"order_id": "entry.order_id", "amount": "entry.amount"}}, "next": "done"}, "done": {"exit": "finished"}}',
@@ -320,21 +338,23 @@ SELECT journey.apply(jsonb_build_array(
     pg_temp.journey_doc('thanks', '{"on": "order_placed", "key": "order"}',
         '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}')));
 SELECT pg_temp.move('2026-04-02 03:00+00');
-SELECT pg_temp.person('buyer');
+SELECT pg_temp.buy(c, 'O-' || c) FROM unnest(ARRAY[:'buyer', :'held', :'capped', :'gone', :'night']) c;
 SELECT journey.run_until_idle();
-SELECT journey.track('shop', 'unsubscribed', pg_temp.who('buyer'), '{}');
+SELECT results_eq(format('SELECT pg_temp.outbox(%L)', :'buyer'), $$VALUES ('confirmation mail email')$$, 'the confirmation is enqueued, the marketing mail is not');
+SELECT is((SELECT payload FROM journey.outbox WHERE journey = 'confirmation' AND profile_id = pg_temp.pid(:'buyer')),
+          jsonb_build_object('order_id', 'O-' || :'buyer', 'amount', 50), 'with order and amount');
+SELECT is((SELECT due_at FROM journey.outbox WHERE journey = 'confirmation' AND profile_id = pg_temp.pid(:'buyer')), '2026-04-02 03:00+00'::timestamptz, 'at once, although it is night');
+SELECT is((SELECT own_ref FROM journey.outbox WHERE journey = 'confirmation' AND profile_id = pg_temp.pid(:'buyer')), 'order:O-' || :'buyer', 'its own order does not stop it');
+SELECT ok(('thanks refused opted_out' IN (SELECT pg_temp.refusals(:'buyer'))), 'the marketing mail is refused');
+-- each of the four reasons alone keeps a marketing mail back, and none a confirmation
+SELECT results_eq(format($$SELECT verdict, reason, inputs ->> 'due_at' IS NULL FROM unnest(ARRAY[%L, %L, %L]) WITH ORDINALITY p(c, n), pg_temp.last_decision(c, 'thanks') ORDER BY n$$, :'held', :'capped', :'gone'),
+    $$VALUES ('refused', 'holdout', true), ('refused', 'capped', true), ('refused', 'opted_out', true)$$, 'held out, capped, unsubscribed: a marketing mail to each is refused for that');
+SELECT is((SELECT due_at FROM journey.outbox WHERE journey = 'thanks'), '2026-04-02 08:00+00'::timestamptz, 'to somebody who is none of these it waits for the morning');
+SELECT is((SELECT array_agg(c) FROM unnest(ARRAY[:'buyer', :'held', :'capped', :'gone', :'night']) c WHERE NOT pg_temp.send(c)), NULL, 'all of them get the permit for the confirmation');
 SELECT journey.run_until_idle();
-SELECT pg_temp.buy('buyer', 'O1');
-SELECT journey.run_until_idle();
-SELECT results_eq($$SELECT pg_temp.outbox('buyer')$$, $$VALUES ('confirmation mail email')$$, 'the confirmation is enqueued, the marketing mail is not');
-SELECT is((SELECT payload FROM journey.outbox WHERE journey = 'confirmation'), '{"order_id": "O1", "amount": 50}'::jsonb, 'with order and amount');
-SELECT is((SELECT due_at FROM journey.outbox WHERE journey = 'confirmation'), '2026-04-02 03:00+00'::timestamptz, 'at once, although it is night');
--- mission: 213
-SELECT is((SELECT own_ref FROM journey.outbox WHERE journey = 'confirmation'), 'order:O1', 'its own order does not stop it');
-SELECT ok(pg_temp.send('buyer'), 'and the permit is granted');
-SELECT journey.run_until_idle();
-SELECT ok('thanks refused opted_out' IN (SELECT pg_temp.refusals('buyer')), 'the marketing mail is refused');
-SELECT is((SELECT arm FROM journey.enrollment WHERE journey = 'confirmation'), 'treatment', 'nobody is held out from what they have to know');
+SELECT results_eq($$SELECT journey, granted_at, count(*) FROM journey.attempt_log WHERE granted_at >= '2026-04-02 03:00+00' GROUP BY 1, 2$$,
+    $$VALUES ('confirmation', '2026-04-02 03:00+00'::timestamptz, 5::bigint)$$, 'and nobody at that hour one for anything else');
+SELECT is((SELECT DISTINCT arm FROM journey.enrollment WHERE journey = 'confirmation'), 'treatment', 'nobody is held out from what they have to know');
 
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
