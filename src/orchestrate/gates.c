@@ -290,7 +290,7 @@ jny_gate_stock(JnyRun *run, JnySend *s)
 	{
 		const char *sku = lfirst(lc);
 		const JnyStock *stock = jny_stock_of(run, sku);
-		JnyVerdict	v = stock == NULL || !stock->known ? JNY_UNKNOWN : stock->in_stock ? JNY_TRUE : JNY_FALSE;
+		JnyVerdict	v = stock == NULL ? JNY_UNKNOWN : stock->in_stock ? JNY_TRUE : JNY_FALSE;
 
 		jny_decision_clause(s->decision, psprintf("%s is in stock", sku), v);
 		if (v == JNY_TRUE)

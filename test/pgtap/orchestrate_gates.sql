@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(77);
+SELECT plan(88);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -134,6 +134,51 @@ SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.outbox('sto')$$, $$VALUES ('stock mail email')$$, 'what is in stock is sent');
 SELECT is((SELECT stock_sku FROM journey.outbox WHERE profile_id = pg_temp.pid('sto')), ARRAY['IN'], 'and is looked at again by the permit');
 SELECT results_eq($$SELECT pg_temp.refusals('stu')$$, $$VALUES ('stock refused out_of_stock')$$, 'what is not is refused');
+-- where the shop's own table is attached it is read at the decision, whatever was observed last; so it is by rules
+CREATE TABLE public.shop_stock (sku text PRIMARY KEY, on_hand text);
+INSERT INTO public.shop_stock VALUES ('GONE', '3'), ('BACK', '0');
+SELECT count(*) FROM journey.attach('shop_stock', 'stock', '{"sku": "sku", "available": "on_hand"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT sku, available FROM journey.product WHERE sku IN ('GONE', 'BACK') ORDER BY 1$$, $$VALUES ('BACK', 0::numeric), ('GONE', 3)$$, 'what was observed');
+ALTER TABLE public.shop_stock DISABLE TRIGGER ALL;
+UPDATE public.shop_stock SET on_hand = CASE sku WHEN 'GONE' THEN '0' ELSE '5' END;
+ALTER TABLE public.shop_stock ENABLE ALWAYS TRIGGER journey_capture_stock;
+SELECT pg_temp.person(c) FROM unnest(ARRAY['stv', 'stw', 'stx', 'sty']) c;
+SELECT pg_temp.wish('stv', 'GONE'), pg_temp.wish('stw', 'BACK');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT d.verdict, d.reason, d.clauses -> -1 FROM pg_temp.last_decision('stv', 'stock') d$$,
+    $$VALUES ('refused', 'out_of_stock', '{"clause": "GONE is in stock", "verdict": false}'::jsonb)$$, 'what has sold out is refused at the decision');
+SELECT results_eq($$SELECT pg_temp.outbox('stw')$$, $$VALUES ('stock mail email')$$, 'what has come in is not');
+SELECT ok(pg_temp.send('stw'), 'the permit agrees');
+SELECT results_eq($$SELECT verdict, "values" -> 'product.available' FROM unnest(ARRAY['GONE', 'BACK']) sku, journey.explain_rule('product.available > 0', pg_temp.who('stw'), jsonb_build_object('sku', sku))$$,
+    $$VALUES ('false', '0'::jsonb), ('true', '5')$$, 'rules read the same');
+-- a table that cannot be read now leaves what was observed, and no lap waits for it
+CREATE EXTENSION IF NOT EXISTS dblink;
+\set pw `echo "$PGPASSWORD"`
+SELECT dblink_connect('other', format('dbname=%s host=%s port=%s user=%s password=%s', current_database(), :'HOST', :'PORT', :'USER', COALESCE(NULLIF(:'pw', ''), 'x'))) \g /dev/null
+SELECT dblink_exec('other', 'BEGIN; LOCK TABLE public.shop_stock IN ACCESS EXCLUSIVE MODE') \g /dev/null
+SELECT pg_temp.wish('stx', 'GONE');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.outbox('stx')$$, $$VALUES ('stock mail email')$$, 'while the shop changes its table, what was observed counts');
+SELECT dblink_exec('other', 'ROLLBACK'), dblink_disconnect('other') \g /dev/null
+SELECT ok(NOT pg_temp.send('stx'), 'and the permit looks again');
+SELECT journey.run_until_idle();
+ALTER TABLE public.shop_stock DISABLE TRIGGER ALL;
+UPDATE public.shop_stock SET on_hand = 'many' WHERE sku = 'BACK';
+ALTER TABLE public.shop_stock ENABLE ALWAYS TRIGGER journey_capture_stock;
+BEGIN;
+SELECT pg_temp.wish('sty', 'GONE');
+COMMIT;
+BEGIN;
+SELECT journey.run_until_idle();
+SELECT is_empty($$SELECT mode FROM pg_locks WHERE relation = 'public.shop_stock'::regclass$$, 'a lap holds no lock on the shop''s table to its end');
+COMMIT;
+SELECT results_eq($$SELECT pg_temp.refusals('sty')$$, $$VALUES ('stock refused out_of_stock')$$, 'one odd value is of its own product');
+SELECT pg_temp.wish('sty', 'BACK');
+SELECT journey.run_until_idle();
+SELECT is((pg_temp.last_decision('sty', 'stock')).reason, 'out_of_stock', 'which is what was observed');
+SELECT is_empty('SELECT * FROM journey.quarantine', 'and no event is to blame');
+SELECT journey.detach('public.shop_stock');
 SELECT journey.retire('journey', 'stock');
 
 -- holdout: nobody of the control group is ever enqueued, and arms do not move
