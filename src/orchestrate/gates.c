@@ -527,7 +527,7 @@ cap_allows(JnyRun *run, JnySend *s, const Cap *cap, const JnyChannel *channel, T
 		JnyPermitRow *p = lfirst(lc);
 
 		if (p->at < start || (next == 0 && p->at == start) || strcmp(p->purpose, "marketing") != 0 ||
-			strcmp(p->scope, s->e->scope) != 0 ||
+			(!run->policy->caps_cross_scopes && strcmp(p->scope, s->e->scope) != 0) ||
 			(journey && strcmp(p->journey, s->e->journey->name) != 0) ||
 			(strcmp(cap->channel, "*") != 0 && strcmp(cap->channel, p->channel) != 0))
 			continue;
