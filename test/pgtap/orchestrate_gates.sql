@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(88);
+SELECT plan(91);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -97,7 +97,7 @@ SELECT is((SELECT count(*) FROM journey.outbox WHERE journey = 'told'), 5::bigin
 SELECT journey.retire('journey', 'ruled'), journey.retire('journey', 'told'), journey.retire('rule_set', 'gate');
 
 -- what is too old to be trusted holds a send until it is fresh, or too late
--- mission: 6
+-- mission: 6, 129
 SELECT journey.apply(pg_temp.one_mail('fresh', '{}', '{"require": [{"when": "source.age(''erp'') <= interval ''20 minutes''", "reason": "stale_data"}], "not_after": "30 minutes"}'));
 SELECT journey.track('erp', 'price_changed', '{}', '{"sku": "J1", "price": 3}');
 SELECT pg_temp.person('sta');
@@ -106,10 +106,12 @@ SELECT pg_temp.wish('sta');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.refusals('sta')$$, $$VALUES ('fresh held stale_data')$$, 'a source that was silent for too long holds the send');
 SELECT results_eq($$SELECT pg_temp.stands('sta')$$, $$VALUES ('fresh mail active')$$, 'which waits where it is');
+SELECT results_eq($$SELECT planned_at, wake_at FROM journey.timer$$, $$VALUES ('2026-03-02 11:30+00'::timestamptz, '2026-03-02 11:35+00'::timestamptz)$$, 'until a new time, and the one it was planned for is kept');
 SELECT journey.track('erp', 'price_changed', '{}', '{"sku": "J1", "price": 4}');
 SELECT journey.run_until_idle();
 SELECT pg_temp.move('2026-03-02 11:35+00');
 SELECT results_eq($$SELECT pg_temp.outbox('sta')$$, $$VALUES ('fresh mail email')$$, 'a few minutes after the source has spoken it is decided again');
+SELECT is((SELECT not_after FROM journey.outbox WHERE profile_id = pg_temp.pid('sta')), '2026-03-02 12:00+00'::timestamptz, 'and may be sent no longer than if it had not been held');
 SELECT pg_temp.person('stb');
 SELECT pg_temp.move('2026-03-02 12:00+00');
 SELECT pg_temp.wish('stb');
@@ -301,6 +303,8 @@ SELECT pg_temp.wish('hol');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT verdict, reason, (inputs ->> 'held_until')::timestamptz FROM pg_temp.last_decision('hol', 'patient')$$,
     $$VALUES ('held', 'capped', '2026-03-03 15:00+00'::timestamptz)$$, 'one that opens in time holds, until then');
+SELECT results_eq($$SELECT planned_at, wake_at FROM journey.timer WHERE profile_id = pg_temp.pid('hol')$$,
+    $$VALUES ('2026-03-03 14:00+00'::timestamptz, '2026-03-03 15:00+00'::timestamptz)$$, 'beside the time that it was planned for');
 SELECT pg_temp.move('2026-03-03 14:59+00');
 SELECT is_empty($$SELECT pg_temp.outbox('hol')$$, 'nothing is in the outbox before');
 SELECT pg_temp.move('2026-03-03 15:00+00');
@@ -336,8 +340,8 @@ SELECT pg_temp.wish('lou'), journey.track('shop', 'product_viewed', pg_temp.who(
 SELECT journey.run_until_idle();
 SELECT pg_temp.house('{"from": "22:00", "to": "06:00", "zone": "UTC"}');
 SELECT ok(NOT pg_temp.send('lou'), 'quiet hours of the house that begin after the decision hold at the permit');
-SELECT results_eq($$SELECT reason, claim_at FROM journey.outbox WHERE profile_id = pg_temp.pid('lou')$$, $$VALUES ('quiet_hours', '2026-03-29 06:00+00'::timestamptz)$$,
-                  'it waits for their end');
+SELECT results_eq($$SELECT reason, claim_at, due_at FROM journey.outbox WHERE profile_id = pg_temp.pid('lou')$$,
+                  $$VALUES ('quiet_hours', '2026-03-29 06:00+00'::timestamptz, '2026-03-28 22:30+00'::timestamptz)$$, 'it waits for their end, and was due before');
 SELECT ok(pg_temp.send('ear'), 'a journey with hours of its own goes by them');
 SELECT journey.run_until_idle();
 SELECT pg_temp.wish('lat');
