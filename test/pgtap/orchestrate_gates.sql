@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(91);
+SELECT plan(92);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -135,6 +135,8 @@ SELECT pg_temp.wish('stu', 'OUT');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.outbox('sto')$$, $$VALUES ('stock mail email')$$, 'what is in stock is sent');
 SELECT is((SELECT stock_sku FROM journey.outbox WHERE profile_id = pg_temp.pid('sto')), ARRAY['IN'], 'and is looked at again by the permit');
+-- mission: 3
+SELECT is((SELECT clauses FROM journey.message WHERE profile_id = pg_temp.pid('sto')), '[{"clause": "IN is in stock", "verdict": true}]', 'the action carries what made it eligible');
 SELECT results_eq($$SELECT pg_temp.refusals('stu')$$, $$VALUES ('stock refused out_of_stock')$$, 'what is not is refused');
 -- where the shop's own table is attached it is read at the decision, whatever was observed last; so it is by rules
 CREATE TABLE public.shop_stock (sku text PRIMARY KEY, on_hand text);
