@@ -76,7 +76,7 @@ INSERT INTO journey.vocabulary (name, type, served, meaning) VALUES
     ('product.class', 'text', true, 'essential or considered.'),
     ('product.price', 'numeric', true, 'Its price, in product.currency.'),
     ('product.currency', 'text', true, 'Currency of its price.'),
-    ('product.available', 'numeric', true, 'Stock as last observed; permits look at the live table again.'),
+    ('product.available', 'numeric', true, 'What is in stock: by the attached stock table at this moment, else as last observed. Permits look again.'),
     ('product.replenishable', 'boolean', true, 'Whether people buy it again and again.'),
     ('product.replenish_after', 'interval', true, 'How long one piece lasts.'),
     ('consent.*', 'text', true, 'State of a consent in the scope, by channel and purpose: consent.email_marketing. unknown when there is none or it has expired.'),

@@ -126,7 +126,7 @@ static const Served served[] = {
 	{"product.class", CODE_PRODUCT_CLASS, JNY_PART_PRODUCT},
 	{"product.price", CODE_PRODUCT_PRICE, JNY_PART_PRODUCT},
 	{"product.currency", CODE_PRODUCT_CURRENCY, JNY_PART_PRODUCT},
-	{"product.available", CODE_PRODUCT_AVAILABLE, JNY_PART_PRODUCT},
+	{"product.available", CODE_PRODUCT_AVAILABLE, JNY_PART_STOCK},
 	{"product.replenishable", CODE_PRODUCT_REPLENISHABLE, JNY_PART_PRODUCT},
 	{"product.replenish_after", CODE_PRODUCT_REPLENISH_AFTER, JNY_PART_PRODUCT},
 	{"consent.*", CODE_CONSENT, JNY_PART_CONSENT},
@@ -425,6 +425,9 @@ product_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 {
 	const JnySubjectParts *q = s->parts;
 
+	/* a table of stock may know what the catalogue does not */
+	if (in->code == CODE_PRODUCT_AVAILABLE)
+		return ref_value(q->product_available, isnull);
 	*isnull = !q->has_product;
 	if (*isnull)
 		return (Datum) 0;
@@ -442,8 +445,6 @@ product_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 			return ref_value(q->product_price, isnull);
 		case CODE_PRODUCT_CURRENCY:
 			return text_value(q->product_currency, isnull);
-		case CODE_PRODUCT_AVAILABLE:
-			return ref_value(q->product_available, isnull);
 		case CODE_PRODUCT_REPLENISH_AFTER:
 			return ref_value(q->product_replenish_after, isnull);
 		default:
@@ -497,6 +498,7 @@ jny_subject_resolve(void *subject, const JnyInput *in, bool *isnull)
 		case JNY_PART_ORDERS:
 			return orders_value(s, in, isnull);
 		case JNY_PART_PRODUCT:
+		case JNY_PART_STOCK:
 			return product_value(s, in, isnull);
 		case JNY_PART_CONSENT:
 			return consent_value(s, in, isnull);

@@ -173,6 +173,38 @@ take_consents(JnySubjectParts *p, uint64 row)
 	}
 }
 
+/* What is attached knows better than what was observed; the product was read before. */
+static void
+read_stock(JnySubjectContext **subjects, int n)
+{
+	JnyCols    *skus = jny_cols("text");
+	JnyStockLevel *levels;
+	int			nlevels;
+
+	for (int i = 0; i < n; i++)
+	{
+		jny_cols_text(skus, 0, jny_subject_sku(subjects[i]));
+		jny_cols_next(skus);
+	}
+	nlevels = jny_stock_live(jny_cols_datums(skus, 0)[0], &levels);
+	for (int i = 0; i < n; i++)
+	{
+		const char *sku = jny_subject_sku(subjects[i]);
+
+		for (int l = 0; sku != NULL && l < nlevels; l++)
+		{
+			MemoryContext here;
+
+			if (strcmp(sku, levels[l].sku) != 0)
+				continue;
+			here = MemoryContextSwitchTo(subjects[i]->cxt);
+			subjects[i]->parts->product_available = datumCopy(levels[l].available, false, -1);
+			MemoryContextSwitchTo(here);
+			break;
+		}
+	}
+}
+
 /* ---- one part for all who lack it -------------------------------------------------------- */
 
 typedef enum Argument
@@ -202,6 +234,7 @@ static const PartReader readers[] = {
 	{JNY_PART_ORDER, NULL, &read_order, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_ORDER, ARG_END}, take_order},
 	{JNY_PART_ORDERS, NULL, &read_orders, {ARG_N, ARG_PROFILE, ARG_END}, take_orders},
 	{JNY_PART_PRODUCT, NULL, &read_products, {ARG_N, ARG_SKU, ARG_END}, take_product},
+	{JNY_PART_STOCK, read_stock, NULL, {ARG_END}, NULL},
 	{JNY_PART_CONSENT, NULL, &read_consents, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_NOW, ARG_END}, take_consents},
 	{0, NULL, NULL, {ARG_END}, NULL}
 };
@@ -337,6 +370,8 @@ jny_subjects_load(JnySubjectContext **subjects, int n, uint32 parts)
 
 	if (parts & JNY_PART_LINES)
 		parts |= JNY_PART_CART;
+	if (parts & JNY_PART_STOCK)
+		parts |= JNY_PART_PRODUCT;
 	for (int i = 0; i < n; i++)
 	{
 		if (subjects[i]->parts == NULL)

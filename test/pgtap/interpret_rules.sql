@@ -16,7 +16,6 @@ CREATE FUNCTION pg_temp.verdict(rule text, context jsonb DEFAULT '{}') RETURNS t
          FROM journey.explain_rule(rule, '{"customer_id": "42"}', context)$$;
 
 -- three values
--- mission: 52
 SELECT is(pg_temp.verdict('profile.nix = ''x'''), 'unknown', 'what is not known is unknown, not false');
 SELECT is(pg_temp.verdict('profile.nothing is null'), 'true', 'a JSON null is a null');
 SELECT is(pg_temp.verdict('profile.nix = ''x'' and cart.items < 0'), 'false', 'unknown and false is false');

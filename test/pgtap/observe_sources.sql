@@ -77,7 +77,6 @@ SELECT journey.track('shop', 'product_viewed', '{"customer_id": "1"}', '{"sku": 
 SELECT journey.run_once();
 SELECT is_empty($$SELECT * FROM journey.health WHERE topic = 'source'$$, 'until it sends again');
 
--- mission: 17
 SELECT set_eq($$SELECT jsonb_array_elements_text(journey.json_schema() #> '{$defs,source,properties,system,enum}')$$,
     'SELECT system FROM journey.system', 'documents and the registry name the same eight systems');
 
