@@ -16,6 +16,7 @@
 #include "utils/xid8.h"
 
 #include "observe/attach_spec.h"
+#include "observe/every_channel.h"
 #include "observe/fact.h"
 #include "observe/message.h"
 
@@ -71,9 +72,8 @@ JNY_PLAN(keep_fence, TYPES,
 	"   CASE WHEN $8 = '*' THEN 'marketing' ELSE $8 END AS purpose" \
 	"  FROM " PEOPLE ", LATERAL (" \
 	"   SELECT CASE WHEN $7 <> '*' THEN $7 ELSE p.channel END" \
-	"   UNION SELECT u.channel FROM (VALUES ('email'), ('sms'), ('push')) AS u(channel) WHERE $7 = '*' AND p.channel IS NULL" \
-	"   UNION SELECT c.channel FROM journey.consent c WHERE $7 = '*' AND p.channel IS NULL" \
-	"    AND c.bucket = p.bucket AND c.profile_id = p.profile_id AND c.scope = p.scope) AS w(channel)" \
+	"   UNION SELECT u.channel FROM " JNY_EVERY_CHANNEL("CASE WHEN $8 = '*' THEN 'marketing' ELSE $8 END", "p") \
+	"    WHERE $7 = '*' AND p.channel IS NULL) AS w(channel)" \
 	"  WHERE w.channel IS NOT NULL) AS n"
 #define PROOF "'{\"set_aside\": true}'"
 JNY_PLAN(take_consent, TYPES ", text, text",
