@@ -256,8 +256,10 @@ CREATE TABLE journey.suppression (    -- consumed fences, opt-outs and manual su
     released_by bigint,               -- seq of the release
     released_at timestamptz,
     released_xact xid8,
+    unread boolean NOT NULL DEFAULT false,  -- by the lap, which takes people out of audiences
     PRIMARY KEY (bucket, profile_id, seq, type)
 );
+CREATE INDEX suppression_unread ON journey.suppression (bucket, profile_id) WHERE unread;
 CREATE INDEX suppression_lap ON journey.suppression (lap);
 CREATE INDEX suppression_manual ON journey.suppression (bucket, profile_id) WHERE type = 'manual';
 CREATE TABLE journey.cart (
@@ -567,6 +569,7 @@ COMMENT ON COLUMN journey.suppression.note IS 'Of a manual one: who asked for it
 COMMENT ON COLUMN journey.suppression.released_by IS 'Order of capture of what took it back; null = nothing.';
 COMMENT ON COLUMN journey.suppression.released_at IS 'When it was taken back.';
 COMMENT ON COLUMN journey.suppression.released_xact IS 'Transaction that took it back; null when that was done by hand or in another incarnation.';
+COMMENT ON COLUMN journey.suppression.unread IS 'Written beside the laps: the next one takes the person out of audiences. Permits heed it all the same.';
 COMMENT ON TABLE journey.cart IS 'Carts. Value and number of items are the sums over the lines.';
 COMMENT ON COLUMN journey.cart.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.cart.profile_id IS 'The person who last named it.';
