@@ -27,7 +27,7 @@ INSERT INTO journey.reason_code (reason, final, meaning) VALUES
 ('broken',          true,  'A condition that it needs does not compile any more; journey.health names it.'),
 ('quiet_hours',     false, 'It is night where the person lives; it is planned for the end of the quiet hours.'),
 ('paused',          false, 'Its scope, journey, channel or template is paused.'),
-('stale_data',      false, 'What has been observed is not fresh enough to be sure that nothing stops it.'),
+('stale_data',      false, 'What has been observed is not fresh enough, or what may forbid it cannot be read: nobody can be sure that nothing stops it.'),
 ('held',            false, 'An event that may stop it waits to be judged.'),
 ('changed',         false, 'What it was decided on has changed; it is decided again.');
 

@@ -236,6 +236,7 @@ BEGIN
     FOR topic, status, detail, hint IN
         SELECT 'document', 'error', format('%s "%s" version %s is stored, but cannot be read: %s', x.kind, x.name, x.version, x.fault),
                CASE x.kind WHEN 'policy' THEN 'What it forbids is not known, so nothing but transactional messages is decided or permitted'
+                           WHEN 'rule_set' THEN 'What it forbids is not known, so nothing but transactional messages is decided'
                            WHEN 'channel' THEN 'Nothing is decided or permitted for this channel'
                            ELSE 'It counts for nothing' END
                || format('. Apply a document that passes journey.lint(), or SELECT journey.retire(%L, %L).', x.kind, x.name)

@@ -126,6 +126,13 @@ jny_cols_text(JnyCols *cols, int col, const char *value)
 }
 
 void
+jny_cols_time(JnyCols *cols, int col, TimestampTz at)
+{
+	if (at != 0)
+		jny_cols_set(cols, col, TimestampTzGetDatum(at));
+}
+
+void
 jny_cols_next(JnyCols *cols)
 {
 	MemoryContext old = MemoryContextSwitchTo(cols->cxt);

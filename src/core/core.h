@@ -143,6 +143,7 @@ typedef struct JnyCols JnyCols;
 extern JnyCols *jny_cols(const char *types);	/* element types, e.g. "uuid, text" */
 extern void jny_cols_set(JnyCols *cols, int col, Datum value);	/* columns from 0; unset = NULL */
 extern void jny_cols_text(JnyCols *cols, int col, const char *value);	/* NULL allowed */
+extern void jny_cols_time(JnyCols *cols, int col, TimestampTz at);	/* 0 = NULL */
 extern void jny_cols_next(JnyCols *cols);		/* ends a row */
 extern int	jny_cols_count(JnyCols *cols);
 /* Values for jny_run: the arrays first, then extra values copied by the caller. */

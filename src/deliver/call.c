@@ -221,20 +221,6 @@ jny_note_attempts(List *works, const char *outcome, bool counted, const char *fa
 	jny_run(&note_attempt, values, nulls);
 }
 
-static Datum
-id_array(List *works)
-{
-	JnyCols    *cols = jny_cols("uuid");
-	ListCell   *lc;
-
-	foreach(lc, works)
-	{
-		jny_cols_set(cols, 0, ((JnyWork *) lfirst(lc))->values[W_ACTION]);
-		jny_cols_next(cols);
-	}
-	return jny_cols_datums(cols, 0)[0];
-}
-
 void
 jny_note_errors(List *works, const char *error)
 {
@@ -248,7 +234,7 @@ jny_note_errors(List *works, const char *error)
 		jny_cols_set(cols, 0, Int32GetDatum(((JnyWork *) lfirst(lc))->failures));
 		jny_cols_next(cols);
 	}
-	values[0] = id_array(works);
+	values[0] = jny_work_ids(works);
 	values[1] = error ? CStringGetTextDatum(error) : (Datum) 0;
 	values[2] = jny_cols_datums(cols, 0)[0];
 	jny_run(&note_error, values, nulls);
@@ -270,6 +256,6 @@ jny_plan_retries(List *works, const char *reason)
 		jny_cols_next(cols);
 		jny_announce_channel(w->channel);
 	}
-	jny_run(&plan_retry, (Datum[]) {id_array(works), CStringGetTextDatum(reason), jny_cols_datums(cols, 0)[0]}, NULL);
+	jny_run(&plan_retry, (Datum[]) {jny_work_ids(works), CStringGetTextDatum(reason), jny_cols_datums(cols, 0)[0]}, NULL);
 }
 

@@ -63,20 +63,6 @@ jny_backoff(const JnyChannelRules *channel, int failures, TimestampTz now)
 	return now + (int64) (Min(wait, channel->backoff_max) * USECS_PER_SEC);
 }
 
-static Datum
-ids_of(List *works)
-{
-	JnyCols    *cols = jny_cols("uuid");
-	ListCell   *lc;
-
-	foreach(lc, works)
-	{
-		jny_cols_set(cols, 0, ((JnyWork *) lfirst(lc))->values[W_ACTION]);
-		jny_cols_next(cols);
-	}
-	return jny_cols_datums(cols, 0)[0];
-}
-
 /* ---- unknown ---------------------------------------------------------------- */
 
 /*
@@ -116,7 +102,7 @@ jny_to_unknown(JnyHouse *house, const JnyNode *node, List *works, const char *er
 	if (works != NIL)
 		jny_note_errors(works, error);
 	if (kept != NIL)
-		jny_run(&set_unknown, (Datum[]) {ids_of(kept), error ? CStringGetTextDatum(error) : (Datum) 0,
+		jny_run(&set_unknown, (Datum[]) {jny_work_ids(kept), error ? CStringGetTextDatum(error) : (Datum) 0,
 										 jny_cols_datums(cols, 0)[0]},
 				(bool[]) {false, error == NULL, false});
 	jny_settle_final(dropped, "unknown", node->now, true);
@@ -215,7 +201,7 @@ extend(JnyCall *call, FunctionCallInfo fcinfo)
 			alive = lappend(alive, lfirst(lc));
 	jny_uuid_v7(&id);
 	if (alive != NIL)
-		jny_run(&set_lease, (Datum[]) {ids_of(alive), TimestampTzGetDatum(until), UUIDPGetDatum(&id)}, NULL);
+		jny_run(&set_lease, (Datum[]) {jny_work_ids(alive), TimestampTzGetDatum(until), UUIDPGetDatum(&id)}, NULL);
 	return alive;
 }
 

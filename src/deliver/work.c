@@ -289,6 +289,20 @@ jny_proves(const JnyProof *proof, const JnyRow *row, int64 token)
 	return DatumGetInt64(proof->tokens[jny_proof_place(proof, row)]) == token;
 }
 
+Datum
+jny_work_ids(List *works)
+{
+	JnyCols    *cols = jny_cols("uuid");
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		jny_cols_set(cols, 0, ((JnyWork *) lfirst(lc))->values[W_ACTION]);
+		jny_cols_next(cols);
+	}
+	return jny_cols_datums(cols, 0)[0];
+}
+
 List *
 jny_work_channels(List *works)
 {

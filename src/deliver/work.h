@@ -191,6 +191,8 @@ typedef enum JnyWorkColumn
 extern List *jny_work_read(void);
 /* Rows with the columns JNY_HELD_COLUMNS. */
 extern List *jny_works_of(const JnyRows *rows);
+/* Their action ids, as uuid[]. */
+extern Datum jny_work_ids(List *works);
 /* Each channel among them once. List of char *. */
 extern List *jny_work_channels(List *works);
 

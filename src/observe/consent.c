@@ -195,8 +195,7 @@ remember(JnyTake *take, JnyFact *fact, const JnyConsent *said)
 	jny_cols_text(h, 9, fact->source);
 	jny_cols_set(h, 10, JsonbPGetDatum(said->proof != NULL ? said->proof : jny_object_empty()));
 	jny_cols_set(h, 11, TimestampTzGetDatum(said->at));
-	if (said->expires_at != 0)
-		jny_cols_set(h, 12, TimestampTzGetDatum(said->expires_at));
+	jny_cols_time(h, 12, said->expires_at);
 	jny_cols_next(h);
 }
 
@@ -422,8 +421,7 @@ put_consent(JnyCols *cols, const Consent *c)
 	jny_cols_text(cols, 7, c->source);
 	jny_cols_set(cols, 8, JsonbPGetDatum(c->now.proof != NULL ? c->now.proof : jny_object_empty()));
 	jny_cols_set(cols, 9, TimestampTzGetDatum(c->now.at));
-	if (c->now.expires_at != 0)
-		jny_cols_set(cols, 10, TimestampTzGetDatum(c->now.expires_at));
+	jny_cols_time(cols, 10, c->now.expires_at);
 	jny_cols_next(cols);
 }
 

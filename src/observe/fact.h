@@ -225,6 +225,7 @@ typedef struct JnyObject
 extern void jny_object_begin(JnyObject *o);
 extern void jny_object_all(JnyObject *o, Jsonb *from);	/* every field of an object; NULL allowed */
 extern Jsonb *jny_object_empty(void);
+extern Jsonb *jny_object_merged(Jsonb *known, Jsonb *news);	/* the fields of both, the news before the known; NULL allowed */
 extern void jny_object_text(JnyObject *o, const char *key, const char *value);	/* NULL = left out */
 extern void jny_object_number(JnyObject *o, const char *key, Datum numeric);	/* 0 = left out */
 extern void jny_object_bool(JnyObject *o, const char *key, bool value);

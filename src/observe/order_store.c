@@ -203,13 +203,6 @@ jny_order_recount(JnyTake *take, JnyProfile *profile)
 /* ---- writing ---------------------------------------------------------- */
 
 static void
-put_time(JnyCols *cols, int col, TimestampTz at)
-{
-	if (at != 0)
-		jny_cols_set(cols, col, TimestampTzGetDatum(at));
-}
-
-static void
 put_number(JnyCols *cols, int col, Datum number)
 {
 	if (number != (Datum) 0)
@@ -228,8 +221,8 @@ put_order(JnyCols *cols, const JnyOrder *o)
 	jny_cols_text(cols, 9, o->cart_id);
 	if (o->codes != NULL)
 		jny_cols_set(cols, 10, array_of_codes(o->codes));
-	put_time(cols, 11, o->placed_at);
-	put_time(cols, 12, o->cancelled_at);
+	jny_cols_time(cols, 11, o->placed_at);
+	jny_cols_time(cols, 12, o->cancelled_at);
 	jny_cols_set(cols, 13, Int64GetDatum(o->seq));
 	jny_cols_set(cols, 14, JsonbPGetDatum(o->props != NULL ? o->props : jny_object_empty()));
 	jny_cols_set(cols, 15, TimestampTzGetDatum(o->changed_at));
@@ -245,7 +238,7 @@ put_line(JnyCols *cols, const JnyOrder *o, const JnyOrderLine *l)
 	jny_cols_set(cols, 6, l->quantity);
 	put_number(cols, 7, l->price);
 	jny_cols_text(cols, 8, l->status);
-	put_time(cols, 9, l->changed_at);
+	jny_cols_time(cols, 9, l->changed_at);
 	jny_cols_next(cols);
 }
 

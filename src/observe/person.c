@@ -78,17 +78,6 @@ news_in(Jsonb *known, Jsonb *said)
 	return any ? jny_object_end(&o) : NULL;
 }
 
-static Jsonb *
-merged(Jsonb *known, Jsonb *news)
-{
-	JnyObject	o;
-
-	jny_object_begin(&o);
-	jny_object_all(&o, known);
-	jny_object_all(&o, news);
-	return jny_object_end(&o);
-}
-
 static bool
 take_word(const char **known, const char *said)
 {
@@ -130,7 +119,7 @@ jny_person_apply(JnyTake *take, JnyFact *fact)
 	news = news_in(p->traits, said);
 	changed = news != NULL;
 	if (changed)
-		p->traits = merged(p->traits, news);
+		p->traits = jny_object_merged(p->traits, news);
 	changed |= take_zone(take, fact, captured ? fact->f[JNY_F_ZONE] : jny_json_text(said, "zone"));
 	changed |= take_word(&p->locale, captured ? fact->f[JNY_F_LOCALE] : jny_json_text(said, "locale"));
 	if (changed)

@@ -146,17 +146,6 @@ jny_product_apply(JnyTake *take, JnyFact *fact)
 
 /* ---- writing ---------------------------------------------------------- */
 
-static Jsonb *
-merged(Jsonb *stored, Jsonb *said)
-{
-	JnyObject	o;
-
-	jny_object_begin(&o);
-	jny_object_all(&o, stored);
-	jny_object_all(&o, said);
-	return jny_object_end(&o);
-}
-
 static void
 put(JnyRow *row, int col, Datum said)
 {
@@ -197,7 +186,7 @@ put_said(JnyRow *row, const Product *p)
 	put(row, 6, p->cost);
 	put_word(row, 7, p->currency);
 	put(row, 8, p->available);
-	put(row, TRAITS, JsonbPGetDatum(merged(row->nulls[TRAITS] ? NULL : DatumGetJsonbP(row->values[TRAITS]), p->traits)));
+	put(row, TRAITS, JsonbPGetDatum(jny_object_merged(row->nulls[TRAITS] ? NULL : DatumGetJsonbP(row->values[TRAITS]), p->traits)));
 	put(row, 10, TimestampTzGetDatum(p->changed_at));
 }
 

@@ -317,13 +317,6 @@ jny_observe_take(JnyBatch *batch, int max_events)
 }
 
 static void
-put_time(JnyCols *cols, int col, TimestampTz at)
-{
-	if (at != 0)
-		jny_cols_set(cols, col, TimestampTzGetDatum(at));
-}
-
-static void
 put_state(JnyCols *cols, const JnyProfile *p)
 {
 	jny_cols_set(cols, 0, Int16GetDatum(p->bucket));
@@ -331,8 +324,8 @@ put_state(JnyCols *cols, const JnyProfile *p)
 	jny_cols_text(cols, 2, p->stage);
 	if (p->features != NULL)
 		jny_cols_set(cols, 3, PointerGetDatum(p->features));
-	put_time(cols, 4, p->last_event_at);
-	put_time(cols, 5, p->last_order_at);
+	jny_cols_time(cols, 4, p->last_event_at);
+	jny_cols_time(cols, 5, p->last_order_at);
 	jny_cols_set(cols, 6, Int32GetDatum(p->orders));
 	jny_cols_set(cols, 7, Int64GetDatum(p->events));
 	jny_cols_next(cols);

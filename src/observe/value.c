@@ -237,6 +237,17 @@ jny_object_end(JnyObject *o)
 }
 
 Jsonb *
+jny_object_merged(Jsonb *known, Jsonb *news)
+{
+	JnyObject	o;
+
+	jny_object_begin(&o);
+	jny_object_all(&o, known);
+	jny_object_all(&o, news);
+	return jny_object_end(&o);
+}
+
+Jsonb *
 jny_object_empty(void)
 {
 	JnyObject	o;

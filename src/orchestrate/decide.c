@@ -331,17 +331,9 @@ decide_send(JnyRun *run, JnySend *s)
 		refuse_send(run, s, "broken");
 		return;
 	}
-	if ((reason = jny_gate_requires(run, s)) != NULL)
-	{
-		hold_or_refuse(run, s, reason);
-		return;
-	}
-	if ((reason = jny_gate_vetoes(run, s)) != NULL)
-	{
-		refuse_send(run, s, reason);
-		return;
-	}
-	if ((reason = jny_gate_channels(run, s)) != NULL)
+	if ((reason = jny_gate_requires(run, s)) != NULL
+		|| (reason = jny_gate_vetoes(run, s)) != NULL
+		|| (reason = jny_gate_channels(run, s)) != NULL)
 	{
 		hold_or_refuse(run, s, reason);
 		return;

@@ -21,16 +21,17 @@
 
 /*
  * One that is not as apply() stores it is as if it were not there; health names
- * it. Not so policies and channels, which say what must not be done: see
- * JnyPolicy and JnyChannel.
+ * it. Not so policies, rule sets and channels, which say what must not be done:
+ * see JnyPolicy and JnyChannel.
  */
 #define READABLE " AND journey._unreadable(d.kind, d.name, d.doc) IS NULL"
 
 JNY_PLAN(read_policy, "",
-		 "SELECT d.name, d.version, d.doc, d.owner,"
-		 " pg_catalog.bool_or(journey._unreadable(d.kind, d.name, d.doc) IS NOT NULL) OVER ()"
-		 " FROM journey.document d WHERE d.kind = 'policy' AND d.state = 'active'"
+		 "SELECT d.name, d.version, d.doc FROM journey.document d WHERE d.kind = 'policy' AND d.state = 'active'"
 		 " ORDER BY d.name = 'house' DESC, d.name LIMIT 1");
+JNY_PLAN(read_unreadable, "",
+		 "SELECT d.kind || '/' || d.name FROM journey.document d WHERE d.kind IN ('policy', 'rule_set')"
+		 " AND d.state = 'active' AND journey._unreadable(d.kind, d.name, d.doc) IS NOT NULL ORDER BY 1 LIMIT 1");
 JNY_PLAN(read_journeys, "text, integer",
 		 "SELECT d.name, d.version, d.doc, d.refs, d.owner, journey._start_step(d.doc) FROM journey.document d"
 		 " WHERE d.kind = 'journey' AND CASE WHEN $1 IS NULL THEN d.state = 'active'"
@@ -378,14 +379,15 @@ jny_policy(void)
 	p = palloc0(sizeof(JnyPolicy));
 	p->zone = "UTC";
 	p->holdout_salt = "policy/house";
+	if (jny_run(&read_unreadable, NULL, NULL) == 1)
+		p->unreadable = column_text(0, 1);
 	if (jny_run(&read_policy, NULL, NULL) == 1)
 	{
 		Jsonb	   *doc = column_jsonb(0, 3);
 		char	   *zone = jny_json_text(doc, "zone");
 
 		p->version = (int) jny_get_int8(0, 2, 0);
-		p->unreadable = jny_get_int8(0, 5, 0) != 0;
-		p->holdout = jny_doc_number(doc, "holdout", p->unreadable && has_field(doc, "holdout") ? -1 : 0);
+		p->holdout = jny_doc_number(doc, "holdout", p->unreadable != NULL && has_field(doc, "holdout") ? -1 : 0);
 		if (jny_zone_valid(zone))
 			p->zone = zone;
 		p->fences_cross_scopes = jny_json_bool(doc, "fences_cross_scopes", false);

@@ -215,7 +215,7 @@ typedef struct JnyRule
 typedef struct JnyPolicy
 {
 	int			version;		/* 0 = none applied */
-	bool		unreadable;		/* what it forbids is not known: nothing but transactional messages is decided */
+	const char *unreadable;		/* a policy or rule set; what it forbids is not known: only what is transactional is decided */
 	double		holdout;		/* of everybody, from all marketing; negative: not known */
 	const char *holdout_salt;	/* 'policy/<name>' */
 	const char *zone;			/* of people whose zone is unknown */

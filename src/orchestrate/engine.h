@@ -165,6 +165,7 @@ typedef struct JnyDecision
 	const char *reason;
 	const char *rule;
 	StringInfo	clauses;		/* json text of the elements, NULL = none */
+	bool		failed;			/* one of them could not be computed, and not for want of data */
 	List	   *inputs;			/* of Jsonb *: objects to be merged */
 	StringInfo	versions;
 	StringInfo	candidates;

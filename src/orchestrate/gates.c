@@ -26,19 +26,19 @@ where_of(const JnySend *s, const char *what)
 }
 
 /*
- * What the house allows, when its policy can be read: nobody can tell whom one
- * that is damaged protects. Transactional messages ask it for nothing.
+ * What the house allows, when its policy and rule sets can be read: nobody can
+ * tell whom one that is damaged protects. Transactional messages ask for nothing.
  */
 static const char *
 judge_house(JnyRun *run, JnySend *s)
 {
-	if (!run->policy->unreadable || strcmp(s->e->journey->purpose, "transactional") == 0)
+	if (run->policy->unreadable == NULL || strcmp(s->e->journey->purpose, "transactional") == 0)
 		return NULL;
-	s->decision->rule = "policy/house cannot be read";
+	s->decision->rule = psprintf("%s cannot be read", run->policy->unreadable);
 	return "stale_data";
 }
 
-/* A policy that can be read, and conditions that the step itself requires, freshness of sources among them. */
+/* A house that can be read, and conditions that the step itself requires, freshness of sources among them. */
 const char *
 jny_gate_requires(JnyRun *run, JnySend *s)
 {
@@ -63,8 +63,9 @@ jny_gate_requires(JnyRun *run, JnySend *s)
 
 /*
  * One rule before an action: veto and suppress refuse when true, eligible
- * unless true. A veto that cannot be judged does not speak; one that no longer
- * compiles is an incident.
+ * unless true. A veto about what is not known of somebody does not speak; one
+ * that failed, or no longer compiles, holds the action until it is mended:
+ * better one message less.
  */
 static const char *
 judge_rule(JnyRun *run, JnySend *s, const JnyRule *r)
@@ -75,7 +76,13 @@ judge_rule(JnyRun *run, JnySend *s, const JnyRule *r)
 	if ((strcmp(r->scope, "*") != 0 && strcmp(r->scope, s->e->scope) != 0) ||
 		run->now < r->valid_from || run->now >= r->valid_to || r->on.when == NULL)
 		return NULL;
+	s->decision->failed = false;
 	v = jny_run_explain(run, s->decision, &s->e->subject, NULL, r->owner, r->on.when, name);
+	if (v == JNY_UNKNOWN && s->decision->failed)
+	{
+		s->decision->rule = psprintf("%s cannot be judged", name);
+		return "stale_data";
+	}
 	if (strcmp(r->kind, "eligible") == 0 ? v == JNY_TRUE : v != JNY_TRUE)
 		return NULL;
 	s->decision->rule = name;

@@ -205,6 +205,7 @@ keep_clauses(JnyRun *run, JnyDecision *d, List *clauses, const char *where)
 		report_failure(run, where, c->error);
 		if (c->error != NULL)
 		{
+			d->failed = true;
 			/* inside the object that was just closed */
 			d->clauses->data[--d->clauses->len] = '\0';
 			appendStringInfoString(d->clauses, ", \"error\": ");
@@ -229,6 +230,7 @@ jny_run_explain(JnyRun *run, JnyDecision *decision, JnySubjectContext *subject,
 	if (expr == NULL)
 	{
 		jny_decision_clause(decision, text, JNY_UNKNOWN);
+		decision->failed = true;
 		return JNY_UNKNOWN;
 	}
 	jny_subject_at(run, subject, event);

@@ -92,13 +92,6 @@ write_rows(JnyAccess *access, JnyCols *rows)
 }
 
 static void
-set_time(JnyCols *c, int col, TimestampTz at)
-{
-	if (at != 0)
-		jny_cols_set(c, col, TimestampTzGetDatum(at));
-}
-
-static void
 set_owner(JnyCols *c, const JnyPerson *person)
 {
 	jny_cols_set(c, 0, Int16GetDatum(person->profile->bucket));
@@ -136,14 +129,14 @@ add_new(JnyCols *c, const JnyEnrollment *e)
 	jny_cols_set(c, 18, JsonbPGetDatum(e->steps));
 	jny_cols_text(c, 19, e->arm);
 	jny_cols_set(c, 20, Float8GetDatum(e->confidence));
-	set_time(c, 21, e->entered_at);
-	set_time(c, 22, e->stepped_at);
-	set_time(c, 23, e->wake_at);
+	jny_cols_time(c, 21, e->entered_at);
+	jny_cols_time(c, 22, e->stepped_at);
+	jny_cols_time(c, 23, e->wake_at);
 	jny_cols_set(c, 24, Int32GetDatum(e->restarts));
-	set_time(c, 25, e->exited_at);
+	jny_cols_time(c, 25, e->exited_at);
 	jny_cols_text(c, 26, e->exit_reason);
-	set_time(c, 27, e->goal_at);
-	set_time(c, 28, e->goal_until);
+	jny_cols_time(c, 27, e->goal_at);
+	jny_cols_time(c, 28, e->goal_until);
 	jny_cols_set(c, 29, Int64GetDatum(e->lap));
 	jny_cols_set(c, 30, BoolGetDatum(e->test));
 	jny_cols_next(c);
@@ -159,12 +152,12 @@ add_changed(JnyCols *c, const JnyEnrollment *e)
 	jny_cols_set(c, 5, Int32GetDatum(e->visit));
 	jny_cols_set(c, 6, Int32GetDatum(e->transitions));
 	jny_cols_set(c, 7, JsonbPGetDatum(e->steps));
-	set_time(c, 8, e->stepped_at);
-	set_time(c, 9, e->wake_at);
+	jny_cols_time(c, 8, e->stepped_at);
+	jny_cols_time(c, 9, e->wake_at);
 	jny_cols_set(c, 10, Int32GetDatum(e->restarts));
-	set_time(c, 11, e->exited_at);
+	jny_cols_time(c, 11, e->exited_at);
 	jny_cols_text(c, 12, e->exit_reason);
-	set_time(c, 13, e->goal_at);
+	jny_cols_time(c, 13, e->goal_at);
 	jny_cols_next(c);
 }
 
@@ -173,8 +166,8 @@ add_timer(JnyCols *c, const JnyEnrollment *e)
 {
 	set_owner(c, e->person);
 	jny_cols_set(c, 2, UUIDPGetDatum(&e->id));
-	set_time(c, 3, e->wake_at);
-	set_time(c, 4, e->planned_at);
+	jny_cols_time(c, 3, e->wake_at);
+	jny_cols_time(c, 4, e->planned_at);
 	jny_cols_set(c, 5, Int32GetDatum(e->visit));
 	jny_cols_next(c);
 }

@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(73);
+SELECT plan(77);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -74,6 +74,22 @@ SELECT is((SELECT array_agg(c ->> 'verdict') FROM jsonb_array_elements((pg_temp.
           'the decision has each clause with its verdict');
 SELECT is((pg_temp.last_decision('vet', 'vetoed')).inputs ->> 'profile.blocked', 'yes', 'and the values it read');
 SELECT ok((pg_temp.last_decision('vet', 'vetoed')).versions ? 'journey/vetoed', 'and the versions');
+-- one that fails on a value, or no longer compiles, may forbid: better one message less
+SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC", "vetoes": [{"when": "profile.points::integer / 0 = 1 and profile.blocked = ''yes''", "reason": "vetoed"}]}'::jsonb);
+SELECT pg_temp.person('sum'), pg_temp.person('fit');
+SELECT journey.track('shop', 'identified', pg_temp.who('sum'), '{"traits": {"blocked": "yes", "points": "1"}}');
+SELECT journey.track('shop', 'identified', pg_temp.who('fit'), '{"traits": {"blocked": "no", "points": "1"}}');
+SELECT pg_temp.wish(c) FROM unnest(ARRAY['sum', 'fit']) c;
+SELECT journey.run_until_idle();
+SELECT is((pg_temp.last_decision('sum', 'vetoed')).verdict || ' ' || (pg_temp.last_decision('sum', 'vetoed')).reason, 'held stale_data', 'a veto that fails holds the message');
+SELECT is((pg_temp.last_decision('sum', 'vetoed')).rule, 'policy/house v' || (SELECT version FROM journey.document WHERE kind = 'policy' AND state = 'active') || ' #1 cannot be judged', 'and the decision names it');
+SELECT is((pg_temp.last_decision('fit', 'vetoed')).verdict, 'enqueue', 'one that is false all the same does not');
+UPDATE journey.document SET doc = jsonb_set(doc, '{vetoes,0,when}', '"no_such_name = 1"') WHERE kind = 'policy' AND state = 'active';
+SELECT journey._invalidate('journey.document');
+SELECT pg_temp.person('gone');
+SELECT pg_temp.wish('gone');
+SELECT journey.run_until_idle();
+SELECT is((pg_temp.last_decision('gone', 'vetoed')).verdict || ' ' || (pg_temp.last_decision('gone', 'vetoed')).reason, 'held stale_data', 'as does one that no longer compiles');
 SELECT journey.retire('journey', 'vetoed');
 SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC"}'::jsonb);
 

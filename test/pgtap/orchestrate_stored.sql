@@ -1,9 +1,9 @@
 -- Documents that somebody wrote into the table by hand: none ends a session or
 -- stops another document, and health names each. But what says what must not be
--- done, a policy or a channel, stops what it could forbid until it is mended.
+-- done, a policy, a rule set or a channel, stops what it could forbid until it is mended.
 \ir ../fixtures/orchestrate.sql
 SET client_min_messages = error;
-SELECT plan(35);
+SELECT plan(40);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc('{"name": "sound"}'));
 SELECT journey.apply(pg_temp.journey_doc('plain', '{"on": "wishlist_added"}',
@@ -16,7 +16,7 @@ CREATE FUNCTION pg_temp.store(its_kind text, its_name text, doc jsonb) RETURNS v
     FROM journey.document WHERE kind = 'journey' AND name = 'sound' $$;
 -- of each kind: nothing of what it must have
 SELECT pg_temp.store(k, format('bare %s %s', k, row_number() OVER ()), d)
-FROM unnest(ARRAY['journey', 'rule_set', 'feature', 'template', 'channel', 'source']) k,
+FROM unnest(ARRAY['journey', 'feature', 'template', 'channel', 'source']) k,
      unnest(ARRAY['{}', '[]', 'null', '"x"', '{"rules": {}, "vetoes": 1, "steps": [], "suppress_on": [null]}']::jsonb[]) d;
 -- a journey without each field in turn, with each as null, and with a value in it that is of another type
 CREATE TEMP TABLE whole AS SELECT pg_temp.journey_doc('whole', '{"on": "wishlist_added", "data": {"sku": "event.sku"}}',
@@ -154,5 +154,22 @@ SELECT is(pg_temp.sends('email'), 'nothing', 'and claims');
 SELECT pg_temp.mend();
 SELECT pg_temp.move(journey.clock() + interval '10 minutes');
 SELECT is(pg_temp.sends('email'), 'plain, plain', 'mended, both go out');
+-- a rule set is the house's as its policy is: what it would have forbidden, nobody can tell
+SELECT journey.apply('{"kind": "rule_set", "name": "guard", "rules": [{"priority": 10, "kind": "veto", "when": "profile.country = ''de''", "reason": "vetoed"}]}');
+SELECT pg_temp.wishes('guarded');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.said('guarded'), 'plain enqueue , receipt enqueue ', 'a rule set that speaks of others');
+UPDATE journey.document SET doc = doc - 'rules' WHERE kind = 'rule_set' AND name = 'guard';
+SELECT journey._invalidate('journey.document');
+SELECT pg_temp.wishes('unguarded');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.said('unguarded'), 'plain held stale_data, receipt enqueue ', 'without its rules: marketing waits, what is transactional does not');
+SELECT is((SELECT DISTINCT d.rule FROM journey.decision d WHERE d.profile_id = pg_temp.pid('unguarded') AND d.verdict = 'held'),
+    'rule_set/guard cannot be read', 'the decision names it');
+SELECT matches(pg_temp.health('rule_set', 'guard'), 'nothing but transactional messages .* Apply a document', 'and so does health');
+SELECT journey.apply('{"kind": "rule_set", "name": "guard", "rules": [{"priority": 10, "kind": "veto", "when": "profile.country = ''fr''", "reason": "vetoed"}]}');
+SELECT pg_temp.move(journey.clock() + interval '10 minutes');
+SELECT is(pg_temp.sends('email'), 'plain, plain', 'mended, both go out');
+
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
