@@ -152,12 +152,18 @@ CREATE TABLE journey.profile (
     traits jsonb NOT NULL DEFAULT '{}',
     zone text,
     locale text,
-    test boolean NOT NULL DEFAULT false,
     restricted boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL,
     changed_at timestamptz NOT NULL,
     PRIMARY KEY (bucket, profile_id)
 ) WITH (fillfactor = 90);
+CREATE TABLE journey.test_profile (   -- apart from profile, whose rows the laps write
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    marked_by text NOT NULL,
+    marked_at timestamptz NOT NULL,
+    PRIMARY KEY (bucket, profile_id)
+);
 CREATE TABLE journey.profile_state (
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,
@@ -464,10 +470,14 @@ COMMENT ON COLUMN journey.profile.confidence IS 'Confidence of the strongest key
 COMMENT ON COLUMN journey.profile.traits IS 'What customer rows and identified events say.';
 COMMENT ON COLUMN journey.profile.zone IS 'Time zone; null = unknown.';
 COMMENT ON COLUMN journey.profile.locale IS 'Locale; null = unknown.';
-COMMENT ON COLUMN journey.profile.test IS 'A test profile: in mode sandbox only these are contacted.';
 COMMENT ON COLUMN journey.profile.restricted IS 'The person asked that their data rest: nothing is sent.';
 COMMENT ON COLUMN journey.profile.created_at IS 'When first seen, by journey.clock().';
 COMMENT ON COLUMN journey.profile.changed_at IS 'When last changed.';
+COMMENT ON TABLE journey.test_profile IS 'Test profiles, as mark_test() says: in mode sandbox only these are contacted.';
+COMMENT ON COLUMN journey.test_profile.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.test_profile.profile_id IS 'The person.';
+COMMENT ON COLUMN journey.test_profile.marked_by IS 'Role that marked it.';
+COMMENT ON COLUMN journey.test_profile.marked_at IS 'When, by journey.clock().';
 COMMENT ON TABLE journey.profile_state IS 'What follows from a persons events; written once per lap.';
 COMMENT ON COLUMN journey.profile_state.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.profile_state.profile_id IS 'The person.';

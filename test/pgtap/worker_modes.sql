@@ -2,7 +2,7 @@
 -- What would break if this failed: a test clock on a live shop, a pause that leaks, test rows in the figures.
 \ir ../fixtures/orchestrate.sql
 \set pw `echo "$PGPASSWORD"`
-SELECT plan(54);
+SELECT plan(56);
 SELECT journey.set_clock('2026-03-02 09:00+00');
 
 CREATE FUNCTION pg_temp.hint(call text) RETURNS text LANGUAGE plpgsql AS $$
@@ -111,6 +111,8 @@ SELECT set_eq($$SELECT i.value, b.granted, b.reason FROM journey.claim('email', 
                 JOIN journey.identity i ON i.profile_id = c.profile_id AND i.namespace = 'customer_id',
                 LATERAL journey.begin_send(c.action_id, c.token) b$$,
               $$VALUES ('m2', true, NULL::text), ('m3', false, 'sandbox')$$, 'the test profile gets its permit, the other is refused');
+SELECT ok(journey.mark_test(pg_temp.who('m2'), false), 'it can be made one like the others');
+SELECT is_empty('SELECT 1 FROM journey.test_profile', 'and is none then');
 
 SELECT journey.track('shop', 'product_viewed', pg_temp.who('m1'), '{"sku": "A"}', message_id => 'seen');
 SELECT journey.run_until_idle();
