@@ -133,6 +133,7 @@ SELECT is(pg_temp.state('31'), 'denied', 'also when it was given elsewhere in be
 UPDATE signups SET accepts_marketing = true, said_at = '2026-02-15 00:00+00' WHERE id = 31;
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.state('31', 'sms'), 'denied', 'a time that changes with the box is the consent''s own');
+SELECT journey.set_clock('2026-03-01 12:06+00');
 UPDATE signups SET accepts_marketing = false, said_at = '2026-03-01 12:06+00' WHERE id = 31;
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.at('31', 'sms'), '2026-03-01 12:06+00', 'the newer as well as the older');
