@@ -152,7 +152,7 @@ try_stop(JnyGate *gate, JnyWork *w, const Stop *stop)
 	const char *always;
 	bool		hold;
 
-	if (w->reason != NULL && w->final)
+	if (w->removal || (w->reason != NULL && w->final))
 		return;
 	if (!scope_fits(gate, stop->scope, w->scope))
 		return;
@@ -405,7 +405,7 @@ judge_person(JnyGate *gate, JnyWork *w)
 
 	if (channel->ops)
 		return;
-	if (!w->known || w->restricted)
+	if (!w->known || (w->restricted && !w->removal))
 		jny_refuse(w, "restricted");
 	if (gate->node.mode == JNY_MODE_SANDBOX && !w->profile_test)
 		jny_refuse(w, "sandbox");

@@ -113,6 +113,7 @@ typedef struct JnyWork
 	const char *purpose;
 	bool		marketing;
 	bool		transactional;
+	bool		removal;		/* takes somebody out of an audience: no event, no wish of the person stops that */
 	const char *scope;
 	const char *template;
 	bool		has_enrollment;

@@ -412,24 +412,14 @@ bool
 jny_subject_find(Jsonb *subject, pg_uuid_t *profile_id)
 {
 	JnyCols    *cols = jny_cols("smallint, bigint, text, text");
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	key;
+	JsonbIterator *it = jny_json_members(subject);
 	JsonbValue	value;
+	char	   *namespace;
 
-	if (!JB_ROOT_IS_OBJECT(subject))
-		return false;
-	it = JsonbIteratorInit(&subject->root);
-	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
+	while (jny_json_next(&it, &namespace, &value))
 	{
-		char	   *namespace;
-		char	   *text;
+		char	   *text = jny_json_scalar_text(&value);
 
-		if (token != WJB_KEY)
-			continue;
-		namespace = pnstrdup(key.val.string.val, key.val.string.len);
-		(void) JsonbIteratorNext(&it, &value, true);
-		text = jny_json_scalar_text(&value);
 		text = text ? jny_normalise(namespace, text) : NULL;
 		if (text == NULL)
 			continue;

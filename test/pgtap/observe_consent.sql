@@ -70,7 +70,7 @@ SELECT is(pg_temp.state('1'), 'granted', 'of several words the last one stands, 
 SELECT journey.track('crm', 'unsubscribed', '{"customer_id": "1"}', '{}');
 SELECT journey.run_once();
 SELECT results_eq($$SELECT channel, state FROM journey.consent ORDER BY channel$$,
-    $$VALUES ('email', 'revoked'), ('push', 'revoked'), ('sms', 'revoked')$$, 'an opt-out from everything is one');
+    $$VALUES ('email', 'revoked'), ('onsite', 'revoked'), ('push', 'revoked'), ('retargeting', 'revoked'), ('sms', 'revoked')$$, 'an opt-out from everything is one');
 
 -- the shop's own flag; reconcile reads it again and does not beat an opt-out
 CREATE TABLE customers (id int PRIMARY KEY, email text, phone text, accepts_marketing boolean, city text, tz text);

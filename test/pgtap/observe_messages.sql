@@ -178,7 +178,7 @@ INSERT INTO mail_log VALUES (13, 'unsub', '00000000-0000-8000-8000-00000000ffff'
     (14, 'unsub', '00000000-0000-8000-8000-00000000ffff', NULL, '14', NULL, '2026-03-02 10:30+00');
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.consents('13'), 'email marketing granted, sms marketing revoked', 'of a message that is not known the row names person and channel');
-SELECT is(pg_temp.consents('14'), 'email marketing revoked, push marketing revoked, sms marketing revoked', 'or the person alone');
+SELECT is(pg_temp.consents('14'), 'email marketing revoked, onsite marketing revoked, push marketing revoked, retargeting marketing revoked, sms marketing revoked', 'or the person alone');
 INSERT INTO mails VALUES (15, 'unsub', 'prov-15', NULL, NULL);
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.consents('15'), 'email marketing granted, sms marketing granted, outlet email marketing revoked', 'the scope is that of the message, too');

@@ -72,7 +72,7 @@ CREATE FUNCTION pg_temp.stop(who text, more text DEFAULT '{}') RETURNS text LANG
         SELECT (jsonb_populate_record(NULL::journey.suppression, jsonb_build_object(
             'bucket', t.bucket, 'profile_id', t.profile_id, 'seq', 0, 'type', 'order_placed', 'ref', 'order:x', 'scope', t.scope,
             'channel', '*', 'purpose', '*', 'reason', 'ordered', 'occurred_at', now(), 'effective_at', now(), 'fence_xact', '3',
-            'incarnation', b.incarnation, 'lap', 1000000, 'matched', '{}'::text[], 'linked', false) || %2$L)).*
+            'incarnation', b.incarnation, 'lap', 1000000, 'matched', '{}'::text[], 'linked', false, 'unread', false) || %2$L)).*
         FROM journey.attempt_log t JOIN journey.permit_batch b USING (permit_batch) WHERE t.profile_id = %1$L$f$, who, more)
 $$;
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"scope": "red"}')), 'nothing is named', 'I1: not after an order of another scope');
