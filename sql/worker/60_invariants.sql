@@ -6,7 +6,7 @@ CREATE FUNCTION journey._actions()
                    enrollment_id uuid, journey text, version integer, step text, visit integer, purpose text,
                    scope text, channel text, due_at timestamptz, not_after timestamptz, attempt integer,
                    idempotency_key text, decision_id uuid, decided_lap bigint, finished_at timestamptz,
-                   entry_lap bigint, entry_seq bigint, own_ref text, fences jsonb)
+                   removal boolean, entry_lap bigint, entry_seq bigint, own_ref text, fences jsonb)
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
@@ -14,11 +14,10 @@ BEGIN
     RETURN QUERY
     SELECT a.bucket, a.profile_id, a.action_id, a.status, a.reason, a.live, a.enrollment_id, a.journey, a.version,
            a.step, a.visit, a.purpose, a.scope, a.channel, a.due_at, a.not_after, a.attempt, a.idempotency_key,
-           a.decision_id, a.decided_lap, a.finished_at, e.lap, e.entry_seq, COALESCE(e.entry_ref, ''),
+           a.decision_id, a.decided_lap, a.finished_at, a.removal, e.lap, e.entry_seq, COALESCE(e.entry_ref, ''),
            (SELECT COALESCE(jsonb_object_agg(CASE jsonb_typeof(s) WHEN 'string' THEN s #>> '{}' ELSE s ->> 'on' END,
                                              jsonb_typeof(s) = 'object' AND s ? 'match'), '{}')
-            -- what takes somebody out of an audience, nothing stops
-            FROM jsonb_array_elements(CASE WHEN a.removal THEN '[]' ELSE COALESCE(d.doc -> 'suppress_on', '[]') END) s)
+            FROM jsonb_array_elements(COALESCE(d.doc -> 'suppress_on', '[]')) s)
     FROM (SELECT o.bucket, o.profile_id, o.action_id, o.status, o.reason, true AS live, o.enrollment_id, o.journey,
                  o.version, o.step, o.visit, o.purpose, o.scope, o.channel, o.due_at, o.not_after, o.attempt,
                  o.idempotency_key, o.decision_id, o.decided_lap, NULL::timestamptz AS finished_at,
@@ -118,14 +117,16 @@ BEGIN
     JOIN journey._actions() a ON a.bucket = t.bucket AND a.profile_id = t.profile_id AND a.action_id = t.action_id
     JOIN journey._permit_people() p ON p.bucket = t.bucket AND p.profile_id = t.profile_id AND p.permit_batch = t.permit_batch
     JOIN journey.suppression s ON s.bucket = p.other_bucket AND s.profile_id = p.other_id
-    -- those that a lap wrote for linked people follow from the others and from the links
-    WHERE s.incarnation = b.incarnation AND s.fence_xact IS NOT NULL AND NOT s.linked
+    -- those that a lap wrote for linked people follow from the others and from the links;
+    -- what takes somebody out of an audience, nothing stops
+    WHERE s.incarnation = b.incarnation AND s.fence_xact IS NOT NULL AND NOT s.linked AND NOT a.removal
       AND pg_visible_in_snapshot(s.fence_xact, b.snapshot)
       AND (s.released_xact IS NULL OR NOT pg_visible_in_snapshot(s.released_xact, b.snapshot))
       AND (s.until IS NULL OR s.until > t.granted_at)
       AND (s.scope IN ('*', a.scope) OR a.scope = '*'
            OR EXISTS (SELECT FROM journey._house_at(t.permit_batch) h WHERE (h ->> 'fences_cross_scopes')::boolean))
-      AND CASE WHEN s.reason = 'opted_out'
+      AND CASE WHEN s.type IN ('erased', 'restricted') THEN s.lap > a.decided_lap
+               WHEN s.reason = 'opted_out'
                THEN s.lap > a.decided_lap AND a.purpose = 'marketing' AND s.purpose IN ('*', a.purpose)
                     AND (s.channel IN ('*', a.channel) OR s.channel = journey._address_of(a.channel))
                ELSE (s.lap > COALESCE(a.entry_lap, a.decided_lap) OR s.seq > a.entry_seq) AND a.fences ? s.type AND s.ref <> a.own_ref
@@ -306,7 +307,7 @@ BEGIN
     RETURN QUERY
     SELECT 'I9', t.action_id::text, format('token %s was given to %s permits', t.token, count(*))
     FROM journey.attempt_log t
-    GROUP BY t.bucket, t.profile_id, t.action_id, t.token, t.attempt HAVING count(*) > 1;
+    GROUP BY t.bucket, t.profile_id, t.action_id, t.token HAVING count(*) > 1;
     -- I10: nothing leaves before its time or after it
     RETURN QUERY
     SELECT 'I10', t.action_id::text, format('permit at %s, due %s, not after %s', t.granted_at, a.due_at, a.not_after)
@@ -324,7 +325,7 @@ BEGIN
     RETURN QUERY
     SELECT 'I13', o.action_id::text, format('lease of a %s action ended at %s', o.status, o.lease_until)
     FROM journey.outbox o
-    WHERE o.status = 'sending' AND o.lease_until < at - interval '5 seconds'
+    WHERE o.status IN ('claimed', 'sending') AND o.lease_until < at - interval '5 seconds'
       AND (SELECT c.moved_at FROM journey.cursor c) > o.lease_until + interval '5 seconds';
     RETURN QUERY
     SELECT 'I13', o.action_id::text, format('%s, and no row of lease leads the reaper to it', o.status)

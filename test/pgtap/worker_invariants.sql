@@ -1,7 +1,7 @@
 -- check_invariants() after damage: each promise, broken by hand, is named, and
 -- nothing is named before. Every test that moves data ends with this function.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(37);
+SELECT plan(42);
 
 -- A past with a bit of everything: a reminder that was sent, one that an order stopped,
 -- one that waits, one in a sender's hands, a held-out person, an opt-out, a shop's table.
@@ -81,6 +81,11 @@ SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"scope": "red"}') || $$;
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"type": "unsubscribed", "ref": "", "reason": "opted_out", "channel": "post"}')), 'nothing is named', 'I11: not after an opt-out of another channel');
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"type": "unsubscribed", "ref": "", "reason": "opted_out", "channel": "post"}') || $$;
     UPDATE journey.document SET doc = doc || '{"address": "post"}' WHERE kind = 'channel' AND name = 'email'$$), 'I11', 'I11: unless it names the namespace of the channel''s addresses');
+-- what ends everything, listed or not
+SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"type": "erased", "ref": "", "reason": "erased"}')), 'I1', 'I1: a permit for somebody who was erased');
+SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"type": "restricted", "ref": "", "reason": "restricted"}')), 'I1', 'I1: or whose data were to rest');
+SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"type": "erased", "ref": "", "reason": "erased"}') || format($$;
+    UPDATE journey.outbox_history SET payload = payload || '{"_remove": true}' WHERE profile_id = %L$$, :'sent')), 'nothing is named', 'I1: but for what takes them out of an audience');
 -- what was taken back, before the permit or after it
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"released_by": 1, "released_at": "2100-01-01", "released_xact": "4"}')), 'nothing is named', 'I1: not when it could see that the order was cancelled, whenever that was consumed');
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"released_by": 1, "released_at": "2000-01-01", "released_xact": "4000000000"}')), 'I1', 'I1: when the order was cancelled afterwards');
@@ -133,12 +138,16 @@ SELECT matches(pg_temp.damage(format($$
     INSERT INTO journey.enrollment SELECT (pg_temp.again(pg_temp.again(e, 'enrollment_id', gen_random_uuid()), 'occurrence', 9)).* FROM journey.enrollment e WHERE e.profile_id = %L AND e.exited_at IS NULL$$, :'held')), '\mI7\M', 'I7: twice in one journey');
 -- I9, I10: leases and times
 SELECT is(pg_temp.damage(format($$UPDATE journey.outbox SET sender = NULL WHERE profile_id = %L$$, :'held')), 'I9', 'I9: in nobody''s hands');
+SELECT is(pg_temp.damage(format($$INSERT INTO journey.attempt_log SELECT (pg_temp.again(t, 'attempt', t.attempt + 1)).* FROM journey.attempt_log t WHERE t.profile_id = %L$$, :'sent')), 'I9', 'I9: a token that served twice');
 SELECT is(pg_temp.damage(format($$UPDATE journey.outbox SET due_at = due_at + interval '1 day' WHERE profile_id = %L$$, :'held')), 'I10', 'I10: a permit before its time');
 SELECT is(pg_temp.damage(format($$UPDATE journey.outbox SET not_after = due_at - interval '1 day', due_at = due_at - interval '2 days' WHERE profile_id = %L$$, :'held')), 'I10', 'I10: a permit after its time');
 -- I12: the shop's tables
 SELECT is(pg_temp.damage('ALTER TABLE public.shop_order DISABLE TRIGGER USER'), 'I12', 'I12: nobody watches the orders');
 -- I13: nothing is forgotten
 SELECT is(pg_temp.damage('DELETE FROM journey.timer'), 'I13', 'I13: waits for nothing');
+SELECT is(pg_temp.damage($$
+    UPDATE journey.lease SET until = until - interval '1 hour';
+    UPDATE journey.outbox SET lease_until = lease_until - interval '1 hour' WHERE status = 'claimed'$$), 'I13', 'I13: a lease that ended long ago');
 SELECT is(pg_temp.damage($$UPDATE journey.cart SET items = items + 1$$), 'I13', 'I13: a cart that does not add up');
 
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
