@@ -119,9 +119,12 @@ BEGIN
     JOIN journey.suppression s ON s.bucket = p.other_bucket AND s.profile_id = p.other_id
     -- those that a lap wrote for linked people follow from the others and from the links;
     -- what takes somebody out of an audience, nothing stops
-    WHERE s.incarnation = b.incarnation AND s.fence_xact IS NOT NULL AND NOT s.linked AND NOT a.removal
-      AND pg_visible_in_snapshot(s.fence_xact, b.snapshot)
-      AND (s.released_xact IS NULL OR NOT pg_visible_in_snapshot(s.released_xact, b.snapshot))
+    WHERE s.fence_xact IS NOT NULL AND NOT s.linked AND NOT a.removal
+      AND CASE WHEN s.incarnation = b.incarnation
+               THEN pg_visible_in_snapshot(s.fence_xact, b.snapshot)
+                    AND (s.released_xact IS NULL OR NOT pg_visible_in_snapshot(s.released_xact, b.snapshot))
+               -- adopt() stands between them; when it was taken back since, nothing tells
+               ELSE s.incarnation < b.incarnation AND s.released_by IS NULL END
       AND (s.until IS NULL OR s.until > t.granted_at)
       AND (s.scope IN ('*', a.scope) OR a.scope = '*'
            OR EXISTS (SELECT FROM journey._house_at(t.permit_batch) h WHERE (h ->> 'fences_cross_scopes')::boolean))

@@ -1,7 +1,7 @@
 -- check_invariants() after damage: each promise, broken by hand, is named, and
 -- nothing is named before. Every test that moves data ends with this function.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(42);
+SELECT plan(44);
 
 -- A past with a bit of everything: a reminder that was sent, one that an order stopped,
 -- one that waits, one in a sender's hands, a held-out person, an opt-out, a shop's table.
@@ -86,6 +86,9 @@ SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"type": "erased", "ref": "", "r
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"type": "restricted", "ref": "", "reason": "restricted"}')), 'I1', 'I1: or whose data were to rest');
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"type": "erased", "ref": "", "reason": "erased"}') || format($$;
     UPDATE journey.outbox_history SET payload = payload || '{"_remove": true}' WHERE profile_id = %L$$, :'sent')), 'nothing is named', 'I1: but for what takes them out of an audience');
+-- an earlier life of the database: its transaction ids say nothing here
+SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"incarnation": 0, "fence_xact": "4000000000"}')), 'I1', 'I1: a permit after an order of before adopt()');
+SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"incarnation": 0, "fence_xact": "4000000000", "released_by": 1, "released_at": "2100-01-01"}')), 'nothing is named', 'I1: not when that was cancelled');
 -- what was taken back, before the permit or after it
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"released_by": 1, "released_at": "2100-01-01", "released_xact": "4"}')), 'nothing is named', 'I1: not when it could see that the order was cancelled, whenever that was consumed');
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"released_by": 1, "released_at": "2000-01-01", "released_xact": "4000000000"}')), 'I1', 'I1: when the order was cancelled afterwards');
