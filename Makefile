@@ -26,7 +26,7 @@ DOCS =
 # Signatures of the function manager, of hooks and of callbacks leave
 # parameters unused by design; every other warning is an error. (The server's
 # own flags, made for gcc, hold some that clang does not know.)
-PG_CPPFLAGS = -I$(srcdir)/src
+PG_CPPFLAGS = -I$(srcdir)/src -DJNY_VERSION='"$(EXTVERSION)"'
 PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wmissing-prototypes \
 	-Wdeclaration-after-statement \
 	$(if $(findstring clang,$(CC)),-Wno-ignored-optimization-argument -Wno-unknown-warning-option -Wno-ignored-attributes) $(JOURNEY_CFLAGS)
@@ -55,7 +55,7 @@ SQL_FRAGMENTS = $(wildcard $(srcdir)/sql/*/*.sql) $(srcdir)/sql/grants.tsv \
 sql/journey--$(EXTVERSION).sql: $(SQL_FRAGMENTS) scripts/build-sql
 	$(srcdir)/scripts/build-sql $(srcdir)/sql > $@.tmp && mv $@.tmp $@
 
-$(OBJS): $(wildcard $(srcdir)/src/*/*.h)
+$(OBJS): $(wildcard $(srcdir)/src/*/*.h) journey.control
 
 # The tests say themselves when a lap is run; a worker would run some between.
 installcheck: worker-is-off

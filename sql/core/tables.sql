@@ -3,7 +3,7 @@ CREATE TABLE journey.schema_version (
     installed_at timestamptz NOT NULL
 );
 COMMENT ON TABLE journey.schema_version IS
-    'Which versions of the data tables this database has had: install() and migrate() add a row.';
+    'Which versions of the data tables this database has had: install() and migrate() add a row. The latest is what the tables are; unless the library is of that version too, nothing is consumed and nobody is contacted.';
 COMMENT ON COLUMN journey.schema_version.version IS 'Version of the extension that made or changed the tables.';
 COMMENT ON COLUMN journey.schema_version.installed_at IS 'When, real time.';
 CREATE TABLE journey.incarnation (

@@ -85,7 +85,9 @@ BEGIN
     END;
     EXECUTE journey._ddl('views');
     EXECUTE journey._ddl('grants');
-    UPDATE journey.schema_version SET version = target, installed_at = clock_timestamp();
+    INSERT INTO journey.schema_version (version, installed_at) VALUES (target, clock_timestamp())
+    ON CONFLICT (version) DO UPDATE SET installed_at = excluded.installed_at;
+    PERFORM journey._nudge();
     RETURN target;
 END
 $$;

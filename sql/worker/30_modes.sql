@@ -25,6 +25,19 @@ CREATE FUNCTION journey._nudge() RETURNS void
     AS 'MODULE_PATHNAME', 'journey_nudge';
 COMMENT ON FUNCTION journey._nudge() IS 'Wakes the launcher and this database''s worker when the transaction has committed.';
 
+CREATE FUNCTION journey._node_hint(state text) RETURNS text
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN CASE WHEN state = 'not installed' THEN 'Run journey.install(), then journey.adopt().'
+                WHEN state LIKE 'the data tables are not of version %'
+                THEN 'Run ALTER EXTENSION journey UPDATE, then journey.migrate(). A server that has the old library preloaded has to be restarted first.'
+                ELSE 'If this database may contact customers, run journey.adopt().' END;
+END
+$$;
+COMMENT ON FUNCTION journey._node_hint(text) IS 'What to do about a _node_state() other than adopted.';
+
 CREATE FUNCTION journey._require_adopted() RETURNS void
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
@@ -36,8 +49,7 @@ BEGIN
         RAISE EXCEPTION 'this database is not adopted: %', state
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'A restored copy, a clone and a fresh install stay silent until somebody says that this is the real one.',
-                  HINT = CASE state WHEN 'not installed' THEN 'Run journey.install(), then journey.adopt().'
-                                    ELSE 'If this database may contact customers, run journey.adopt().' END;
+                  HINT = journey._node_hint(state);
     END IF;
 END
 $$;
@@ -68,10 +80,17 @@ CREATE FUNCTION journey.adopt() RETURNS TABLE (name text, value text)
 AS $$
 DECLARE
     a record;
+    v record;
 BEGIN
     IF to_regclass('journey.schema_version') IS NULL THEN
         RAISE EXCEPTION 'journey is not installed in this database'
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run journey.install() first.';
+    END IF;
+    SELECT e.extversion AS code, (SELECT s.version FROM journey.schema_version s ORDER BY s.installed_at DESC LIMIT 1) AS tables
+    INTO v FROM pg_extension e WHERE e.extname = 'journey';
+    IF v.tables IS DISTINCT FROM v.code THEN
+        RAISE EXCEPTION 'the data tables are of version %, the extension of version %', coalesce(v.tables, 'none'), v.code
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run journey.migrate() first.';
     END IF;
     -- each table is read behind a savepoint, which would make this a failure of each
     IF current_setting('transaction_isolation') <> 'read committed' THEN

@@ -105,9 +105,9 @@ BEGIN
     topic := 'mode';
     detail := journey.mode();
     IF state <> 'adopted' THEN
-        status := 'warning';
+        status := CASE WHEN state LIKE 'the data tables%' THEN 'error' ELSE 'warning' END;
         detail := detail || ': ' || state;
-        hint := 'If this database may contact customers, run journey.adopt(), then journey.resume().';
+        hint := journey._node_hint(state);
     ELSE
         status := 'ok';
         hint := CASE detail WHEN 'off' THEN 'journey.resume() goes live; journey.sandbox() contacts test profiles only.' END;

@@ -14,7 +14,7 @@
 
 /* PostgreSQL 18 lets a module say who it is; older ones take the bare mark. */
 #if PG_VERSION_NUM >= 180000
-#define JNY_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "journey", .version = "0.1")
+#define JNY_MODULE_MAGIC PG_MODULE_MAGIC_EXT(.name = "journey", .version = JNY_VERSION)
 #else
 #define JNY_MODULE_MAGIC PG_MODULE_MAGIC
 #endif

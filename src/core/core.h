@@ -76,8 +76,8 @@ typedef enum JnyMode
 
 typedef struct JnyNode
 {
-	bool		installed;		/* data tables exist and their version fits */
-	bool		adopted;		/* the row's two keys match this cluster */
+	bool		installed;		/* data tables exist */
+	bool		adopted;		/* the row's two keys match this cluster, and the tables this library */
 	bool		draining;		/* what was read from the shop's tables is not consumed yet: no permits */
 	JnyMode		mode;			/* what holds now, after both keys are tried */
 	int			incarnation;	/* which life of the cluster stored xids belong to */

@@ -5,7 +5,8 @@
  * One row, journey.node, not dumped, is the first key: it names the cluster
  * and database that were adopted. The setting journey.site, which lives in
  * the server's configuration, is the second. A copy of the data carries at
- * most one of them and stays silent.
+ * most one of them and stays silent. So does a library whose tables are of
+ * another version than itself, until journey.migrate().
  *
  * Reads only. No locks.
  */
@@ -27,6 +28,7 @@ void		(*jny_wake_worker_hook) (void) = NULL;
 JNY_LOOKUP(read_node, "node", "node_pkey", "one",
 		   "mode, incarnation, system_identifier, database_oid, site, test_clock, adopted_xid", NULL);
 JNY_LOOKUP(held_history, "backfill", "backfill_holds", "", "attachment", "t.holds_permits");
+JNY_LOOKUP(read_versions, "schema_version", "schema_version_pkey", "", "version, installed_at", NULL);
 JNY_LOOKUP(read_cursor, "cursor", "cursor_pkey", "one", "previous", NULL);
 
 static JnyMode
@@ -49,6 +51,46 @@ jny_mode_name(JnyMode mode)
 	return names[mode];
 }
 
+/* How often relations have changed since this backend began, as far as it knows. */
+static uint64 changes = 1;
+
+static void
+relation_changed(Datum arg, Oid relid)
+{
+	changes++;
+}
+
+/*
+ * Are the data tables those that this library works with? A yes holds until
+ * some relation changes: nothing makes tables of another version without that.
+ */
+static bool
+tables_fit(void)
+{
+	static bool registered = false;
+	static uint64 fitted = 0;
+	uint64		seen = changes;
+	const JnyRow *last = NULL;
+	JnyCols    *all;
+	JnyRows    *rows;
+
+	if (fitted == seen)
+		return true;
+	if (!registered)
+		jny_watch_relations(relation_changed);
+	registered = true;
+	all = jny_cols_of(&read_versions);
+	jny_cols_next(all);
+	rows = jny_lookup(&read_versions, all);
+	for (int i = 0; i < rows->n; i++)
+		if (last == NULL || jny_row_time(&rows->row[i], 1) > jny_row_time(last, 1))
+			last = &rows->row[i];
+	if (last == NULL || strcmp(jny_row_text(last, 0), JNY_VERSION) != 0)
+		return false;
+	fitted = seen;
+	return true;
+}
+
 /* The two keys, tried one after the other; the first that fails is the reason. */
 static void
 try_keys(JnyNode *node, const char *sysid, const char *dboid, const char *site)
@@ -63,6 +105,8 @@ try_keys(JnyNode *node, const char *sysid, const char *dboid, const char *site)
 		node->why_off = "this is another database than the one adopted";
 	else if (site[0] != '\0' && strcmp(site, jny_site) != 0)
 		node->why_off = "journey.site is not the adopted site";
+	else if (!tables_fit())
+		node->why_off = "the data tables are not of version " JNY_VERSION ", which the library is";
 	else
 		node->adopted = true;
 	if (!node->adopted || (node->mode == JNY_MODE_LIVE && jny_site[0] == '\0'))

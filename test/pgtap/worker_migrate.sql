@@ -2,7 +2,7 @@
 -- What would break if this failed: an upgrade that silently drops the reports of an analyst.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(13);
+SELECT plan(25);
 CREATE FUNCTION pg_temp.said(call text) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     d text; h text;
@@ -37,5 +37,31 @@ DROP VIEW journey.of_ours;
 DROP VIEW journey.dead_letter;
 SELECT lives_ok('SELECT journey.migrate()', 'a view that is gone comes back');
 SELECT has_view('journey', 'dead_letter', 'as it was');
+
+-- Tables of another version than the library: nothing is read from them, nothing sent.
+SELECT journey.set_clock('2026-03-02 12:00+00') \gset
+SELECT journey.run_until_idle() \g /dev/null
+TRUNCATE journey.schema_version;
+INSERT INTO journey.schema_version VALUES ('0.0-old', now() - interval '1 hour');
+SELECT journey.track('shop', 'product_viewed', '{"customer_id": "v"}', '{"sku": "J1"}');
+SELECT journey.run_until_idle() \g /dev/null
+SELECT is((SELECT unconsumed FROM journey._inbox_state()), 1::bigint, 'no lap reads tables of another version');
+SELECT is(journey.mode(), 'off', 'nothing is sent');
+SELECT matches((SELECT concat_ws(': ', status, detail, hint) FROM journey.health WHERE topic = 'mode'),
+    '^error: off: the data tables are not of version .*: Run ALTER EXTENSION journey UPDATE, then journey\.migrate\(\)', 'health says why, and what to do');
+SELECT matches(pg_temp.said('SELECT journey.set_clock(now())'), '^55000\nthis database is not adopted: the data tables are not of version (.|\n)*journey\.migrate\(\)', 'so does what sets the mode');
+SELECT matches(pg_temp.said('SELECT journey.adopt()'), '^55000\nthe data tables are of version 0\.0-old, the extension of version .*\nRun journey\.migrate\(\) first\.', 'and adopt()');
+SELECT lives_ok('SELECT journey.migrate()', 'migrate() brings them up');
+SELECT is(journey._node_state(), 'adopted', 'and the database is ours again');
+SELECT journey.run_until_idle() \g /dev/null
+SELECT is((SELECT unconsumed FROM journey._inbox_state()), 0::bigint, 'what waited is read');
+SELECT is((SELECT string_agg(version, ' ' ORDER BY installed_at) FROM journey.schema_version),
+    (SELECT '0.0-old ' || extversion FROM pg_extension WHERE extname = 'journey'), 'each version has its row');
+SELECT lives_ok('SELECT journey.migrate()', 'migrate() can be repeated');
+SELECT is((SELECT count(*) FROM journey.schema_version), 2::bigint, 'and adds none then');
+INSERT INTO journey.schema_version VALUES ('99', now() + interval '1 hour');
+ALTER TABLE journey.schema_version SET (fillfactor = 90);
+SELECT is(journey.mode(), 'off', 'a newer one is none of this library either');
+DELETE FROM journey.schema_version WHERE version = '99';
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
