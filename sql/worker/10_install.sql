@@ -50,6 +50,29 @@ $$;
 COMMENT ON FUNCTION journey.install() IS
     'Creates the data tables, views and reports in schema journey, owned by journey_owner, as ordinary tables that pg_dump saves. Idempotent: does nothing when they exist. Then run journey.adopt().';
 
+-- All in one statement: they may depend on each other, but nobody else's goes with them.
+CREATE FUNCTION journey._drop(kind text, names name[], hint text) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    list text := (SELECT string_agg(format('journey.%I', n), ', ') FROM unnest(names) n);
+    dependents text;
+BEGIN
+    IF kind = 'view' AND list IS NOT NULL THEN
+        EXECUTE 'DROP VIEW ' || list;
+    ELSIF kind = 'table' AND list IS NOT NULL THEN
+        EXECUTE 'DROP TABLE ' || list;
+    END IF;
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    GET STACKED DIAGNOSTICS dependents = PG_EXCEPTION_DETAIL;
+    RAISE EXCEPTION 'other objects depend on %s of journey', kind
+        USING ERRCODE = 'dependent_objects_still_exist', DETAIL = dependents, HINT = hint;
+END
+$$;
+COMMENT ON FUNCTION journey._drop(text, name[], text) IS
+    'Drops these tables or views; 2BP01 with their names when objects of others depend on them.';
+
 CREATE FUNCTION journey.migrate() RETURNS text
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
@@ -57,8 +80,7 @@ CREATE FUNCTION journey.migrate() RETURNS text
 AS $$
 DECLARE
     target text;
-    ours text;
-    dependents text;
+    ours name[];
 BEGIN
     IF to_regclass('journey.schema_version') IS NULL THEN
         RAISE EXCEPTION 'journey is not installed in this database'
@@ -66,23 +88,12 @@ BEGIN
                   HINT = 'Run journey.install() first.';
     END IF;
     SELECT extversion INTO target FROM pg_extension WHERE extname = 'journey';
-    SELECT string_agg(format('journey.%I', c.relname), ', ') INTO ours
+    SELECT array_agg(c.relname) INTO ours
     FROM pg_class c
     WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind = 'v' AND c.relowner = current_user::regrole
       AND NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e');
-    -- all in one statement: they may depend on each other, but nobody else's goes with them
-    BEGIN
-        IF ours IS NOT NULL THEN
-            EXECUTE 'DROP VIEW ' || ours;
-        END IF;
-    EXCEPTION WHEN dependent_objects_still_exist THEN
-        GET STACKED DIAGNOSTICS dependents = PG_EXCEPTION_DETAIL;
-        RAISE EXCEPTION 'other objects depend on views of journey'
-            USING ERRCODE = 'dependent_objects_still_exist',
-                  DETAIL = dependents,
-                  HINT = 'Drop them, run journey.migrate(), and create them again: its views are made anew.';
-    END;
+    PERFORM journey._drop('view', ours, 'Drop them, run journey.migrate(), and create them again: its views are made anew.');
     EXECUTE journey._ddl('views');
     EXECUTE journey._ddl('grants');
     INSERT INTO journey.schema_version (version, installed_at) VALUES (target, clock_timestamp())
@@ -101,7 +112,6 @@ CREATE FUNCTION journey.uninstall(confirm text) RETURNS text
 AS $$
 DECLARE
     r record;
-    n integer := 0;
 BEGIN
     IF confirm IS DISTINCT FROM 'drop all journey data' THEN
         RAISE EXCEPTION 'uninstall drops every customer, event, consent and decision that journey holds'
@@ -121,20 +131,17 @@ BEGIN
     UPDATE journey.node SET mode = 'off', incarnation = 0, test_clock = NULL, changed_at = clock_timestamp();
     TRUNCATE journey.inbox_0, journey.inbox_1, journey.inbox_2, journey.inbox_copy, journey.inbox_drained, journey.backfill;
     UPDATE journey.cursor SET incarnation = 0, previous = NULL, window_snapshot = NULL;
-    FOR r IN
-        SELECT c.oid::regclass AS what, c.relkind
-        FROM pg_class c
-        WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
-          AND NOT EXISTS (SELECT FROM pg_depend d
-                          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
-        ORDER BY c.relkind = 'v' DESC, c.relname
-    LOOP
-        EXECUTE format('DROP %s IF EXISTS %s CASCADE',
-                       CASE r.relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, r.what);
-        n := n + 1;
-    END LOOP;
-    RETURN format('dropped %s tables and views', n);
+    SELECT count(*) AS n, array_agg(c.relname) FILTER (WHERE c.relkind = 'v') AS views,
+           array_agg(c.relname) FILTER (WHERE c.relkind <> 'v') AS tables
+    INTO r
+    FROM pg_class c
+    WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p', 'v') AND NOT c.relispartition
+      AND NOT EXISTS (SELECT FROM pg_depend d
+                      WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e');
+    PERFORM journey._drop('view', r.views, 'Drop them, then run journey.uninstall() again.');
+    PERFORM journey._drop('table', r.tables, 'Drop them, then run journey.uninstall() again.');
+    RETURN format('dropped %s tables and views', r.n);
 END
 $$;
 COMMENT ON FUNCTION journey.uninstall(text) IS
-    'Drops every data table, view and report of journey; the argument must be ''drop all journey data''. Refused (2BP01) while a table is attached. Afterwards DROP EXTENSION works.';
+    'Drops every data table, view and report of journey; the argument must be ''drop all journey data''. Refused (2BP01) while a table is attached, or objects of others depend on what it drops; it names them. Afterwards DROP EXTENSION works.';

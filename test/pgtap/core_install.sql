@@ -1,10 +1,36 @@
 -- A database after CREATE EXTENSION, install() and adopt(): installed once,
 -- adopted, silent until somebody says otherwise.
-SELECT plan(4);
+SELECT plan(11);
 
 SELECT is(journey.install(), 'already installed', 'install() is idempotent');
 SELECT is(journey._node_state(), 'adopted', 'adopt() makes the node ours');
 SELECT is(journey.mode(), 'off', 'a fresh node is off');
 SELECT is((SELECT count(*)::int FROM journey.schema_version), 1, 'the schema version is recorded once');
+
+-- uninstall() takes what is journey's, and nothing of anybody else
+CREATE FUNCTION pg_temp.said(call text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    d text; h text;
+BEGIN
+    EXECUTE call;
+    RETURN 'no error';
+EXCEPTION WHEN OTHERS THEN
+    GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT;
+    RETURN concat_ws(E'\n', SQLSTATE, SQLERRM, d, h);
+END $$;
+\set remove 'SELECT journey.uninstall(''drop all journey data'')'
+CREATE VIEW public.their_events AS SELECT type, count(*) FROM journey.event GROUP BY 1;
+CREATE MATERIALIZED VIEW public.their_orders AS SELECT order_id FROM journey.orders;
+CREATE MATERIALIZED VIEW public.their_health AS SELECT topic FROM journey.health;
+SELECT matches(pg_temp.said(:'remove'), '^2BP01\nother objects depend on views of journey\n.*materialized view public\.their_health depends on view health\nDrop them', 'what depends on a view is named');
+DROP MATERIALIZED VIEW IF EXISTS public.their_health;
+SELECT matches(pg_temp.said(:'remove'), '^2BP01\nother objects depend on tables of journey\n(.|\n)*view public\.their_events depends on table event', 'what depends on a table is named');
+SELECT matches(pg_temp.said(:'remove'), 'materialized view public\.their_orders depends on table orders', 'each of it');
+SELECT is((SELECT count(*) FROM pg_class WHERE relname IN ('their_events', 'their_orders')), 2::bigint, 'and none is dropped');
+SELECT is(journey._node_state(), 'adopted', 'nor is anything of ours');
+DROP VIEW IF EXISTS public.their_events;
+DROP MATERIALIZED VIEW IF EXISTS public.their_orders;
+SELECT matches(pg_temp.said(:'remove'), '^no error', 'when they are gone, it runs');
+SELECT lives_ok('DROP EXTENSION journey', 'and nothing is left that holds the extension');
 
 SELECT * FROM finish();
