@@ -56,12 +56,15 @@ CREATE FUNCTION journey._drop(kind text, names name[], hint text) RETURNS void
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
-    list text := (SELECT string_agg(format('journey.%I', n), ', ') FROM unnest(names) n);
+    list text;
     dependents text;
 BEGIN
-    IF kind = 'view' AND list IS NOT NULL THEN
+    SELECT string_agg(format('journey.%I', n), ', ') INTO list FROM unnest(names) n;
+    IF list IS NULL THEN
+        RETURN;
+    ELSIF kind = 'view' THEN
         EXECUTE 'DROP VIEW ' || list;
-    ELSIF kind = 'table' AND list IS NOT NULL THEN
+    ELSE
         EXECUTE 'DROP TABLE ' || list;
     END IF;
 EXCEPTION WHEN dependent_objects_still_exist THEN
