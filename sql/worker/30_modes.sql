@@ -166,6 +166,25 @@ $$;
 COMMENT ON FUNCTION journey.set_clock(timestamptz) IS
     'Sets the one clock and enters mode test, where every row written carries test = true. Null returns to real time and mode off. 55000 while live or in the sandbox, 55006 when it would go back while actions are leased.';
 
+CREATE FUNCTION journey._require_catch_up(catch_up text, spread interval) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF catch_up IS NULL OR catch_up NOT IN ('re-decide', 'drop', 'as-is') THEN
+        RAISE EXCEPTION 'unknown catch_up: %', coalesce(catch_up, 'null')
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Use re-decide (what is late is decided again, spread over time), drop (what is late expires) or as-is.';
+    END IF;
+    IF spread IS NULL OR spread < interval '0' THEN
+        RAISE EXCEPTION 'spread must not be negative'
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval, such as ''1 hour''.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._require_catch_up(text, interval) IS
+    'Raises 22023 for another catch_up than the three, or a negative spread.';
+
 CREATE FUNCTION journey.resume(catch_up text DEFAULT 're-decide', spread interval DEFAULT '1 hour')
     RETURNS text
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
@@ -175,6 +194,7 @@ DECLARE
     node journey.node;
     replanned bigint;
 BEGIN
+    PERFORM journey._require_catch_up(catch_up, spread);
     PERFORM journey._require_adopted();
     PERFORM journey._require_reconciled();
     SELECT * INTO node FROM journey.node FOR UPDATE;
@@ -189,6 +209,13 @@ BEGIN
                   DETAIL = 'It is the second key: it lives outside the data directory, so that a copied database stays silent.',
                   HINT = 'Set journey.site = ''your-shop'' in postgresql.conf, reload, and run journey.resume() again.';
     END IF;
+    -- nothing was held up that would have to be caught up with
+    IF node.mode = 'live' AND NOT EXISTS (SELECT FROM journey.pause p WHERE p.what = 'all') THEN
+        RETURN 'live already';
+    END IF;
+    IF node.mode = 'live' AND catch_up IN ('re-decide', 'drop', 'as-is') AND NOT EXISTS (SELECT FROM journey.pause WHERE what = 'all') THEN
+        RETURN 'live already';
+    END IF;
     replanned := journey._catch_up(catch_up, spread);
     DELETE FROM journey.pause WHERE what = 'all';
     PERFORM journey._set_mode('live');
@@ -196,7 +223,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.resume(text, interval) IS
-    'Goes live: permits are granted from this commit on. What became due meanwhile is, by catch_up: re-decide (default: late actions and timers are decided again, spread evenly by profile over the interval), drop (late actions expire) or as-is. Needs adopt(), with every attached table read, and the setting journey.site (55000 otherwise, with the reason).';
+    'Goes live: permits are granted from this commit on. What became due meanwhile is, by catch_up: re-decide (default: late actions and timers are decided again, spread evenly by profile over the interval), drop (late actions expire) or as-is. Changes nothing when the database is live and not paused as a whole. Needs adopt(), with every attached table read, and the setting journey.site (55000 otherwise, with the reason).';
 
 CREATE FUNCTION journey._catch_up(catch_up text, spread interval, what text DEFAULT 'all', name text DEFAULT '')
     RETURNS bigint
@@ -208,15 +235,7 @@ DECLARE
     n bigint := 0;
     m bigint;
 BEGIN
-    IF catch_up IS NULL OR catch_up NOT IN ('re-decide', 'drop', 'as-is') THEN
-        RAISE EXCEPTION 'unknown catch_up: %', coalesce(catch_up, 'null')
-            USING ERRCODE = 'invalid_parameter_value',
-                  HINT = 'Use re-decide (what is late is decided again, spread over time), drop (what is late expires) or as-is.';
-    END IF;
-    IF spread IS NULL OR spread < interval '0' THEN
-        RAISE EXCEPTION 'spread must not be negative'
-            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval, such as ''1 hour''.';
-    END IF;
+    PERFORM journey._require_catch_up(catch_up, spread);
     IF catch_up = 'as-is' THEN
         RETURN 0;
     END IF;

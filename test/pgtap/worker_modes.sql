@@ -2,7 +2,7 @@
 -- What would break if this failed: a test clock on a live shop, a pause that leaks, test rows in the figures.
 \ir ../fixtures/orchestrate.sql
 \set pw `echo "$PGPASSWORD"`
-SELECT plan(59);
+SELECT plan(64);
 SELECT journey.set_clock('2026-03-02 09:00+00');
 
 CREATE FUNCTION pg_temp.hint(call text) RETURNS text LANGUAGE plpgsql AS $$
@@ -135,6 +135,15 @@ SELECT results_eq($$SELECT entered, test FROM journey.journey_day WHERE journey 
 SELECT throws_ok($$SELECT journey.set_clock(now())$$, '55000', 'the clock of a sandbox database is the real one', 'no test clock in the sandbox');
 SELECT matches(journey.resume(), '^live', 'resume() goes live');
 SELECT throws_ok($$SELECT journey.resume('whatever')$$, '22023', 'unknown catch_up: whatever', 'how to catch up is one of three');
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('m3'), '{"sku": "C"}');
+SELECT journey.run_until_idle();
+CREATE TEMP TABLE ready AS SELECT action_id, claim_at, late, not_after FROM journey.outbox WHERE status = 'pending' AND claim_at <= journey.clock();
+SELECT isnt_empty('SELECT * FROM ready', 'an action lies ready');
+SELECT is(journey.resume(), 'live already', 'resume() once more');
+SELECT set_eq('SELECT action_id, claim_at, late, not_after FROM journey.outbox WHERE status = ''pending''', 'SELECT * FROM ready', 'delays nothing');
+SELECT journey.pause();
+SELECT matches(journey.resume(), '^live, \d+ late items: re-decide', 'after a pause');
+SELECT is((SELECT count(*) FROM journey.outbox o JOIN ready r USING (action_id) WHERE o.claim_at > r.claim_at), (SELECT count(*) FROM ready), 'what is late is spread');
 SELECT throws_ok($$SELECT journey.uninstall('yes')$$, '22023', NULL, 'uninstall wants its sentence');
 SELECT is(journey.mode(), 'live', 'and it is still live');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
