@@ -81,10 +81,16 @@ AS $$
 DECLARE
     a record;
     v record;
+    stranger record;
 BEGIN
     IF to_regclass('journey.schema_version') IS NULL THEN
         RAISE EXCEPTION 'journey is not installed in this database'
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Run journey.install() first.';
+    END IF;
+    SELECT s.message, s.hint INTO stranger FROM journey._strangers() s LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'this database cannot be adopted: %', stranger.message
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = stranger.hint;
     END IF;
     SELECT e.extversion AS code, (SELECT s.version FROM journey.schema_version s ORDER BY s.installed_at DESC LIMIT 1) AS tables
     INTO v FROM pg_extension e WHERE e.extname = 'journey';

@@ -64,26 +64,26 @@ END
 $$;
 COMMENT ON FUNCTION journey._progress() IS 'The rows of the view journey.stat_progress.';
 
-CREATE FUNCTION journey._strangers() RETURNS TABLE (message text, hint text)
+CREATE FUNCTION journey._strangers() RETURNS TABLE (message text, hint text, of_owner boolean)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 BEGIN
     RETURN QUERY
     SELECT format('the table journey.%I belongs to %I, not to journey_owner', c.relname, pg_get_userbyid(c.relowner)),
-           format('ALTER TABLE journey.%I OWNER TO journey_owner;', c.relname)
+           format('ALTER TABLE journey.%I OWNER TO journey_owner;', c.relname), true
     FROM pg_class c
     WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p') AND c.relowner <> 'journey_owner'::regrole
     UNION ALL
     SELECT format('the table journey.%I has the trigger %I, which is not of journey', c.relname, t.tgname),
-           format('DROP TRIGGER %I ON journey.%I;', t.tgname, c.relname)
+           format('DROP TRIGGER %I ON journey.%I;', t.tgname, c.relname), false
     FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
     WHERE c.relnamespace = 'journey'::regnamespace AND NOT t.tgisinternal AND t.tgparentid = 0 AND t.tgenabled <> 'D'
       AND NOT EXISTS (SELECT FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
                       WHERE d.classid = 'pg_proc'::regclass AND d.objid = t.tgfoid AND d.deptype = 'e'
                         AND d.refclassid = 'pg_extension'::regclass AND e.extname = 'journey')
     UNION ALL
-    SELECT format('the table journey.%I has the rule %I', c.relname, r.rulename), format('DROP RULE %I ON journey.%I;', r.rulename, c.relname)
+    SELECT format('the table journey.%I has the rule %I', c.relname, r.rulename), format('DROP RULE %I ON journey.%I;', r.rulename, c.relname), false
     FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
     WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled <> 'D';
 END
@@ -176,7 +176,8 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 
-    IF to_regclass('journey.schema_version') IS NULL THEN
+    -- the rest stands in the tables, which may be another's after pg_restore --no-owner
+    IF to_regclass('journey.schema_version') IS NULL OR EXISTS (SELECT FROM journey._strangers() s WHERE s.of_owner) THEN
         RETURN;
     END IF;
 

@@ -1,6 +1,6 @@
 -- What somebody else puts on our tables would run in a lap with its rights: no lap runs beside it.
 SET client_min_messages = warning;
-SELECT plan(17);
+SELECT plan(23);
 CREATE FUNCTION pg_temp.comes(name text) RETURNS void LANGUAGE sql AS $$
     SELECT journey.track('web', 'identified', jsonb_build_object('customer_id', name), '{}') $$;
 CREATE FUNCTION pg_temp.known(name text) RETURNS bigint LANGUAGE sql AS $$
@@ -43,7 +43,19 @@ GRANT CREATE ON SCHEMA journey TO somebody_else;
 ALTER TABLE journey.consent OWNER TO somebody_else;
 SELECT throws_ok('SELECT journey.run_once()', '55000', 'no lap runs: the table journey.consent belongs to somebody_else, not to journey_owner', 'another owner');
 SELECT results_eq('SELECT pg_temp.hints()', $$VALUES ('ALTER TABLE journey.consent OWNER TO journey_owner;')$$, 'health says what to do');
+SELECT throws_ok('SELECT journey.adopt()', '55000', 'this database cannot be adopted: the table journey.consent belongs to somebody_else, not to journey_owner', 'nor is the database adopted');
 ALTER TABLE journey.consent OWNER TO journey_owner;
+-- as after pg_restore --no-owner
+ALTER TABLE journey.schema_version OWNER TO somebody_else;
+ALTER TABLE journey.incident OWNER TO somebody_else;
+ALTER TABLE journey.attachment OWNER TO somebody_else;
+SELECT results_eq('SELECT pg_temp.hints()', $$VALUES ('ALTER TABLE journey.attachment OWNER TO journey_owner;'), ('ALTER TABLE journey.incident OWNER TO journey_owner;'),
+    ('ALTER TABLE journey.schema_version OWNER TO journey_owner;')$$, 'health says so of tables that it cannot read');
+SELECT is_empty($$SELECT * FROM journey.health WHERE topic NOT IN ('mode', 'worker', 'inbox', 'tables')$$, 'and leaves out what stands in them');
+SELECT throws_matching('SELECT journey.adopt()', 'this database cannot be adopted: the table journey\.(attachment|incident|schema_version) belongs to somebody_else', 'adopt() says it, too');
+SELECT hint AS mend FROM journey.health WHERE topic = 'tables' \gexec
+SELECT is_empty('SELECT pg_temp.hints()', 'with those commands it is mended');
+SELECT isnt_empty('SELECT * FROM journey.adopt()', 'and adopted');
 SELECT lives_ok('SELECT journey.run_until_idle()', 'laps go on');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 REVOKE CREATE ON SCHEMA journey FROM somebody_else;
