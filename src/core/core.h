@@ -53,6 +53,10 @@ extern char *jny_normalise(const char *namespace, const char *value);
 /* 0 <= result < 1: the unit's place on the line that arms divide. */
 extern double jny_assign(const char *salt, const pg_uuid_t *unit);
 
+/* ---- text (text.c) ---------------------------------------------------- */
+
+extern char *jny_clip(const char *text, int bytes);	/* at most so many bytes of it, whole characters */
+
 /* ---- ids (ids.c) ------------------------------------------------------ */
 
 /* Time-ordered, real time even under the test clock. */

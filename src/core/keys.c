@@ -209,7 +209,7 @@ jny_keys_add_subject(JnyKeys *keys, Jsonb *subject, const char *scope)
 	JsonbIterator *it;
 	JsonbIteratorToken tok;
 	JsonbValue	v;
-	char		name[NAMEDATALEN] = "";
+	char	   *name = NULL;
 
 	if (subject == NULL || !JB_ROOT_IS_OBJECT(subject))
 		return;
@@ -217,7 +217,7 @@ jny_keys_add_subject(JnyKeys *keys, Jsonb *subject, const char *scope)
 	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
 		if (tok == WJB_KEY)
-			snprintf(name, sizeof(name), "%.*s", v.val.string.len, v.val.string.val);
+			name = jny_json_scalar_text(&v);
 		else if (tok == WJB_VALUE)
 			jny_keys_add(keys, name, scope, jny_json_scalar_text(&v));
 	}

@@ -128,7 +128,7 @@ jny_fact_subject(JnyTake *take, JnyFact *fact, Jsonb *subject)
 	JsonbIterator *it;
 	JsonbIteratorToken tok;
 	JsonbValue	v;
-	char		name[NAMEDATALEN];
+	char	   *name = NULL;
 
 	if (subject == NULL || !JB_ROOT_IS_OBJECT(subject))
 		return;
@@ -136,7 +136,7 @@ jny_fact_subject(JnyTake *take, JnyFact *fact, Jsonb *subject)
 	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
 	{
 		if (tok == WJB_KEY)
-			snprintf(name, sizeof(name), "%.*s", v.val.string.len, v.val.string.val);
+			name = jny_json_scalar_text(&v);
 		else if (tok == WJB_VALUE)
 			jny_fact_key(take, fact, name, jny_json_scalar_text(&v));
 	}

@@ -9,6 +9,8 @@
 
 #include "utils/builtins.h"
 
+#define MAX_QUOTE 100			/* bytes of a value that a reason quotes */
+
 static void
 read_fields(JnyFact *fact, const JnyMap *map, char **cols, const char **out, bool judge)
 {
@@ -131,7 +133,7 @@ read_consents(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char
 		if (!said || !is_consent_state(state))
 		{
 			jny_tally_incident(take, "unmapped_status", psprintf("%s.%s", fact->attachment_name, spec->channel), "warning",
-							   psprintf("the consent map has no word for the value \"%.100s\"", state),
+							   psprintf("the consent map has no word for the value \"%s\"", jny_clip(state, MAX_QUOTE)),
 							   "Add the value to the map with journey.attach(); until then the row states no consent.");
 			continue;
 		}
@@ -215,7 +217,7 @@ check_fields(JnyFact *fact)
 	{
 		if (fact->f[numbers[i]] != NULL && !jny_value_number(fact->f[numbers[i]], &n))
 		{
-			fact->bad = psprintf("\"%.100s\" is not a number", fact->f[numbers[i]]);
+			fact->bad = psprintf("\"%s\" is not a number", jny_clip(fact->f[numbers[i]], MAX_QUOTE));
 			fact->f[numbers[i]] = NULL;
 		}
 		if (fact->old[numbers[i]] != NULL && !jny_value_number(fact->old[numbers[i]], &n))
@@ -224,7 +226,7 @@ check_fields(JnyFact *fact)
 	for (size_t i = 0; i < lengthof(times); i++)
 		if (fact->f[times[i]] != NULL && !jny_value_time(fact->f[times[i]], &at))
 		{
-			fact->bad = psprintf("\"%.100s\" is not a time", fact->f[times[i]]);
+			fact->bad = psprintf("\"%s\" is not a time", jny_clip(fact->f[times[i]], MAX_QUOTE));
 			fact->f[times[i]] = NULL;
 		}
 	if (tells_its_time(fact) && fact->f[JNY_F_AT] != NULL && jny_value_time(fact->f[JNY_F_AT], &at))
