@@ -245,7 +245,7 @@ read_objects(JnyTake *take, JnyFact *fact)
 	{
 		case JNY_KIND_CART:
 		case JNY_KIND_CART_LINE:
-			fact->cart_id = fact->f[JNY_F_CART] != NULL ? fact->f[JNY_F_CART] : key;
+			fact->cart_id = key;
 			if (fact->cart_id == NULL)
 				fact->bad = "the row has no cart id";
 			if (fact->kind == JNY_KIND_CART_LINE && fact->f[JNY_F_LINE] == NULL && fact->f[JNY_F_SKU] == NULL)
@@ -253,7 +253,7 @@ read_objects(JnyTake *take, JnyFact *fact)
 			break;
 		case JNY_KIND_ORDER:
 		case JNY_KIND_ORDER_LINE:
-			fact->order_id = fact->f[JNY_F_ORDER] != NULL ? fact->f[JNY_F_ORDER] : key;
+			fact->order_id = jny_fact_maps(fact, JNY_F_ORDER) ? fact->f[JNY_F_ORDER] : key;
 			if (fact->kind == JNY_KIND_ORDER)
 				fact->cart_id = fact->f[JNY_F_CART];
 			if (fact->order_id == NULL)
@@ -267,10 +267,6 @@ read_objects(JnyTake *take, JnyFact *fact)
 				fact->f[JNY_F_SKU] = key;
 			if (fact->f[JNY_F_SKU] == NULL)
 				fact->bad = "the row has no sku";
-			break;
-		case JNY_KIND_CUSTOMER:
-			if (fact->nkeys == 0 && key != NULL)
-				jny_fact_key(take, fact, "customer_id", key);
 			break;
 		default:
 			break;
@@ -373,7 +369,7 @@ split_rekeyed_line(JnyTake *take, JnyInboxRaw *row, JnyFact *fact)
 
 	if (fact->kind != JNY_KIND_CART_LINE && fact->kind != JNY_KIND_ORDER_LINE)
 		return;
-	if (!differs(fact, JNY_F_KEY) && !differs(fact, JNY_F_CART) && !differs(fact, JNY_F_ORDER) &&
+	if (!differs(fact, JNY_F_KEY) && !differs(fact, JNY_F_ORDER) &&
 		!differs(fact, JNY_F_LINE) && (fact->f[JNY_F_LINE] != NULL || !differs(fact, JNY_F_SKU)))
 		return;
 	gone = jny_fact_new(take, row);
@@ -381,6 +377,7 @@ split_rekeyed_line(JnyTake *take, JnyInboxRaw *row, JnyFact *fact)
 	gone->op = JNY_OP_DELETE;
 	gone->attachment_name = fact->attachment_name;
 	gone->fence = JNY_FENCE_NONE;
+	gone->mapped = fact->mapped;
 	memcpy(gone->f, fact->old, sizeof(gone->f));
 	read_objects(take, gone);
 	fact->op = JNY_OP_INSERT;

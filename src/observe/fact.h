@@ -253,6 +253,7 @@ extern void jny_take_note_broken(const struct JnyWindow *window);
 
 /* decode.c: rows to facts, in the order in which they are to be applied */
 extern void jny_decode(JnyTake *take);
+extern void jny_mark_copied(JnyInboxRaw *row);	/* fence, ref and keys, as track() would have made them */
 
 /* registry.c: namespaces and vocabulary as they are registered */
 extern void jny_registry_load(JnyTake *take);
