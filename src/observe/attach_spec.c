@@ -206,21 +206,18 @@ read_field(const JnySpec *spec, Jsonb *object, const char *name)
 static void
 read_subject(JnySpec *spec, Jsonb *subject, Jsonb *groups, Jsonb *scoped)
 {
-	JsonbIterator *it;
-	JsonbIteratorToken tok;
+	JsonbIterator *it = jny_json_members(subject);
 	JsonbValue	v;
+	char	   *namespace;
 
-	if (subject == NULL || !JB_ROOT_IS_OBJECT(subject))
+	if (it == NULL)
 		return;
 	spec->subject = palloc0(sizeof(JnySpecKey) * (JB_ROOT_COUNT(subject) + 1));
-	it = JsonbIteratorInit(&subject->root);
-	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	while (jny_json_next(&it, &namespace, &v))
 	{
 		JnySpecKey *key = &spec->subject[spec->nsubject];
 
-		if (tok != WJB_KEY)
-			continue;
-		key->namespace = pnstrdup(v.val.string.val, v.val.string.len);
+		key->namespace = namespace;
 		key->field = read_field(spec, subject, key->namespace);
 		key->personal = !jny_json_bool(groups, key->namespace, false);
 		key->scoped = jny_json_bool(scoped, key->namespace, false);
