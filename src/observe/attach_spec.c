@@ -283,12 +283,10 @@ static void
 read_map(JnySpec *spec, Jsonb *map, Jsonb *groups, Jsonb *scoped)
 {
 	const char *on_delete = jny_json_text(map, "on_delete");
-	JsonbValue	v;
 
 	read_subject(spec, jny_json_object(map, "subject"), groups, scoped);
 	read_consents(spec, jny_json_object(map, "consents"));
-	/* a line is about its order, whatever key of its own the map names */
-	spec->key = read_field(spec, map, spec->kind == JNY_SPEC_ORDER_LINE && jny_json_field(map, "order", &v) != NULL ? "order" : "key");
+	spec->key = read_field(spec, map, "key");
 	if (spec->kind == JNY_SPEC_ORDER)
 		spec->cart = read_field(spec, map, "cart");
 	spec->status = read_field(spec, map, "status");

@@ -257,7 +257,7 @@ read_objects(JnyTake *take, JnyFact *fact)
 			break;
 		case JNY_KIND_ORDER:
 		case JNY_KIND_ORDER_LINE:
-			fact->order_id = jny_fact_maps(fact, JNY_F_ORDER) ? fact->f[JNY_F_ORDER] : key;
+			fact->order_id = key;
 			if (fact->kind == JNY_KIND_ORDER)
 				fact->cart_id = fact->f[JNY_F_CART];
 			if (fact->order_id == NULL)
@@ -381,7 +381,6 @@ split_rekeyed_line(JnyTake *take, JnyInboxRaw *row, JnyFact *fact)
 	gone->op = JNY_OP_DELETE;
 	gone->attachment_name = fact->attachment_name;
 	gone->fence = JNY_FENCE_NONE;
-	gone->mapped = fact->mapped;
 	memcpy(gone->f, fact->old, sizeof(gone->f));
 	read_objects(take, gone);
 	fact->op = JNY_OP_INSERT;

@@ -58,7 +58,7 @@ DELETE FROM "Shop Floor"."order";
 SELECT results_eq('SELECT op, fence, ref, cols[2] FROM captured()', $$VALUES ('D'::"char", NULL::"char", 'order:1', '1')$$,
     'deleting an order releases nothing');
 CREATE TABLE own_line (id integer PRIMARY KEY, order_id integer, sku text);
-SELECT count(*) FROM journey.attach('own_line', 'order_line', '{"key": "id", "order": "order_id", "sku": "sku"}');
+SELECT count(*) FROM journey.attach('own_line', 'order_line', '{"order": "order_id", "line": "id", "sku": "sku"}');
 INSERT INTO own_line VALUES (5, 77, 'A');
 SELECT results_eq('SELECT op, ref FROM captured()', $$VALUES ('I'::"char", 'order:77')$$, 'a line is about its order, not about itself');
 SELECT count(*) FROM journey.detach('own_line');
