@@ -94,6 +94,14 @@ extern void jny_watch_relations(void (*changed) (Datum arg, Oid relid));
 /* The worker's shared state lives in worker/, which nobody includes: it leaves its alarm here. */
 extern void (*jny_wake_worker_hook) (void);
 
+/* ---- work that may fail (try.c) ---------------------------------------- */
+
+/*
+ * In a subtransaction. False when it failed: what it did is rolled back, and
+ * the log says that journey could not do this. A cancel is passed on.
+ */
+extern bool jny_try(void (*work) (void *), void *arg, const char *what);
+
 /* ---- prepared statements (plan.c) ------------------------------------- */
 
 /*

@@ -32,7 +32,7 @@ JNY_PLAN(read_messages, "integer[], text[], text[]",
 /* the shop's own stock table where one is attached, else what was last observed; unknown is not zero */
 JNY_PLAN(read_stock, "text[]",
 		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0 FROM pg_catalog.unnest($1) AS k(sku)"
-		 " LEFT JOIN journey._stock($1) AS s ON s.sku = k.sku"
+		 " LEFT JOIN (SELECT x.sku, pg_catalog.sum(x.available) AS available FROM journey._stock($1) AS x GROUP BY x.sku) AS s ON s.sku = k.sku"
 		 " LEFT JOIN journey.product p ON p.sku = k.sku");
 
 /* For good: this beats every postponement, and the first such answer stands. */

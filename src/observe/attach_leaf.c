@@ -46,55 +46,20 @@ JNY_PLAN(bare_leaves, "",
 		 " WHERE root.root AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger x"
 		 "  WHERE x.tgrelid = c.oid AND x.tgparentid = t.oid AND x.tgargs = t.tgargs)");
 
-/* ---- what may fail nobody ------------------------------------------------ */
-
-/* In a subtransaction, as journey_owner. A cancel is the caller's own, anything else only worth a line in the log. */
-static void
-try(void (*work) (void), const char *what)
-{
-	MemoryContext cxt = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	Oid			user;
-	int			security;
-	ErrorData  *volatile error = NULL;
-
-	GetUserIdAndSecContext(&user, &security);
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(cxt);
-	PG_TRY();
-	{
-		SetUserIdAndSecContext(jny_owner_oid(false), security | SECURITY_LOCAL_USERID_CHANGE);
-		work();
-		SetUserIdAndSecContext(user, security);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(cxt);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-		SetUserIdAndSecContext(user, security);
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(cxt);
-	CurrentResourceOwner = owner;
-	if (error == NULL)
-		return;
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED || error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN)
-		ReThrowError(error);
-	ereport(LOG,
-			(errmsg("journey could not %s: %s", what, error->message)));
-}
-
 /* ---- a partition that comes ---------------------------------------------- */
 
 static void
-note(void)
+note(void *arg)
 {
+	Oid			user;
+	int			security;
+
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(jny_owner_oid(false), security | SECURITY_LOCAL_USERID_CHANGE);
 	SPI_connect();
 	jny_run(&note_leaves, NULL, NULL);
 	SPI_finish();
+	SetUserIdAndSecContext(user, security);
 }
 
 void
@@ -105,7 +70,7 @@ jny_leaves_note(void)
 		return;
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	try(note, "note a new partition within the command; the next lap will");
+	(void) jny_try(note, NULL, "note a new partition within the command; the next lap will");
 	PopActiveSnapshot();
 }
 
@@ -211,7 +176,7 @@ cover_all(void)
 }
 
 static void
-watch(void)
+watch(void *arg)
 {
 	SPI_connect();
 	(void) cover_all();
@@ -221,7 +186,7 @@ watch(void)
 void
 jny_leaves_watch(void)
 {
-	try(watch, "put a trigger for TRUNCATE on a partition");
+	(void) jny_try(watch, NULL, "put a trigger for TRUNCATE on a partition");
 }
 
 PG_FUNCTION_INFO_V1(journey_watch_truncate);
