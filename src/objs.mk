@@ -15,7 +15,7 @@ OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o \
 	src/observe/engagement.o src/observe/early.o src/observe/early_optout.o src/observe/tally.o src/observe/optout.o
 INTERPRET_OBJS = src/interpret/vocabulary.o src/interpret/parse.o src/interpret/policy.o \
 	src/interpret/compile.o src/interpret/expr.o src/interpret/json.o \
-	src/interpret/subject.o src/interpret/subject_load.o src/interpret/subject_cart.o src/interpret/rule_sql.o \
+	src/interpret/subject.o src/interpret/subject_load.o src/interpret/subject_cart.o src/interpret/stock.o src/interpret/rule_sql.o \
 	src/interpret/feature.o src/interpret/feature_update.o src/interpret/vector.o
 ORCHESTRATE_OBJS = src/orchestrate/orchestrate.o src/orchestrate/run.o \
 	src/orchestrate/load.o src/orchestrate/load_gates.o src/orchestrate/linked.o src/orchestrate/suppress.o src/orchestrate/event.o \

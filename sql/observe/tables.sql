@@ -104,7 +104,7 @@ CREATE TABLE journey.product (
     price numeric,
     cost numeric,
     currency text,
-    available numeric,                -- last observed; permits read the live table where one is attached
+    available numeric,                -- last observed; decisions and permits read the live table where one is attached
     traits jsonb NOT NULL DEFAULT '{}',
     changed_at timestamptz NOT NULL
 );
@@ -425,7 +425,7 @@ COMMENT ON COLUMN journey.product.replenish_after IS 'How long one lasts.';
 COMMENT ON COLUMN journey.product.price IS 'Price.';
 COMMENT ON COLUMN journey.product.cost IS 'Cost to the shop.';
 COMMENT ON COLUMN journey.product.currency IS 'Currency of price and cost.';
-COMMENT ON COLUMN journey.product.available IS 'What was in stock when last seen; permits read the live table where one is attached.';
+COMMENT ON COLUMN journey.product.available IS 'What was in stock when last seen; decisions and permits read the live table where one is attached.';
 COMMENT ON COLUMN journey.product.traits IS 'Further columns of the map.';
 COMMENT ON COLUMN journey.product.changed_at IS 'Time of the last change.';
 COMMENT ON TABLE journey.event_key IS 'Messages seen within journey.dedupe_window: a repeated one takes no effect.';

@@ -55,6 +55,8 @@ extern double jny_assign(const char *salt, const pg_uuid_t *unit);
 
 /* ---- ids (ids.c) ------------------------------------------------------ */
 
+/* Bits that nobody can guess. */
+extern void jny_random(void *out, size_t n);
 /* Time-ordered, real time even under the test clock. */
 extern void jny_uuid_v7(pg_uuid_t *out);
 /* The same parts give the same id for ever (uuid version 8). NULL-terminated list of strings. */

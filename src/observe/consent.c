@@ -79,6 +79,36 @@ jny_consent_takes_away(const JnyFact *fact)
 	return false;
 }
 
+/*
+ * An opt-out of now that was told in a time of no zone may look older than a
+ * consent that it takes back. A date is off by a day, and zones by 14 hours.
+ */
+#define LOCAL_US (38 * USECS_PER_HOUR)
+
+static TimestampTz
+opted_out_at(TimestampTz at, bool local, TimestampTz came)
+{
+	return local && came - at < LOCAL_US ? came : at;
+}
+
+/* Dates a row's opt-outs and consents; none is later than the row came. */
+void
+jny_consent_date(JnyFact *fact, TimestampTz came)
+{
+	ListCell   *lc;
+
+	if (fact->kind == JNY_KIND_MESSAGE && !fact->backfill && jny_consent_takes_away(fact))
+		fact->occurred_at = opted_out_at(fact->occurred_at, fact->local, came);
+	foreach(lc, fact->consents)
+	{
+		JnyConsent *c = lfirst(lc);
+
+		c->at = Min(c->at, came);
+		if (takes_away(c->state) && !fact->backfill)
+			c->at = opted_out_at(c->at, c->local, came);
+	}
+}
+
 static Consent *
 find(JnyTake *take, JnyProfile *p, const char *scope, const char *channel, const char *purpose)
 {

@@ -364,6 +364,16 @@ set_aside(JnyTake *take, JnyFact *fact)
 		fact->drop = fact->nkeys == 0 || fact->fence == JNY_FENCE_NONE;
 }
 
+/* Nothing occurred after it came; what says so told a time without its zone, or has a clock that is ahead. */
+static void
+date(const JnyTake *take, JnyFact *fact)
+{
+	TimestampTz came = take->batch->node.test ? take->batch->node.now : fact->received_at;
+
+	fact->occurred_at = Min(fact->occurred_at, came);
+	jny_consent_date(fact, came);
+}
+
 void
 jny_decode(JnyTake *take)
 {
@@ -406,6 +416,7 @@ jny_decode(JnyTake *take)
 							   "Correct the clock of the system that sends them.");
 			fact->occurred_at = take->batch->node.now;
 		}
+		date(take, fact);
 		set_aside(take, fact);
 	}
 	join_moved_rows(take);

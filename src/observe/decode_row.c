@@ -97,6 +97,7 @@ add_consent(JnyFact *fact, const char *channel, const char *purpose, const char 
 	c->purpose = purpose;
 	c->state = state;
 	c->at = fact->occurred_at;
+	c->local = fact->local;
 	fact->consents = lappend(fact->consents, c);
 	return c;
 }
@@ -146,6 +147,8 @@ read_consents(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char
 		c->basis = spec->basis;
 		if (at == NULL || !jny_value_time(at, &c->at))
 			c->weak = fact->backfill;
+		else
+			c->local = !jny_value_zoned(at);
 	}
 }
 
@@ -231,6 +234,7 @@ check_fields(JnyFact *fact)
 	{
 		fact->occurred_at = at;
 		fact->timed = true;
+		fact->local = !jny_value_zoned(fact->f[JNY_F_AT]);
 	}
 }
 

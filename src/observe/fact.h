@@ -102,6 +102,7 @@ typedef struct JnyConsent
 	Jsonb	   *proof;
 	TimestampTz at;
 	TimestampTz expires_at;		/* 0 = never */
+	bool		local;			/* at was told without a zone: read as UTC, it may be off by a day and more */
 	bool		weak;			/* back-filled without a time of its own: never beats a known statement, unless it takes rights away */
 } JnyConsent;
 
@@ -120,6 +121,7 @@ typedef struct JnyFact
 	TimestampTz received_at;
 	TimestampTz occurred_at;
 	bool		timed;			/* occurred_at is the row's own */
+	bool		local;			/* and was told without a zone */
 	bool		backfill;
 	bool		late;
 	char		fence;
@@ -223,6 +225,7 @@ typedef struct JnyObject
 } JnyObject;
 
 extern void jny_object_begin(JnyObject *o);
+extern void jny_object_put(JnyObject *o, const JsonbValue *key, JsonbValue *value);
 extern void jny_object_all(JnyObject *o, Jsonb *from);	/* every field of an object; NULL allowed */
 extern Jsonb *jny_object_empty(void);
 extern Jsonb *jny_object_merged(Jsonb *known, Jsonb *news);	/* the fields of both, the news before the known; NULL allowed */
@@ -286,6 +289,7 @@ extern void jny_consent_read(void);
 extern void jny_early_opt_outs(JnyTake *take);
 
 extern bool jny_consent_takes_away(const JnyFact *fact);
+extern void jny_consent_date(JnyFact *fact, TimestampTz came);
 extern void jny_consent_load(JnyTake *take);
 extern void jny_consent_apply(JnyTake *take, JnyFact *fact);
 extern void jny_consent_write(JnyTake *take);

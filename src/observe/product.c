@@ -4,8 +4,9 @@
  *
  * Called by take.c. Rows and events each say a part of what is known of a
  * product; what they leave out stays, also what another session has just said:
- * a row is changed where it is found, after its lock. Permits read the live
- * stock table where one is attached; this is what rules and decisions see.
+ * a row is changed where it is found, after its lock. Permits, decisions
+ * and rules read the live stock table where one is attached (journey._stock);
+ * what is here counts while that is locked or cannot be read.
  *
  * A stock table may have several rows of a product, one for each location, and
  * a row that changed says nothing of the others. So it is no more than the

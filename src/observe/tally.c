@@ -15,6 +15,11 @@
 #include "utils/fmgroids.h"
 
 #define SIGNALS 5
+#define IDENTITY (1 << 0)
+#define ORDERS (1 << 1)
+#define INVENTORY (1 << 2)
+#define CONSENT (1 << 3)
+#define ELIGIBILITY (1 << 4)
 
 typedef struct SourceCount
 {
@@ -86,44 +91,52 @@ tally_of(JnyTake *take)
 	return take->tally;
 }
 
-/* Which of the five signals the fact writes; -1 = none. */
-static int
-signal_of(const JnyFact *fact)
+/* Which of the five signals an event writes. */
+static uint32
+signals_of_event(const JnyFact *fact)
+{
+	if (strcmp(fact->type, "identified") == 0)
+		return IDENTITY;
+	if (strncmp(fact->type, "order_", 6) == 0)
+		return ORDERS;
+	if (strcmp(fact->type, "stock_changed") == 0 ||
+		(strcmp(fact->type, "product_changed") == 0 && jny_json_text(fact->props, "available") != NULL))
+		return INVENTORY;
+	if (strncmp(fact->type, "consent_", 8) == 0)
+		return CONSENT;
+	if (strcmp(fact->type, "tier_changed") == 0 || strncmp(fact->type, "reward_", 7) == 0)
+		return ELIGIBILITY;
+	return 0;
+}
+
+static uint32
+signals_of(const JnyFact *fact)
 {
 	switch (fact->kind)
 	{
 		case JNY_KIND_CUSTOMER:
-			return 0;
+			return fact->consents != NIL ? IDENTITY | CONSENT : IDENTITY;
 		case JNY_KIND_ORDER:
 		case JNY_KIND_ORDER_LINE:
-			return 1;
+			return ORDERS;
 		case JNY_KIND_STOCK:
-			return 2;
+			return INVENTORY;
+		case JNY_KIND_PRODUCT:
+			return fact->f[JNY_F_AVAILABLE] != NULL ? INVENTORY : 0;
 		case JNY_KIND_CONSENT:
-			return 3;
+			return CONSENT;
 		case JNY_KIND_EVENT:
-			break;
+			return signals_of_event(fact);
 		default:
-			return -1;
+			return 0;
 	}
-	if (strcmp(fact->type, "identified") == 0)
-		return 0;
-	if (strncmp(fact->type, "order_", 6) == 0)
-		return 1;
-	if (strcmp(fact->type, "stock_changed") == 0)
-		return 2;
-	if (strncmp(fact->type, "consent_", 8) == 0)
-		return 3;
-	if (strcmp(fact->type, "tier_changed") == 0 || strncmp(fact->type, "reward_", 7) == 0)
-		return 4;
-	return -1;
 }
 
 void
 jny_tally_fact(JnyTake *take, JnyFact *fact)
 {
 	SourceCount *s;
-	int			signal = signal_of(fact);
+	uint32		written = signals_of(fact);
 	bool		found;
 
 	if (fact->kind == JNY_KIND_ACTION || fact->kind == JNY_KIND_OTHER)
@@ -134,8 +147,9 @@ jny_tally_fact(JnyTake *take, JnyFact *fact)
 	s->events++;
 	s->last_event_at = Max(s->last_event_at, fact->occurred_at);
 	s->last_received_at = Max(s->last_received_at, fact->received_at);
-	if (signal >= 0)
-		s->signal[signal]++;
+	for (int i = 0; i < SIGNALS; i++)
+		if (written & (1 << i))
+			s->signal[i]++;
 }
 
 void

@@ -180,11 +180,10 @@ typedef struct JnyDecision
 	int			repeats;
 } JnyDecision;
 
-/* Stock of a product at the decision. */
+/* Stock of a product at the decision, where it is known. */
 typedef struct JnyStock
 {
 	const char *sku;
-	bool		known;
 	bool		in_stock;
 } JnyStock;
 

@@ -1,7 +1,7 @@
 -- What comes back from messages: events find their person through the action,
 -- a visit carries its action, a bounce belongs to the address, an opt-out to the
 -- person and the channel of the message.
-SELECT plan(43);
+SELECT plan(46);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 SELECT journey.track('crm', 'identified', '{"customer_id": "1", "email": "ann@example.com"}', '{}');
 SELECT journey.track('crm', 'consent_granted', '{"customer_id": "1"}', '{"channel": "email"}');
@@ -28,11 +28,21 @@ SELECT journey.run_once();
 SELECT is((SELECT props ->> 'action_id' FROM journey.event WHERE type = 'session_started'), '00000000-0000-8000-8000-000000000001', 'a visit carries the action it came from');
 SELECT isnt(journey.profile_id('{"anonymous_id": "dev"}'), :'ann'::uuid, 'a forwarded link does not make its reader the addressee');
 
+SELECT results_eq(format($$SELECT m.type, o.profile_id = m.profile_id, o.status FROM journey.message_event m JOIN journey.outbox_history o USING (action_id)
+    UNION ALL SELECT e.type, o.profile_id = e.profile_id, o.status FROM journey.event e JOIN journey.outbox_history o ON o.action_id = (e.props ->> 'action_id')::uuid WHERE e.type = 'session_started' ORDER BY 1$$),
+    $$VALUES ('message_clicked', true, 'sent'), ('message_delivered', true, 'sent'), ('message_opened', true, 'sent'), ('session_started', false, 'sent')$$, 'each leads to its row of the outbox');
+CREATE FUNCTION pg_temp.orphans() RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT concat_ws(': ', CASE WHEN NOT ready THEN 'not ready' END, item, detail) FROM journey.readiness() WHERE item LIKE 'orphans%' ORDER BY item $$;
+SELECT results_eq('SELECT pg_temp.orphans()', $$VALUES ('orphans message events: 0.0 %, 0 of 3'), ('orphans visits: 0.0 %, 0 of 1')$$, 'none is an orphan');
+
 -- orphans are counted
 SELECT journey.track('esp', 'message_opened', '{}', '{"action_id": "00000000-0000-8000-8000-00000000ffff"}');
 SELECT journey.track('esp', 'message_opened', '{"customer_id": "1"}', '{"provider_ref": "nobody knows"}');
 SELECT journey.run_once();
 SELECT results_eq($$SELECT name, count FROM journey.incident WHERE kind = 'orphan_message'$$, $$VALUES ('esp', 2::bigint)$$, 'message events without a known action are counted');
+SELECT journey.track('web', 'session_started', '{"anonymous_id": "dev"}', jsonb_build_object('session_id', a, 'action_id', a)) FROM unnest('{00000000-0000-8000-8000-00000000ffff,summer}'::text[]) a;
+SELECT journey.run_once();
+SELECT results_eq('SELECT pg_temp.orphans()', $$VALUES ('not ready: orphans message events: 40.0 %, 2 of 5'), ('not ready: orphans visits: 66.7 %, 2 of 3')$$, 'their rate is reported, and that of visits');
 SELECT is((SELECT count(*) FROM journey.message_event), 3::bigint, 'and belong to no action');
 SELECT is((SELECT count(*) FROM journey.event WHERE type = 'message_opened'), 2::bigint, 'but to the person they name');
 

@@ -80,6 +80,19 @@ is($node->safe_psql('postgres', $worker), $pid, 'the same one');
 is($node->safe_psql('postgres', "SELECT count FROM journey.incident WHERE kind = 'poison_event' AND resolved_at IS NULL"), '2', 'the incident is open again');
 $node->safe_psql('postgres', 'ALTER TABLE journey.event DROP CONSTRAINT poison');
 
+# a table that maintenance needs and laps do not
+$holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN');
+$holder->query_safe('LOCK TABLE journey.attachment IN ACCESS EXCLUSIVE MODE');
+ok($node->poll_query_until('postgres', "SELECT message LIKE '%lock timeout%' FROM journey.incident WHERE kind = 'maintenance' AND resolved_at IS NULL"),
+	'maintenance that waits in vain for a lock says so');
+is($node->safe_psql('postgres', $worker), $pid, 'the worker stays');
+$holder->query_safe('COMMIT');
+$holder->quit;
+ok($node->poll_query_until('postgres', "SELECT resolved_at IS NOT NULL FROM journey.incident WHERE kind = 'maintenance'"),
+	'and when it could be done');
+is($node->safe_psql('postgres', $worker), $pid, 'in the same worker');
+
 # somebody else's trigger on a table of ours
 $node->safe_psql('postgres', q{
 CREATE FUNCTION public.audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
