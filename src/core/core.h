@@ -100,9 +100,10 @@ extern void (*jny_wake_worker_hook) (void);
 
 /*
  * In a subtransaction. False when it failed: what it did is rolled back, and
- * the log says that journey could not do this. A cancel is passed on.
+ * the log says that journey could not do this. A cancel is passed on. Not to
+ * keep is for what only reads: the locks go with the subtransaction.
  */
-extern bool jny_try(void (*work) (void *), void *arg, const char *what);
+extern bool jny_try(void (*work) (void *), void *arg, bool keep, const char *what);
 
 /* ---- prepared statements (plan.c) ------------------------------------- */
 

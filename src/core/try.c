@@ -12,7 +12,7 @@
 #include "utils/resowner.h"
 
 bool
-jny_try(void (*work) (void *), void *arg, const char *what)
+jny_try(void (*work) (void *), void *arg, bool keep, const char *what)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -23,7 +23,10 @@ jny_try(void (*work) (void *), void *arg, const char *what)
 	PG_TRY();
 	{
 		work(arg);
-		ReleaseCurrentSubTransaction();
+		if (keep)
+			ReleaseCurrentSubTransaction();
+		else
+			RollbackAndReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{

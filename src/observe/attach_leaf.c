@@ -70,7 +70,7 @@ jny_leaves_note(void)
 		return;
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) jny_try(note, NULL, "note a new partition within the command; the next lap will");
+	(void) jny_try(note, NULL, true, "note a new partition within the command; the next lap will");
 	PopActiveSnapshot();
 }
 
@@ -186,7 +186,7 @@ watch(void *arg)
 void
 jny_leaves_watch(void)
 {
-	(void) jny_try(watch, NULL, "put a trigger for TRUNCATE on a partition");
+	(void) jny_try(watch, NULL, true, "put a trigger for TRUNCATE on a partition");
 }
 
 PG_FUNCTION_INFO_V1(journey_watch_truncate);

@@ -198,7 +198,7 @@ sum_locations(JnyTake *take)
 	while ((p = hash_seq_search(&scan)) != NULL)
 		any |= p->stocked;
 	if (any)
-		(void) jny_try(ask_stock, take, "read the stock table");
+		(void) jny_try(ask_stock, take, false, "read the stock table");
 }
 
 /* ---- writing ---------------------------------------------------------- */
