@@ -26,6 +26,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -631,8 +632,16 @@ journey_stock(PG_FUNCTION_ARGS)
 		Oid			nsp = get_namespace_oid(SPI_getvalue(attached->vals[i], attached->tupdesc, 2), true);
 		char	   *name = SPI_getvalue(attached->vals[i], attached->tupdesc, 3);
 		Datum		map = SPI_getbinval(attached->vals[i], attached->tupdesc, 4, &isnull);
-		Relation	rel = jny_open_attached(get_relname_relid(name, nsp), attachment);
+		Oid			relid = get_relname_relid(name, nsp);
+		Relation	rel;
 
+		/* neither a permit nor a lap waits for whoever rebuilds the table: then what was observed last counts */
+		if (OidIsValid(relid) && !ConditionalLockRelationOid(relid, AccessShareLock))
+		{
+			tuplestore_clear(rsinfo->setResult);
+			break;
+		}
+		rel = jny_open_attached(relid, attachment);
 		if (rel == NULL)
 			continue;
 		read_stock(rsinfo, rel, DatumGetJsonbPCopy(map), skus);
