@@ -31,7 +31,7 @@ typedef struct JnyDatabase
 {
 	Oid			dboid;			/* InvalidOid = free slot */
 	JnyWorkerState state;
-	bool		stop;			/* somebody asks the worker to leave, and the launcher to keep it out */
+	int			stoppers;		/* commands that ask the worker to leave, and the launcher to keep it out */
 	bool		nudged;			/* look again now */
 	bool		inert;			/* its last lap found it not adopted: commits need not wake the worker */
 	pid_t		pid;

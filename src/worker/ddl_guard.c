@@ -16,6 +16,7 @@
 #include "worker/worker.h"
 
 #include "access/xact.h"
+#include "catalog/pg_authid.h"
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
@@ -23,10 +24,12 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "storage/ipc.h"
 #include "storage/procarray.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/syscache.h"
 
 #include "core/shmem.h"
 
@@ -111,48 +114,109 @@ template_of(CreatedbStmt *stmt)
 	return InvalidOid;
 }
 
-/* The database that the command, if its caller may run it, needs empty of sessions. */
+static bool
+may_create(void)
+{
+	HeapTuple	role;
+	bool		may = superuser();
+
+	if (!may && HeapTupleIsValid(role = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()))))
+	{
+		may = ((Form_pg_authid) GETSTRUCT(role))->rolcreatedb;
+		ReleaseSysCache(role);
+	}
+	return may;
+}
+
+static bool
+is_template(Oid dboid)
+{
+	HeapTuple	db = SearchSysCache1(DATABASEOID, ObjectIdGetDatum(dboid));
+	bool		is = HeapTupleIsValid(db) && ((Form_pg_database) GETSTRUCT(db))->datistemplate;
+
+	if (HeapTupleIsValid(db))
+		ReleaseSysCache(db);
+	return is;
+}
+
+/*
+ * The database that the command needs empty of sessions; none when its caller
+ * may not run it: what is refused stops no worker.
+ */
 static Oid
 database_of(Node *stmt)
 {
+	Oid			dboid = InvalidOid;
+	bool		may = true;
+
 	switch (nodeTag(stmt))
 	{
 		case T_DropdbStmt:
-			return get_database_oid(((DropdbStmt *) stmt)->dbname, true);
-		case T_CreatedbStmt:
-			return template_of((CreatedbStmt *) stmt);
+			dboid = get_database_oid(((DropdbStmt *) stmt)->dbname, true);
+			break;
 		case T_AlterDatabaseStmt:
-			return get_database_oid(((AlterDatabaseStmt *) stmt)->dbname, true);
+			dboid = get_database_oid(((AlterDatabaseStmt *) stmt)->dbname, true);
+			break;
 		case T_RenameStmt:
 			if (((RenameStmt *) stmt)->renameType == OBJECT_DATABASE)
-				return get_database_oid(((RenameStmt *) stmt)->subname, true);
-			return InvalidOid;
+				dboid = get_database_oid(((RenameStmt *) stmt)->subname, true);
+			may = OidIsValid(dboid) && may_create();
+			break;
+		case T_CreatedbStmt:
+			dboid = template_of((CreatedbStmt *) stmt);
+			may = OidIsValid(dboid) && may_create();
+			if (may && is_template(dboid))
+				return dboid;
+			break;
 		default:
-			return InvalidOid;
+			break;
 	}
+	return OidIsValid(dboid) && may && jny_owns_database(dboid, GetUserId()) ? dboid : InvalidOid;
 }
 
-void
-jny_worker_stop(Oid dboid)
+/* Counts us among those who keep the database's worker out; NULL = it has no slot, and so no worker. */
+static JnyDatabase *
+keep_out(Oid dboid)
+{
+	JnyDatabase *db;
+
+	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
+	db = jny_shared_database(dboid, true);
+	if (db != NULL)
+		db->stoppers++;
+	LWLockRelease(jny_shared->lock);
+	return db;
+}
+
+/* Also when the session ends within the command. */
+static void
+let_in(int code, Datum arg)
+{
+	JnyDatabase *db = (JnyDatabase *) DatumGetPointer(arg);
+
+	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
+	db->stoppers--;
+	db->nudged = true;
+	if (jny_shared->launcher_latch != NULL)
+		SetLatch(jny_shared->launcher_latch);
+	LWLockRelease(jny_shared->lock);
+}
+
+/* Until the worker has gone, or five seconds have: then the command says who is there. */
+static void
+wait_until_gone(JnyDatabase *db)
 {
 	pid_t		pid = -1;
 
 	for (int tries = 0; pid != 0 && tries < 500; tries++)
 	{
-		JnyDatabase *db;
-
-		LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-		db = jny_shared_database(dboid, true);
-		pid = db ? db->pid : 0;
-		if (db != NULL)
-		{
-			/* a worker that is being started sees the flag at its first lap */
-			if (pid == 0 && db->state == JNY_WORKER_STARTING && tries < 100)
-				pid = -1;
-			db->stop = true;
-			if (db->latch != NULL)
-				SetLatch(db->latch);
-		}
+		LWLockAcquire(jny_shared->lock, LW_SHARED);
+		pid = db->pid;
+		/* a worker that is being started sees that it must go at its first lap */
+		if (pid == 0 && db->state == JNY_WORKER_STARTING && tries < 100)
+			pid = -1;
+		if (db->latch != NULL)
+			SetLatch(db->latch);
 		LWLockRelease(jny_shared->lock);
 		if (pid != 0)
 		{
@@ -160,23 +224,6 @@ jny_worker_stop(Oid dboid)
 			pg_usleep(10000L);
 		}
 	}
-}
-
-void
-jny_worker_release(Oid dboid)
-{
-	JnyDatabase *db;
-
-	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-	db = jny_shared_database(dboid, false);
-	if (db != NULL)
-	{
-		db->stop = false;
-		db->nudged = true;
-	}
-	if (jny_shared->launcher_latch != NULL)
-		SetLatch(jny_shared->launcher_latch);
-	LWLockRelease(jny_shared->lock);
 }
 
 static void
@@ -210,7 +257,7 @@ guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			  QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
 {
 	Node	   *stmt = pstmt->utilityStmt;
-	volatile Oid dboid = InvalidOid;
+	JnyDatabase *stopped = NULL;
 
 	if (IsA(stmt, DropStmt))
 		guard_drop((DropStmt *) stmt);
@@ -218,26 +265,24 @@ guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 		nudge_at_commit = true;
 	else if (jny_shared != NULL && IsTransactionState())
 	{
-		dboid = database_of(stmt);
-		if (OidIsValid(dboid) && !IsA(stmt, CreatedbStmt) && !jny_owns_database(dboid, GetUserId()))
-			dboid = InvalidOid;
+		Oid			dboid = database_of(stmt);
+
+		if (OidIsValid(dboid))
+			stopped = keep_out(dboid);
 	}
 
-	if (!OidIsValid(dboid))
+	if (stopped == NULL)
 	{
 		next_utility(pstmt, query, read_only_tree, context, params, env, dest, qc);
 		return;
 	}
-	jny_worker_stop(dboid);
-	PG_TRY();
+	PG_ENSURE_ERROR_CLEANUP(let_in, PointerGetDatum(stopped));
 	{
+		wait_until_gone(stopped);
 		next_utility(pstmt, query, read_only_tree, context, params, env, dest, qc);
 	}
-	PG_FINALLY();
-	{
-		jny_worker_release(dboid);
-	}
-	PG_END_TRY();
+	PG_END_ENSURE_ERROR_CLEANUP(let_in, PointerGetDatum(stopped));
+	let_in(0, PointerGetDatum(stopped));
 }
 
 void

@@ -92,7 +92,6 @@ enter(void)
 			continue;
 		if (db->latch != NULL)
 			SetLatch(db->latch);
-		db->stop = false;
 		db->state = JNY_WORKER_UNKNOWN;
 		db->next_try = 0;
 	}
@@ -151,14 +150,13 @@ match_databases(Databases databases)
 
 		gone[i] = db->dboid != InvalidOid && !list_member_oid(databases.all, db->dboid);
 		closed[i] = !list_member_oid(databases.open, db->dboid);
-		if (gone[i] && gone_before && db->pid == 0 && handles[i] == NULL)
+		if (gone[i] && gone_before && db->pid == 0 && handles[i] == NULL && db->stoppers == 0)
 		{
 			gone[i] = false;
 			db->dboid = InvalidOid;
 			db->state = JNY_WORKER_UNKNOWN;
 			db->failures = 0;
 			db->next_try = 0;
-			db->stop = false;
 		}
 	}
 	LWLockRelease(jny_shared->lock);
@@ -184,7 +182,7 @@ reap(int i)
 	db->latch = NULL;
 	if (db->state == JNY_WORKER_ABSENT)
 		db->next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ABSENT_MS);
-	else if (db->state == JNY_WORKER_STOPPING || db->stop)
+	else if (db->state == JNY_WORKER_STOPPING || db->stoppers > 0)
 	{
 		db->state = JNY_WORKER_UNKNOWN;
 		db->next_try = 0;
@@ -257,7 +255,7 @@ start_due(void)
 
 		reap(i);
 		LWLockAcquire(jny_shared->lock, LW_SHARED);
-		if (db->dboid != InvalidOid && !closed[i] && handles[i] == NULL && db->pid == 0 && !db->stop && jny_worker_enabled)
+		if (db->dboid != InvalidOid && !closed[i] && handles[i] == NULL && db->pid == 0 && db->stoppers == 0 && jny_worker_enabled)
 		{
 			long		ms = db->nudged ? 0 : TimestampDifferenceMilliseconds(now, db->next_try);
 

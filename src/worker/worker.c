@@ -114,7 +114,7 @@ told_to_stop(void)
 	bool		stop;
 
 	LWLockAcquire(jny_shared->lock, LW_SHARED);
-	stop = slot->stop || jny_shared->generation != my_generation;
+	stop = slot->stoppers > 0 || jny_shared->generation != my_generation;
 	LWLockRelease(jny_shared->lock);
 	return stop || !jny_worker_enabled;
 }
