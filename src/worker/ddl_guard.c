@@ -1,17 +1,17 @@
 /*
  * ddl_guard.c
- *		Commands that must know of journey: DROP EXTENSION ... CASCADE, and
+ *		Commands that must know of journey: those that drop the extension, and
  *		commands on databases that an idle worker would block.
  *
  * A chained ProcessUtility hook, active in every backend when preloaded and
  * otherwise in backends that have called one of our functions.
  *
- * - DROP EXTENSION journey is refused while data tables or attachments
+ * - Whatever drops the extension is refused while data tables or attachments
  *   exist, CASCADE included, unless journey.allow_drop_data is on.
  * - DROP, RENAME, SET TABLESPACE and use as TEMPLATE wait for other sessions
  *   of the database and signal none but autovacuum: the worker is stopped
  *   first, and let in again when the command is over.
- * - CREATE, ALTER and DROP EXTENSION journey nudge the launcher at commit.
+ * - Making, altering and dropping the extension nudge the launcher at commit.
  */
 #include "worker/worker.h"
 
@@ -25,10 +25,10 @@
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
 #include "storage/ipc.h"
-#include "storage/procarray.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 #include "core/shmem.h"
@@ -53,48 +53,53 @@ jny_nudge_at_commit(void)
 
 /* ---- the data guard ---------------------------------------------------- */
 
-JNY_PLAN(data_tables, "",
-		 "SELECT count(*) FROM pg_catalog.pg_class c"
-		 " WHERE c.relnamespace = 'journey'::pg_catalog.regnamespace AND c.relkind IN ('r', 'p')"
-		 "   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
-		 "                   AND d.objid = c.oid AND d.deptype IN ('e', 'i'))");
-JNY_PLAN(capture_triggers, "",
-		 "SELECT t.tgrelid::pg_catalog.regclass::pg_catalog.text FROM pg_catalog.pg_trigger t"
-		 " JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid"
-		 " WHERE p.proname = '_capture' AND p.pronamespace = 'journey'::pg_catalog.regnamespace LIMIT 1");
+/* The schema is looked up by its row: it may have gone already. */
+static const char *const kept =
+	"(SELECT 'table ' || t.tgrelid::pg_catalog.regclass || ' is attached' FROM pg_catalog.pg_trigger t"
+	" JOIN pg_catalog.pg_proc p ON p.oid = t.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
+	" WHERE p.proname = '_capture' AND n.nspname = 'journey' LIMIT 1)"
+	" UNION ALL "
+	"(SELECT 'its data tables exist' FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace"
+	" WHERE n.nspname = 'journey' AND c.relkind IN ('r', 'p')"
+	"   AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d WHERE d.classid = 'pg_catalog.pg_class'::pg_catalog.regclass"
+	"                   AND d.objid = c.oid AND d.deptype IN ('e', 'i')) LIMIT 1)";
 
+/*
+ * Raises an error when there are data or attachments, as everybody has
+ * committed them and as they were before this command of ours: it may have
+ * dropped them since.
+ */
 static void
-refuse_drop(const char *what)
+refuse_drop(CommandId before)
 {
-	ereport(ERROR,
-			(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
-			 errmsg("cannot drop extension journey: %s", what),
-			 errdetail("Dropping the extension would take customers' data or the shop's triggers with it."),
-			 errhint("Run journey.detach() for each attached table, then journey.uninstall('drop all journey data'), then DROP EXTENSION.")));
-}
-
-static void
-guard_drop(DropStmt *stmt)
-{
-	ListCell   *lc;
-	bool		ours = false;
-
-	if (stmt->removeType != OBJECT_EXTENSION)
-		return;
-	foreach(lc, stmt->objects)
-		if (strcmp(strVal(lfirst(lc)), "journey") == 0)
-			ours = true;
-	if (!ours || !OidIsValid(get_extension_oid("journey", true)))
-		return;
-	nudge_at_commit = true;
 	if (jny_allow_drop_data)
 		return;
+	PushCopiedSnapshot(GetLatestSnapshot());
+	GetActiveSnapshot()->curcid = before;
 	SPI_connect();
-	if (jny_run(&capture_triggers, NULL, NULL) > 0)
-		refuse_drop(psprintf("table %s is attached", jny_get_text(0, 1)));
-	if (jny_run(&data_tables, NULL, NULL) > 0 && jny_get_int8(0, 1, 0) > 0)
-		refuse_drop("its data tables exist");
+	if (SPI_execute(kept, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "could not look for data of journey");
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_DEPENDENT_OBJECTS_STILL_EXIST),
+				 errmsg("cannot drop extension journey: %s", jny_get_text(0, 1)),
+				 errdetail("Dropping the extension would take customers' data or the shop's triggers with it."),
+				 errhint("Run journey.detach() for each attached table, then journey.uninstall('drop all journey data'), then DROP EXTENSION.")));
 	SPI_finish();
+	PopActiveSnapshot();
+}
+
+static bool
+drops_us(Node *stmt)
+{
+	ListCell   *lc;
+
+	if (!IsA(stmt, DropStmt) || ((DropStmt *) stmt)->removeType != OBJECT_EXTENSION)
+		return false;
+	foreach(lc, ((DropStmt *) stmt)->objects)
+		if (strcmp(strVal(lfirst(lc)), "journey") == 0)
+			return true;
+	return false;
 }
 
 /* ---- commands on databases --------------------------------------------- */
@@ -174,12 +179,14 @@ database_of(Node *stmt)
 	return OidIsValid(dboid) && may && jny_owns_database(dboid, GetUserId()) ? dboid : InvalidOid;
 }
 
-/* Counts us among those who keep the database's worker out; NULL = it has no slot, and so no worker. */
+/* Counts us among those who keep the database's worker out; NULL = no database, or it has no slot, and so no worker. */
 static JnyDatabase *
 keep_out(Oid dboid)
 {
 	JnyDatabase *db;
 
+	if (!OidIsValid(dboid))
+		return NULL;
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
 	db = jny_shared_database(dboid, true);
 	if (db != NULL)
@@ -251,6 +258,43 @@ names_us(Node *stmt)
 	}
 }
 
+/*
+ * What names us is refused before it locks anything. What takes us along
+ * without naming us (CASCADE from the language, DROP OWNED) is seen
+ * afterwards, and undone by the error.
+ */
+static void
+guard_drop(PlannedStmt *pstmt, const char *query, bool read_only_tree,
+		   ProcessUtilityContext context, ParamListInfo params,
+		   QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+{
+	Oid			extension = get_extension_oid("journey", true);
+	CommandId	before = GetCurrentCommandId(false);
+
+	if (OidIsValid(extension) && drops_us(pstmt->utilityStmt))
+		refuse_drop(before);
+	next_utility(pstmt, query, read_only_tree, context, params, env, dest, qc);
+	if (OidIsValid(extension) && !OidIsValid(get_extension_oid("journey", true)))
+	{
+		refuse_drop(before);
+		nudge_at_commit = true;
+	}
+}
+
+static void
+guard_database(JnyDatabase *stopped, PlannedStmt *pstmt, const char *query, bool read_only_tree,
+			   ProcessUtilityContext context, ParamListInfo params,
+			   QueryEnvironment *env, DestReceiver *dest, QueryCompletion *qc)
+{
+	PG_ENSURE_ERROR_CLEANUP(let_in, PointerGetDatum(stopped));
+	{
+		wait_until_gone(stopped);
+		next_utility(pstmt, query, read_only_tree, context, params, env, dest, qc);
+	}
+	PG_END_ENSURE_ERROR_CLEANUP(let_in, PointerGetDatum(stopped));
+	let_in(0, PointerGetDatum(stopped));
+}
+
 static void
 guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			  ProcessUtilityContext context, ParamListInfo params,
@@ -259,30 +303,19 @@ guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 	Node	   *stmt = pstmt->utilityStmt;
 	JnyDatabase *stopped = NULL;
 
-	if (IsA(stmt, DropStmt))
-		guard_drop((DropStmt *) stmt);
-	else if (names_us(stmt))
-		nudge_at_commit = true;
-	else if (jny_shared != NULL && IsTransactionState())
+	if (IsA(stmt, DropStmt) || IsA(stmt, DropOwnedStmt))
 	{
-		Oid			dboid = database_of(stmt);
-
-		if (OidIsValid(dboid))
-			stopped = keep_out(dboid);
-	}
-
-	if (stopped == NULL)
-	{
-		next_utility(pstmt, query, read_only_tree, context, params, env, dest, qc);
+		guard_drop(pstmt, query, read_only_tree, context, params, env, dest, qc);
 		return;
 	}
-	PG_ENSURE_ERROR_CLEANUP(let_in, PointerGetDatum(stopped));
-	{
-		wait_until_gone(stopped);
+	if (names_us(stmt))
+		nudge_at_commit = true;
+	else if (jny_shared != NULL && IsTransactionState())
+		stopped = keep_out(database_of(stmt));
+	if (stopped != NULL)
+		guard_database(stopped, pstmt, query, read_only_tree, context, params, env, dest, qc);
+	else
 		next_utility(pstmt, query, read_only_tree, context, params, env, dest, qc);
-	}
-	PG_END_ENSURE_ERROR_CLEANUP(let_in, PointerGetDatum(stopped));
-	let_in(0, PointerGetDatum(stopped));
 }
 
 void
