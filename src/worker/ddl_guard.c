@@ -188,7 +188,7 @@ keep_out(Oid dboid)
 	if (!OidIsValid(dboid))
 		return NULL;
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-	db = jny_shared_database(dboid, true);
+	db = jny_shared_make(dboid, DT_NOEND);
 	if (db != NULL)
 		db->stoppers++;
 	LWLockRelease(jny_shared->lock);

@@ -63,7 +63,7 @@ enter(void)
 	bool		mine = false;
 
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-	slot = jny_shared_database(MyDatabaseId, true);
+	slot = jny_shared_database(MyDatabaseId);
 	if (slot != NULL && jny_shared->generation == my_generation && slot->pid == 0)
 	{
 		mine = true;
@@ -188,6 +188,7 @@ static void
 count_lap(const JnyBatch *batch)
 {
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
+	slot->kept = true;
 	slot->laps++;
 	/* adopt() nudges; whatever else may arm the database is seen after a nap */
 	slot->inert = batch->node.now != 0 && !batch->node.adopted;
