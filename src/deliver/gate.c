@@ -29,10 +29,10 @@
 JNY_PLAN(read_messages, "integer[], text[], text[]",
 		 OF_MESSAGE("outbox", SAME_ACTION) " UNION ALL " OF_MESSAGE("outbox_history", SAME_ACTION)
 		 " UNION ALL " OF_MESSAGE("outbox_history", "o.provider_ref = k.ref AND k.action IS NULL"));
-/* the shop's own stock table where one is attached, else what was last observed; unknown is not zero */
+/* the shop's own tables where they are attached, all of them, else what was last observed; unknown is not zero */
 JNY_PLAN(read_stock, "text[]",
 		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0 FROM pg_catalog.unnest($1) AS k(sku)"
-		 " LEFT JOIN journey._stock($1) AS s ON s.sku = k.sku"
+		 " LEFT JOIN (SELECT sku, pg_catalog.sum(available) AS available FROM journey._stock($1) GROUP BY sku) AS s ON s.sku = k.sku"
 		 " LEFT JOIN journey.product p ON p.sku = k.sku");
 
 /* For good: this beats every postponement, and the first such answer stands. */
@@ -152,7 +152,7 @@ try_stop(JnyGate *gate, JnyWork *w, const Stop *stop)
 	const char *always;
 	bool		hold;
 
-	if (w->reason != NULL && w->final)
+	if (w->removal || (w->reason != NULL && w->final))
 		return;
 	if (!scope_fits(gate, stop->scope, w->scope))
 		return;
@@ -405,7 +405,7 @@ judge_person(JnyGate *gate, JnyWork *w)
 
 	if (channel->ops)
 		return;
-	if (!w->known || w->restricted)
+	if (!w->known || (w->restricted && !w->removal))
 		jny_refuse(w, "restricted");
 	if (gate->node.mode == JNY_MODE_SANDBOX && !w->profile_test)
 		jny_refuse(w, "sandbox");
