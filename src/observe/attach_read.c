@@ -9,8 +9,9 @@
  * must be a table with our trigger on it, whatever its name says; the SELECT
  * calls functions of the system only, and output functions.
  *
- * Locks: ACCESS SHARE on the attached table. Rows are read through a cursor
- * and appended in batches; memory is that of one batch.
+ * Locks: ACCESS SHARE on the attached table, for which live stock does not
+ * wait. Rows are read through a cursor and appended in batches; memory is that
+ * of one batch.
  */
 #include "observe/capture_row.h"
 
@@ -26,6 +27,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -575,6 +577,57 @@ field_column(Jsonb *map, const char *field)
 	return how != NULL ? jny_json_text(how, "column") : jny_json_text(map, field);
 }
 
+/*
+ * The locks that reading a table takes, on its partitions and on all indexes
+ * too, if they can be had at once. A permit may not wait here: an order that
+ * commits meanwhile would come too late for it.
+ */
+static bool
+lock_at_once(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+	{
+		Relation	rel;
+		ListCell   *index;
+		bool		locked = true;
+
+		if (!ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock))
+			return false;
+		rel = try_relation_open(lfirst_oid(lc), NoLock);
+		if (rel == NULL)
+			continue;
+		foreach(index, RelationGetIndexList(rel))
+			locked = locked && ConditionalLockRelationOid(lfirst_oid(index), AccessShareLock);
+		relation_close(rel, NoLock);
+		if (!locked)
+			return false;
+	}
+	return true;
+}
+
+static void
+put_stock(ReturnSetInfo *rsinfo, Datum sku, Datum available)
+{
+	Datum		values[2] = {sku, available};
+	bool		nulls[2] = {false, available == (Datum) 0};
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* Nobody can tell now how many there are. */
+static void
+put_locked(ReturnSetInfo *rsinfo, Datum skus)
+{
+	Datum	   *sku;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(skus), TEXTOID, -1, false, TYPALIGN_INT, &sku, NULL, &n);
+	for (int i = 0; i < n; i++)
+		put_stock(rsinfo, sku[i], (Datum) 0);
+}
+
 /* Reads one attached table with the caller's snapshot; rows go to the caller's result. */
 static void
 read_stock(ReturnSetInfo *rsinfo, Relation rel, Jsonb *map, Datum skus)
@@ -598,12 +651,11 @@ read_stock(ReturnSetInfo *rsinfo, Relation rel, Jsonb *map, Datum skus)
 	read_end(&identity);
 	for (uint64 row = 0; row < SPI_processed; row++)
 	{
-		Datum		values[2];
-		bool		nulls[2];
+		bool		unknown;
+		Datum		available = jny_get(row, 2, &unknown);
 
-		values[0] = jny_get(row, 1, &nulls[0]);
-		values[1] = jny_get(row, 2, &nulls[1]);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+		if (!unknown)
+			put_stock(rsinfo, jny_get(row, 1, &unknown), available);
 	}
 }
 
@@ -628,8 +680,15 @@ journey_stock(PG_FUNCTION_ARGS)
 		Oid			nsp = get_namespace_oid(SPI_getvalue(attached->vals[i], attached->tupdesc, 2), true);
 		char	   *name = SPI_getvalue(attached->vals[i], attached->tupdesc, 3);
 		Datum		map = SPI_getbinval(attached->vals[i], attached->tupdesc, 4, &isnull);
-		Relation	rel = jny_open_attached(get_relname_relid(name, nsp), attachment);
+		Oid			relid = get_relname_relid(name, nsp);
+		Relation	rel;
 
+		if (OidIsValid(relid) && !lock_at_once(relid))
+		{
+			put_locked(rsinfo, skus);
+			continue;
+		}
+		rel = jny_open_attached(relid, attachment);
 		if (rel == NULL)
 			continue;
 		read_stock(rsinfo, rel, DatumGetJsonbPCopy(map), skus);
