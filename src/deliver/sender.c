@@ -91,7 +91,7 @@ claim_waiting(JnyClaim *c, const char *channel, int n, Interval *lease, int wait
 		if (wait_ms > 0)
 			jny_work_prepare();
 		(void) jny_claim(c, channel, n, lease);
-		if (c->granted != NIL || wait_ms == 0 || GetCurrentTimestamp() >= until)
+		if (c->granted != NIL || jny_claim_exhausted(c) || wait_ms == 0 || GetCurrentTimestamp() >= until)
 			break;
 		(void) jny_wait_for_work(nap(channel, c, until));
 		CHECK_FOR_INTERRUPTS();
