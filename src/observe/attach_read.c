@@ -40,6 +40,7 @@
 #include "core/inbox.h"
 #include "core/table.h"
 #include "observe/backfill.h"
+#include "observe/fact.h"
 
 #define READ_BATCH 1000
 /* An order may have to wait while a portion is read and taken in: some tens of milliseconds. More than one block holds. */
@@ -152,15 +153,15 @@ hides_rows(Oid relid, Oid owner)
 	return check_enable_rls(relid, owner, true) == RLS_ENABLED;
 }
 
-/* The column as text or number. A type of the shop's own may have casts of its own: what it prints counts. */
+/* The column as text. A type of the shop's own may have casts of its own: what it prints counts. */
 static const char *
-column_as(Oid relid, const char *column, const char *type)
+column_text(Oid relid, const char *column)
 {
 	const char *quoted = quote_identifier(column);
 
 	if (getBaseType(get_atttype(relid, get_attnum(relid, column))) < FirstNormalObjectId)
-		return psprintf("t.%s::pg_catalog.%s", quoted, type);
-	return psprintf("NULLIF(pg_catalog.format('%%s', t.%s), '')::pg_catalog.%s", quoted, type);
+		return psprintf("t.%s::pg_catalog.text", quoted);
+	return psprintf("NULLIF(pg_catalog.format('%%s', t.%s), '')", quoted);
 }
 
 PG_FUNCTION_INFO_V1(journey_column_text);
@@ -173,7 +174,7 @@ journey_column_text(PG_FUNCTION_ARGS)
 
 	if (get_attnum(relid, name) == InvalidAttrNumber)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(column_as(relid, name, "text")));
+	PG_RETURN_TEXT_P(cstring_to_text(column_text(relid, name)));
 }
 
 /* ---- back-fill --------------------------------------------------------- */
@@ -565,7 +566,7 @@ sku_condition(Oid relid, const char *column)
 			return psprintf("t.%s = ANY (ARRAY(SELECT s::pg_catalog.uuid FROM pg_catalog.unnest($1) s"
 							" WHERE s ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'))", quoted);
 		default:
-			return psprintf("pg_catalog.btrim(%s) = ANY ($1)", column_as(relid, column, "text"));
+			return psprintf("pg_catalog.btrim(%s) = ANY ($1)", column_text(relid, column));
 	}
 }
 
@@ -628,6 +629,32 @@ put_locked(ReturnSetInfo *rsinfo, Datum skus)
 		put_stock(rsinfo, sku[i], (Datum) 0);
 }
 
+/* Rows (sku, available), by sku. What is no number is unknown, as it is where captured rows are read. */
+static void
+put_sums(ReturnSetInfo *rsinfo)
+{
+	char	   *sku = NULL;
+	Datum		sum = (Datum) 0;
+
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		char	   *next = jny_get_text(row, 1);
+		Datum		n = jny_num_text(jny_get_text(row, 2));
+
+		if (sku == NULL || strcmp(sku, next) != 0)
+		{
+			if (sum != (Datum) 0)
+				put_stock(rsinfo, CStringGetTextDatum(sku), sum);
+			sku = next;
+			sum = n;
+		}
+		else if (n != (Datum) 0)
+			sum = sum != (Datum) 0 ? jny_num_add(sum, n) : n;
+	}
+	if (sum != (Datum) 0)
+		put_stock(rsinfo, CStringGetTextDatum(sku), sum);
+}
+
 /* Reads one attached table with the caller's snapshot; rows go to the caller's result. */
 static void
 read_stock(ReturnSetInfo *rsinfo, Relation rel, Jsonb *map, Datum skus)
@@ -643,20 +670,12 @@ read_stock(ReturnSetInfo *rsinfo, Relation rel, Jsonb *map, Datum skus)
 	if (sku == NULL || available == NULL
 		|| get_attnum(relid, sku) <= 0 || get_attnum(relid, available) <= 0 || hides_rows(relid, owner))
 		return;
-	sql = psprintf("SELECT pg_catalog.btrim(%s), pg_catalog.sum(%s) FROM %s t WHERE %s GROUP BY 1",
-				   column_as(relid, sku, "text"), column_as(relid, available, "numeric"),
-				   quoted_name(rel), sku_condition(relid, sku));
+	sql = psprintf("SELECT pg_catalog.btrim(%s) COLLATE pg_catalog.\"C\", %s FROM %s t WHERE %s ORDER BY 1",
+				   column_text(relid, sku), column_text(relid, available), quoted_name(rel), sku_condition(relid, sku));
 	read_as(owner, &identity);
 	SPI_execute_with_args(sql, 1, (Oid[]) {TEXTARRAYOID}, &skus, NULL, true, 0);
 	read_end(&identity);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		bool		unknown;
-		Datum		available = jny_get(row, 2, &unknown);
-
-		if (!unknown)
-			put_stock(rsinfo, jny_get(row, 1, &unknown), available);
-	}
+	put_sums(rsinfo);
 }
 
 PG_FUNCTION_INFO_V1(journey_stock);
