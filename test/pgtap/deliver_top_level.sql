@@ -3,7 +3,7 @@
 -- of the client or not at all.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(24);
+SELECT plan(26);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
 RESET journey.allow_in_transaction;
@@ -73,5 +73,18 @@ SET LOCAL journey.allow_in_transaction = on;
 SELECT pg_temp.in_plpgsql(action_id, token) AS granted FROM got WHERE n = 8 \gset
 COMMIT;
 SELECT is(:'granted'::text, 't', 'journey.allow_in_transaction lets it');
+
+-- a rate is counted at the commit: an open transaction would keep it from all others -------
+\set ON_ERROR_STOP off
+\set LAST_ERROR_SQLSTATE 00000
+BEGIN;
+SELECT count(*) FROM journey.claim('email', 1);
+ROLLBACK;
+SELECT pg_temp.said(:'LAST_ERROR_SQLSTATE', 'a channel with a rate is not claimed in a transaction block');
+\set ON_ERROR_STOP on
+BEGIN;
+SELECT count(*) AS n FROM journey.claim('task', 1) \gset
+ROLLBACK;
+SELECT is(:n, 0, 'one without is');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
