@@ -82,7 +82,7 @@ CREATE TABLE journey.incident (
 );
 COMMENT ON TABLE journey.incident IS
     'What needs somebody''s attention: one row per kind and object, counted while it goes on.';
-COMMENT ON COLUMN journey.incident.kind IS 'foreign_cursor, broken_rule, illegal_transition, capture_disabled, mapping_broken, poison_event ...';
+COMMENT ON COLUMN journey.incident.kind IS 'What happened: foreign_cursor, broken_rule, poison_event ...; docs/operations.md has all.';
 COMMENT ON COLUMN journey.incident.name IS 'What it is about.';
 COMMENT ON COLUMN journey.incident.severity IS 'info, warning or error.';
 COMMENT ON COLUMN journey.incident.count IS 'How often it has been seen.';

@@ -1,5 +1,5 @@
 -- No SECURITY DEFINER and no SET: this is the hot path of every event. The C
--- code names no object through search_path and writes without asking for the
+-- code names no object through the caller's search_path and writes without asking for the
 -- caller's rights on the tables; EXECUTE is the right to send events.
 CREATE FUNCTION journey.track(
     source text,

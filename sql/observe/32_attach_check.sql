@@ -27,6 +27,13 @@ BEGIN
                 USING ERRCODE = 'invalid_parameter_value',
                       HINT = COALESCE('Did you mean "' || journey._nearest(key, '{column,values,const}') || '"?', 'Known are column, values and const.');
         END LOOP;
+        -- the trigger and whoever names the same person or order elsewhere take keys as they are
+        IF how ? 'values' AND (field LIKE 'subject.%' OR field IN ('key', 'order', 'cart', 'line', 'sku')) THEN
+            RAISE EXCEPTION 'field "%" of the map is a key and has no values to map', field
+                USING ERRCODE = 'invalid_parameter_value',
+                      DETAIL = 'People and objects are known by what the column holds.',
+                      HINT = 'Name the column alone; a key that other systems write otherwise is a key of its own in the subject.';
+        END IF;
         IF how ? 'values' AND jsonb_typeof(how -> 'values') <> 'object' THEN
             RAISE EXCEPTION 'values of field "%" must be an object', field
                 USING ERRCODE = 'invalid_parameter_value',
@@ -147,7 +154,9 @@ DECLARE
     deleted text := CASE kind WHEN 'order' THEN 'cancelled' ELSE 'revoked' END; -- the one thing that on_delete may say
 BEGIN
     IF jsonb_typeof(map) <> 'object' THEN
-        RAISE EXCEPTION 'the map must be a JSON object' USING ERRCODE = 'invalid_parameter_value';
+        RAISE EXCEPTION 'the map must be a JSON object'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Write {"field": "column", ...}, as in {"key": "id", "subject": {"customer_id": "customer"}}.';
     END IF;
     FOR field, how IN SELECT m.key, m.value FROM jsonb_each(map) m LOOP
         IF NOT field = ANY (names) THEN
@@ -174,7 +183,12 @@ BEGIN
     -- an order table without a status holds orders; a consent without a purpose is for marketing
     map := CASE kind WHEN 'order' THEN '{"status": {"const": "placed"}}'::jsonb
                      WHEN 'consent' THEN '{"purpose": {"const": "marketing"}}' ELSE '{}' END || map;
-    IF kind = 'order_line' AND map ? 'order' AND NOT map ? 'key' THEN
+    IF kind = 'order_line' AND map ? 'order' THEN
+        IF map ? 'key' AND map -> 'key' <> map -> 'order' THEN
+            RAISE EXCEPTION 'fields "key" and "order" of the map name two columns'
+                USING ERRCODE = 'invalid_parameter_value', DETAIL = 'Both are the order that a line belongs to.',
+                      HINT = 'Leave "key" out; the line''s own number is "line".';
+        END IF;
         map := map || jsonb_build_object('key', map -> 'order');
     END IF;
     IF kind = 'customer' AND map ? 'on_delete' AND jsonb_array_length(COALESCE(map -> 'consents', '[]')) = 0 THEN

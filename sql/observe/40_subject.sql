@@ -58,9 +58,16 @@ DECLARE
 BEGIN
     PERFORM journey._demand(mark_test.subject IS NOT NULL AND is_test IS NOT NULL, 'mark_test',
                             'Name the person, as {"customer_id": "42"}, and say true or false.');
-    UPDATE journey.profile p SET test = is_test, changed_at = journey.clock()
-    WHERE p.bucket = journey.bucket(id) AND p.profile_id = id;
-    RETURN FOUND;
+    IF NOT EXISTS (SELECT FROM journey.profile p WHERE p.bucket = journey.bucket(id) AND p.profile_id = id) THEN
+        RETURN false;
+    ELSIF is_test THEN
+        INSERT INTO journey.test_profile (bucket, profile_id, marked_by, marked_at)
+        VALUES (journey.bucket(id), id, session_user, journey.clock())
+        ON CONFLICT DO NOTHING;
+    ELSE
+        DELETE FROM journey.test_profile t WHERE t.bucket = journey.bucket(id) AND t.profile_id = id;
+    END IF;
+    RETURN true;
 END
 $$;
 COMMENT ON FUNCTION journey.mark_test(jsonb, boolean) IS

@@ -92,7 +92,8 @@ BEGIN
         BEGIN
             value := journey._reconcile(a.attachment) || ' rows as ' || a.kind;
             IF value IS NULL THEN
-                RAISE EXCEPTION 'the table or its capture trigger is gone' USING ERRCODE = 'undefined_table';
+                RAISE EXCEPTION 'the table or its capture trigger is gone'
+                    USING ERRCODE = 'undefined_table', HINT = 'Attach it again, or detach it by its name.';
             END IF;
         EXCEPTION WHEN OTHERS THEN
             value := format('not reconciled: %s (%s)', SQLERRM, SQLSTATE);
@@ -216,6 +217,8 @@ BEGIN
     UPDATE journey.outbox o
     SET claim_at = CASE catch_up WHEN 'drop' THEN o.claim_at
                                  ELSE at + spread * journey.assign('catch_up', o.profile_id) END,
+        -- what comes of an enrollment is refused as too_late by the claim, which decides it again
+        late = CASE WHEN catch_up = 're-decide' AND o.enrollment_id IS NOT NULL THEN interval '0' ELSE o.late END,
         not_after = CASE catch_up WHEN 'drop' THEN at ELSE o.not_after END,
         reap_at = CASE catch_up WHEN 'drop' THEN at ELSE o.reap_at END
     WHERE o.status = 'pending' AND o.claim_at < at AND o.not_after > at AND o.purpose <> 'transactional'
@@ -228,7 +231,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey._catch_up(text, interval, text, text) IS
-    'Plans what became due during a pause of everything, or of one scope, journey, channel or template: returns how many timers and actions it moved. Late waits are spread; late actions are spread too and decided again by claim, see late and not_after of the outbox, or expire with drop. 22023 for another catch_up or a negative spread.';
+    'Plans what became due during a pause of everything, or of one scope, journey, channel or template: returns how many timers and actions it moved. Late waits are spread; late actions are spread too and decided again by claim, whatever their late says, or expire with drop. 22023 for another catch_up or a negative spread.';
 
 CREATE FUNCTION journey.sandbox() RETURNS text
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
@@ -255,7 +258,7 @@ CREATE FUNCTION journey._require_whole_or_named(what text, name text) RETURNS vo
 AS $$
 BEGIN
     IF what IS NULL AND name IS NOT NULL THEN
-        RAISE EXCEPTION 'what is "%"?', name
+        RAISE EXCEPTION 'no kind given for "%"', name
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Say first whether it is a scope, journey, channel or template; with no argument everything is meant.';
     ELSIF what NOT IN ('scope', 'journey', 'channel', 'template') THEN
@@ -263,7 +266,7 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'Pause everything with no argument, or a scope, journey, channel or template by name.';
     ELSIF what IS NOT NULL AND coalesce(name, '') = '' THEN
-        RAISE EXCEPTION 'which %?', what
+        RAISE EXCEPTION 'no name given for the %', what
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give its name as the second argument.';
     END IF;
 END

@@ -53,8 +53,14 @@ extern char *jny_normalise(const char *namespace, const char *value);
 /* 0 <= result < 1: the unit's place on the line that arms divide. */
 extern double jny_assign(const char *salt, const pg_uuid_t *unit);
 
+/* ---- text (text.c) ---------------------------------------------------- */
+
+extern char *jny_clip(const char *text, int bytes);	/* at most so many bytes of it, whole characters */
+
 /* ---- ids (ids.c) ------------------------------------------------------ */
 
+/* Bits that nobody can guess. */
+extern void jny_random(void *out, size_t n);
 /* Time-ordered, real time even under the test clock. */
 extern void jny_uuid_v7(pg_uuid_t *out);
 /* The same parts give the same id for ever (uuid version 8). NULL-terminated list of strings. */
@@ -175,6 +181,14 @@ extern bool jny_json_bool(Jsonb *object, const char *key, bool missing);
 extern Interval *jny_json_interval(Jsonb *object, const char *key);
 extern Jsonb *jny_json_parse(const char *text);
 extern char *jny_json_scalar_text(JsonbValue *value);
+/*
+ * The members of an object one after the other; of anything else there are
+ * none. The values are valid as long as the object.
+ *	JsonbIterator *it = jny_json_members(object);
+ *	while (jny_json_next(&it, &name, &value)) ...
+ */
+extern JsonbIterator *jny_json_members(Jsonb *object);
+extern bool jny_json_next(JsonbIterator **it, char **name, JsonbValue *value);
 /* One more member of the object that is being built; NULL = null. */
 extern void jny_json_put(JsonbParseState **state, const char *key, Jsonb *value);
 /* {} and [], for the life of the backend. */

@@ -41,10 +41,11 @@ define_int(const char *name, const char *what, const char *more, int *var,
 void
 jny_guc_init(void)
 {
+	/* not by ALTER SYSTEM: its file is in the data directory, and a copy of that must not be live */
 	DefineCustomStringVariable("journey.site",
 							   "Name of the site that this server may speak for.",
 							   "The second of the two keys that let a database contact customers. It belongs in the server's configuration, outside the data directory; empty keeps every database silent.",
-							   &jny_site, "", PGC_SIGHUP, 0, NULL, NULL, NULL);
+							   &jny_site, "", PGC_SIGHUP, GUC_DISALLOW_IN_AUTO_FILE, NULL, NULL, NULL);
 	DefineCustomBoolVariable("journey.worker",
 							 "Starts a background worker in each database where journey is installed.",
 							 "Needs journey in shared_preload_libraries; without it journey.run_once() does the same work.",

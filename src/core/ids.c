@@ -18,6 +18,16 @@ stamp(pg_uuid_t *id, int version)
 	id->data[8] = (id->data[8] & 0x3f) | 0x80;
 }
 
+void
+jny_random(void *out, size_t n)
+{
+	if (!pg_strong_random(out, n))
+		ereport(ERROR,
+				(errcode(ERRCODE_INTERNAL_ERROR),
+				 errmsg("could not generate random values"),
+				 errhint("Try again; if it stays so, see to the random source of the server's operating system.")));
+}
+
 /* Drawn for many ids at once: asking the system costs more than all the rest of one. */
 static void
 put_random(uint8 *out)
@@ -25,12 +35,11 @@ put_random(uint8 *out)
 	static uint8 drawn[64 * 8];
 	static size_t left = 0;
 
-	if (left == 0 && !pg_strong_random(drawn, sizeof(drawn)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not obtain random bits for an id")));
 	if (left == 0)
+	{
+		jny_random(drawn, sizeof(drawn));
 		left = sizeof(drawn);
+	}
 	left -= 8;
 	memcpy(out, drawn + left, 8);
 }

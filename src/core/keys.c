@@ -14,6 +14,7 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -79,15 +80,31 @@ read_rows(void)
 }
 
 /*
- * The caller may be a shop's role without any right here, hence the switch.
- * A snapshot is pushed because a trigger need not have one.
+ * The caller may be a shop's role without any right here, hence the switch; and
+ * no function has pinned the search_path, in which that role may have operators
+ * of its own.
  */
+static void
+read_as_owner(void)
+{
+	Oid			user;
+	int			seccxt;
+	int			settings = NewGUCNestLevel();
+
+	GetUserIdAndSecContext(&user, &seccxt);
+	SetUserIdAndSecContext(jny_owner_oid(false), seccxt | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	SPI_connect();
+	read_rows();
+	SPI_finish();
+	AtEOXact_GUC(true, settings);
+	SetUserIdAndSecContext(user, seccxt);
+}
+
 static void
 load(void)
 {
 	Oid			nsp = get_namespace_oid("journey", false);
-	Oid			user;
-	int			seccxt;
 
 	if (!registry.registered)
 	{
@@ -104,12 +121,7 @@ load(void)
 	if (!OidIsValid(registry.source_rel) || !OidIsValid(registry.namespace_rel))
 		return;
 	registry.unchanged = true;
-	GetUserIdAndSecContext(&user, &seccxt);
-	SetUserIdAndSecContext(jny_owner_oid(false), seccxt | SECURITY_LOCAL_USERID_CHANGE);
-	SPI_connect();
-	read_rows();
-	SPI_finish();
-	SetUserIdAndSecContext(user, seccxt);
+	read_as_owner();
 	registry.valid = registry.unchanged;
 }
 
@@ -206,21 +218,12 @@ jny_keys_add(JnyKeys *keys, const char *namespace, const char *scope, const char
 void
 jny_keys_add_subject(JnyKeys *keys, Jsonb *subject, const char *scope)
 {
-	JsonbIterator *it;
-	JsonbIteratorToken tok;
-	JsonbValue	v;
-	char		name[NAMEDATALEN] = "";
+	JsonbIterator *it = jny_json_members(subject);
+	JsonbValue	value;
+	char	   *namespace;
 
-	if (subject == NULL || !JB_ROOT_IS_OBJECT(subject))
-		return;
-	it = JsonbIteratorInit(&subject->root);
-	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (tok == WJB_KEY)
-			snprintf(name, sizeof(name), "%.*s", v.val.string.len, v.val.string.val);
-		else if (tok == WJB_VALUE)
-			jny_keys_add(keys, name, scope, jny_json_scalar_text(&v));
-	}
+	while (jny_json_next(&it, &namespace, &value))
+		jny_keys_add(keys, namespace, scope, jny_json_scalar_text(&value));
 }
 
 void

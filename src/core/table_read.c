@@ -107,7 +107,8 @@ jny_row_lock(Relation rel, TupleTableSlot *slot, Snapshot snapshot, bool skip)
 		default:
 			ereport(ERROR,
 					(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-					 errmsg("could not serialize access due to concurrent update")));
+					 errmsg("could not serialize access due to concurrent update"),
+					 errhint("The transaction might succeed if retried.")));
 	}
 }
 

@@ -108,6 +108,8 @@ close_writer(Writer *w)
 
 /* ---- inserting --------------------------------------------------------------- */
 
+#define FOREIGN_CONSTRAINT "If somebody else has added the constraint to the table of journey, drop it; if not, report what was done."
+
 static void
 check_nulls(Relation rel, TupleTableSlot *slot)
 {
@@ -122,6 +124,7 @@ check_nulls(Relation rel, TupleTableSlot *slot)
 					(errcode(ERRCODE_NOT_NULL_VIOLATION),
 					 errmsg("null value in column \"%s\" of relation \"%s\" violates not-null constraint",
 							NameStr(att->attname), RelationGetRelationName(rel)),
+					 errhint(FOREIGN_CONSTRAINT),
 					 errtablecol(rel, i + 1)));
 	}
 }
@@ -140,6 +143,7 @@ check_row(Writer *w, TupleTableSlot *slot)
 					(errcode(ERRCODE_CHECK_VIOLATION),
 					 errmsg("new row for relation \"%s\" violates check constraint \"%s\"",
 							RelationGetRelationName(w->rel), w->path->check_names[i]),
+					 errhint(FOREIGN_CONSTRAINT),
 					 errtableconstraint(w->rel, w->path->check_names[i])));
 }
 
@@ -260,6 +264,8 @@ find_latest(Writer *w, const Datum *key, const bool *nulls)
 	}
 }
 
+#define FULL_COUNTER "A counter in a row of journey has reached its end: set it back."
+
 static Datum
 added(Oid type, Datum a, Datum b)
 {
@@ -270,7 +276,8 @@ added(Oid type, Datum a, Datum b)
 		if (pg_add_s32_overflow(DatumGetInt32(a), DatumGetInt32(b), &sum))
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("integer out of range")));
+					 errmsg("integer out of range"),
+					 errhint(FULL_COUNTER)));
 		return Int32GetDatum(sum);
 	}
 	else
@@ -280,7 +287,8 @@ added(Oid type, Datum a, Datum b)
 		if (pg_add_s64_overflow(DatumGetInt64(a), DatumGetInt64(b), &sum))
 			ereport(ERROR,
 					(errcode(ERRCODE_NUMERIC_VALUE_OUT_OF_RANGE),
-					 errmsg("bigint out of range")));
+					 errmsg("bigint out of range"),
+					 errhint(FULL_COUNTER)));
 		return Int64GetDatum(sum);
 	}
 }

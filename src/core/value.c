@@ -108,3 +108,11 @@ jny_value_time(const char *text, TimestampTz *out)
 		return false;
 	return tm2timestamp(&tm, fsec, &tz, out) == 0;
 }
+
+bool
+jny_value_zoned(const char *text)
+{
+	const char *clock = strchr(text, ':');
+
+	return clock != NULL && strpbrk(clock, "+-zZ/") != NULL;
+}

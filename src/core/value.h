@@ -13,5 +13,7 @@
 extern bool jny_value_number(const char *text, Numeric *out);
 /* A finite time in digits; without a zone it is UTC. */
 extern bool jny_value_time(const char *text, TimestampTz *out);
+/* Does a text that jny_value_time() takes name a zone? */
+extern bool jny_value_zoned(const char *text);
 
 #endif							/* JNY_VALUE_H */

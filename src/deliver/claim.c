@@ -130,10 +130,7 @@ random_seed(void)
 {
 	int64		seed;
 
-	if (!pg_strong_random(&seed, sizeof(seed)))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not obtain random bits for tokens")));
+	jny_random(&seed, sizeof(seed));
 	return seed;
 }
 
@@ -368,7 +365,7 @@ require_own_channel(JnyClaim *c)
 	}
 	ereport(ERROR,
 			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("channel \"%s\" is not yours to claim", c->channel->name),
+			 errmsg("permission denied to claim from channel \"%s\"", c->channel->name),
 			 errhint("Its document lists the roles that may, under \"senders\".")));
 }
 
@@ -387,11 +384,12 @@ open_claim(JnyClaim *c, const char *channel, Interval *lease)
 	jny_house_read_pauses(c->gate.house);
 	if (c->gate.house->all_paused || jny_house_paused(c->gate.house, JNY_PAUSED_CHANNEL, channel))
 		return false;
-	c->lease_until = jny_zone_plus(c->gate.node.now, lease ? lease : &c->channel->lease, "UTC");
+	c->lease_until = jny_within_a_year(c->gate.node.now, lease ? lease : &c->channel->lease);
 	if (c->lease_until <= c->gate.node.now)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("a lease must be longer than nothing")));
+				 errmsg("a lease must be longer than nothing"),
+				 errhint("Give a time that sending takes at most, as '5 minutes', or null for what the channel's document says.")));
 	return true;
 }
 

@@ -30,13 +30,13 @@ JNY_PLAN(read_messages, "integer[], text[], text[]",
 		 OF_MESSAGE("outbox", SAME_ACTION) " UNION ALL " OF_MESSAGE("outbox_history", SAME_ACTION)
 		 " UNION ALL " OF_MESSAGE("outbox_history", "o.provider_ref = k.ref AND k.action IS NULL"));
 /*
- * The shop's own stock table where one is attached, else what was last
- * observed; unknown is not zero. The third: the shop has it locked now.
+ * The shop's own tables where they are attached, all of them, else what was
+ * last observed; unknown is not zero. The third: the shop has one locked now.
  */
 JNY_PLAN(read_stock, "text[]",
-		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0, s.sku IS NOT NULL AND s.available IS NULL"
-		 " FROM pg_catalog.unnest($1) AS k(sku)"
-		 " LEFT JOIN journey._stock($1) AS s ON s.sku = k.sku"
+		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0, s.locked FROM pg_catalog.unnest($1) AS k(sku)"
+		 " LEFT JOIN (SELECT sku, pg_catalog.sum(available) AS available, pg_catalog.bool_or(available IS NULL) AS locked"
+		 "  FROM journey._stock($1) GROUP BY sku) AS s ON s.sku = k.sku"
 		 " LEFT JOIN journey.product p ON p.sku = k.sku");
 
 /* For good: this beats every postponement, and the first such answer stands. */
@@ -156,7 +156,7 @@ try_stop(JnyGate *gate, JnyWork *w, const Stop *stop)
 	const char *always;
 	bool		hold;
 
-	if (w->reason != NULL && w->final)
+	if (w->removal || (w->reason != NULL && w->final))
 		return;
 	if (!scope_fits(gate, stop->scope, w->scope))
 		return;
@@ -382,8 +382,9 @@ judge_stock(JnyGate *gate, List *works)
 	{
 		char	   *sku = jny_get_text(row, 1);
 		bool		out = jny_get_int8(row, 2, 0) != 0;
+		bool		locked = jny_get_int8(row, 3, 0) != 0;
 
-		if (!out && jny_get_int8(row, 3, 0) == 0)
+		if (!out && !locked)
 			continue;
 		foreach(lc, works)
 		{
@@ -391,10 +392,10 @@ judge_stock(JnyGate *gate, List *works)
 
 			if (!speaks_of(w, sku))
 				continue;
-			if (out)
-				jny_refuse(w, "out_of_stock");
-			else
+			if (locked)
 				jny_postpone(gate, w, "stale_data", 0);
+			else
+				jny_refuse(w, "out_of_stock");
 		}
 	}
 }
@@ -428,7 +429,7 @@ judge_person(JnyGate *gate, JnyWork *w)
 
 	if (channel->ops)
 		return;
-	if (!w->known || w->restricted)
+	if (!w->known || (w->restricted && !w->removal))
 		jny_refuse(w, "restricted");
 	if (gate->node.mode == JNY_MODE_SANDBOX && !w->profile_test)
 		jny_refuse(w, "sandbox");

@@ -186,7 +186,7 @@ extend(JnyCall *call, FunctionCallInfo fcinfo)
 	static const char *const held[] = {"claimed", "sending"};
 	List	   *works = jny_call_lock(call, held, 2);
 	Interval   *lease = PG_GETARG_INTERVAL_P(2);
-	TimestampTz until = jny_zone_plus(call->node.now, lease, "UTC");
+	TimestampTz until = jny_within_a_year(call->node.now, lease);
 	List	   *alive = NIL;
 	pg_uuid_t	id;
 	ListCell   *lc;

@@ -104,7 +104,8 @@ month_start(TimestampTz now, int months, const char *zone)
 	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range")));
+				 errmsg("timestamp out of range"),
+				 errhint("Set the clock to an earlier time with journey.set_clock().")));
 	month = tm.tm_year * 12 + tm.tm_mon - 1 + months;
 	first = (Timestamp) (date2j(month / 12, month % 12 + 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
 	return jny_zone_instant(first, zone);
@@ -325,11 +326,11 @@ load_attempts(JnyGate *gate, List *works)
 }
 
 static bool
-counts(const JnyCap *cap, const JnyWork *w, const Attempt *a)
+counts(const JnyGate *gate, const JnyCap *cap, const JnyWork *w, const Attempt *a)
 {
 	/* an action that is tried again does not stand in its own way */
 	return memcmp(&a->action_id, &w->action_id, sizeof(pg_uuid_t)) != 0 &&
-		strcmp(a->scope, w->scope) == 0 &&
+		(gate->house->caps_cross_scopes || strcmp(a->scope, w->scope) == 0) &&
 		(strcmp(cap->channel, "*") == 0 || strcmp(cap->channel, a->channel) == 0) &&
 		(cap->journey ? strcmp(a->journey, w->journey) == 0 : a->marketing);
 }
@@ -350,7 +351,7 @@ judge_cap(JnyGate *gate, JnyWork *w, const JnyCap *cap)
 	{
 		Attempt    *a = lfirst(lc);
 
-		if (a->at < start || (next == 0 && a->at == start) || !counts(cap, w, a))
+		if (a->at < start || (next == 0 && a->at == start) || !counts(gate, cap, w, a))
 			continue;
 		n++;
 		oldest = Min(oldest, a->at);

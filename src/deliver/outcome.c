@@ -208,7 +208,7 @@ retry_time(const JnyChannelRules *channel, const Failure *f, int failures, Times
 {
 	if (f->retry_after == NULL)
 		return jny_backoff(channel, failures, now);
-	return jny_zone_plus(now, f->retry_after, "UTC");
+	return jny_within_a_year(now, f->retry_after);
 }
 
 /* refused, dead, expired or planned again, by the failure and by what is left of each */

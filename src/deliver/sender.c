@@ -85,7 +85,7 @@ channel_arg(FunctionCallInfo fcinfo)
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-				 errmsg("which channel?"),
+				 errmsg("no channel given"),
 				 errhint("Give the name of a channel, as in claim('email').")));
 	return text_to_cstring(PG_GETARG_TEXT_PP(0));
 }
@@ -249,6 +249,7 @@ begin_send(Permits *p)
 	int			level;
 
 	p->gate.permit = true;
+	p->gate.held = true;
 	jny_node_read(&p->gate.node);
 	jny_uuid_v7(&p->batch);
 	p->sending = CStringGetTextDatum("sending");
@@ -321,7 +322,7 @@ journey_begin_send_array(PG_FUNCTION_ARGS)
 	if (p.proof.n > JNY_MAX_BATCH)
 		ereport(ERROR,
 				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
-				 errmsg("%d actions in one call", p.proof.n),
+				 errmsg("too many actions in one call: %d", p.proof.n),
 				 errhint("Ask for at most %d permits at once.", JNY_MAX_BATCH)));
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();

@@ -143,7 +143,7 @@ why(const JnyGate *gate, const JnyWork *w)
 		jny_put(&state, "seq", &v);
 		v.type = jbvBool;
 		v.val.boolean = true;
-		if (gate->permit)
+		if (gate->held)
 			jny_put(&state, "in_flight_at_order", &v);
 	}
 	if (strcmp(w->reason, "opted_out") == 0 && w->stop_type == NULL && w->marketing)
@@ -235,8 +235,8 @@ jny_settle(JnyGate *gate, List *works)
 	if (logged == NIL)
 		return;
 	log_verdicts(gate, logged);
-	jny_settle_final(refused, "refused", gate->node.now, gate->permit);
-	jny_settle_final(expired, "expired", gate->node.now, gate->permit);
+	jny_settle_final(refused, "refused", gate->node.now, gate->held);
+	jny_settle_final(expired, "expired", gate->node.now, gate->held);
 	jny_outcome_append(refused, "action_refused");
 	jny_outcome_append(expired, "action_expired");
 	if (later != NIL)

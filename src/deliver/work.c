@@ -74,6 +74,14 @@ text_of(JnyWork *w, JnyWorkColumn col)
 	return w->nulls[col] ? NULL : TextDatumGetCString(w->values[col]);
 }
 
+static bool
+is_removal(const JnyWork *w)
+{
+	JsonbValue	v;
+
+	return !w->nulls[W_PAYLOAD] && jny_json_field(DatumGetJsonbP(w->values[W_PAYLOAD]), JNY_REMOVES, &v) != NULL;
+}
+
 static void
 read_identity(JnyWork *w)
 {
@@ -93,6 +101,7 @@ read_identity(JnyWork *w)
 	w->has_enrollment = !w->nulls[W_ENROLLMENT];
 	if (w->has_enrollment)
 		w->enrollment_id = *DatumGetUUIDP(w->values[W_ENROLLMENT]);
+	w->removal = w->transactional && !w->has_enrollment && is_removal(w);
 	w->test = DatumGetBool(w->values[W_TEST]);
 }
 
@@ -232,10 +241,20 @@ jny_proof_read(JnyProof *proof, ArrayType *ids, ArrayType *tokens)
 	if (proof->n != m)
 		ereport(ERROR,
 				(errcode(ERRCODE_ARRAY_SUBSCRIPT_ERROR),
-				 errmsg("%d actions with %d tokens", proof->n, m),
+				 errmsg("%d actions were given with %d tokens", proof->n, m),
 				 errhint("Give one token per action, in the same order.")));
 	for (int i = 0; i < m; i++)
 		proof->nulls[i] |= nulls[i];
+}
+
+TimestampTz
+jny_within_a_year(TimestampTz now, const Interval *span)
+{
+	double		days = span->month * 30.0 + span->day + (double) span->time / USECS_PER_DAY;
+
+	if (days < -366 || days > 366)
+		return now + (days < 0 ? -366 : 366) * USECS_PER_DAY;
+	return jny_zone_plus(now, span, "UTC");
 }
 
 static int

@@ -64,6 +64,7 @@ typedef struct JnyHouse
 	bool		unreadable;		/* a policy is there and cannot be read: only what is transactional goes out */
 	const char *zone;			/* of people whose zone is unknown */
 	bool		cross_scopes;	/* a fence of one scope stops actions of all */
+	bool		caps_cross_scopes;	/* messages of all scopes count */
 	int			ncaps;
 	JnyCap	   *caps;			/* on marketing */
 	JnyQuiet   *quiet;			/* of journeys that have none of their own; NULL = none */
@@ -112,6 +113,7 @@ typedef struct JnyWork
 	const char *purpose;
 	bool		marketing;
 	bool		transactional;
+	bool		removal;		/* takes somebody out of an audience: no event, no wish of the person stops that */
 	const char *scope;
 	const char *template;
 	bool		has_enrollment;
@@ -199,6 +201,9 @@ extern List *jny_work_channels(List *works);
 extern bool jny_text_is(const JnyRow *row, int col, const char *value);
 extern void jny_row_set(JnyRow *row, int col, Datum value);
 
+/* Later by a span, but a year at most: no lease and no retry is longer, and time has an end. */
+extern TimestampTz jny_within_a_year(TimestampTz now, const Interval *span);
+
 /* Actions that a caller names, each with the token that proves the lease. */
 typedef struct JnyProof
 {
@@ -228,7 +233,8 @@ typedef struct JnyGate
 	JnyNode		node;
 	JnyHouse   *house;
 	JnyFences  *fences;			/* what the permit may not contradict */
-	bool		permit;			/* begin_send; else claim, which judges less */
+	bool		permit;			/* begin_send or claim_and_begin; else claim, which judges less */
+	bool		held;			/* begin_send: a sender had the actions before it asked */
 	List	   *windows;		/* of caps, as far as limits.c has asked for them */
 	bool		locked;			/* people are locked: whoever comes later is not waited for */
 } JnyGate;

@@ -17,6 +17,8 @@
 
 #define VECTOR_VERSION 1
 
+#define COUNT_ANEW "Set features to null in the person's row of journey.profile_state: they are counted anew from there."
+
 /* ---- bytes ------------------------------------------------------------------------ */
 
 typedef struct Reader
@@ -30,7 +32,8 @@ refuse_cut(void)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_DATA_CORRUPTED),
-			 errmsg("a vector of features is cut short")));
+			 errmsg("a vector of features is cut short"),
+			 errhint(COUNT_ANEW)));
 }
 
 static void
@@ -155,7 +158,8 @@ jny_vector_read(JnyVector *vector, bytea *packed)
 	if (head[0] != VECTOR_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_DATA_CORRUPTED),
-				 errmsg("a vector of features has the unknown version %d", head[0])));
+				 errmsg("a vector of features has the unknown version %d", head[0]),
+				 errhint(COUNT_ANEW)));
 	get_bytes(&r, &n, sizeof(n));
 	vector->n = vector->room = n;
 	vector->entries = palloc(sizeof(JnyFeatureEntry) * Max(n, 1));

@@ -143,7 +143,7 @@ find_relations(void)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the data tables of journey do not exist in this database"),
-				 errhint("Run SELECT journey.install();")));
+				 errhint("Run SELECT journey.install().")));
 }
 
 static HTAB *

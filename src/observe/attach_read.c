@@ -517,7 +517,7 @@ journey_nearest(PG_FUNCTION_ARGS)
 	Datum	   *names;
 	bool	   *nulls;
 	int			n;
-	int			best = len / 2 + 2; /* farther is no hint */
+	int			best = Min(len / 2 + 2, len); /* farther is no hint, nor is a name without a common letter */
 	text	   *found = NULL;
 
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), TEXTOID, -1, false, TYPALIGN_INT, &names, &nulls, &n);
@@ -543,9 +543,12 @@ journey_nearest(PG_FUNCTION_ARGS)
 
 /* ---- live stock -------------------------------------------------------- */
 
+/* Small shops keep it in their table of products. */
 JNY_PLAN(stock_attachments, "",
 		 "SELECT a.attachment, a.rel_schema, a.rel_name, a.map FROM journey.attachment a"
-		 " WHERE a.kind = 'stock' AND a.detached_at IS NULL AND a.broken IS NULL ORDER BY a.attachment");
+		 " WHERE a.detached_at IS NULL AND a.broken IS NULL AND (a.kind = 'stock' OR a.kind = 'product' AND a.map ? 'available'"
+		 "  AND NOT EXISTS (SELECT FROM journey.attachment s WHERE s.kind = 'stock' AND s.detached_at IS NULL))"
+		 " ORDER BY a.attachment");
 
 /* The condition by which an index on the sku column serves, whatever its type. */
 static const char *
@@ -622,11 +625,13 @@ static void
 put_locked(ReturnSetInfo *rsinfo, Datum skus)
 {
 	Datum	   *sku;
+	bool	   *nulls;
 	int			n;
 
-	deconstruct_array(DatumGetArrayTypeP(skus), TEXTOID, -1, false, TYPALIGN_INT, &sku, NULL, &n);
+	deconstruct_array(DatumGetArrayTypeP(skus), TEXTOID, -1, false, TYPALIGN_INT, &sku, &nulls, &n);
 	for (int i = 0; i < n; i++)
-		put_stock(rsinfo, sku[i], (Datum) 0);
+		if (!nulls[i])
+			put_stock(rsinfo, sku[i], (Datum) 0);
 }
 
 /* Rows (sku, available), by sku. What is no number is unknown, as it is where captured rows are read. */

@@ -13,6 +13,8 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
+#include "observe/every_channel.h"
+
 typedef struct ConsentKey
 {
 	pg_uuid_t	id;
@@ -34,6 +36,8 @@ typedef struct JnyConsents
 	HTAB	   *table;
 	List	   *all;			/* of Consent, of this lap's people */
 	JnyOut		history;
+	const char *purpose;		/* that house is of; NULL = not read yet */
+	List	   *house;			/* of char *: channels that may carry it */
 } JnyConsents;
 
 JNY_LOOKUP(find_consents, "consent", "consent_pkey", "bucket, profile_id",
@@ -44,6 +48,7 @@ JNY_UPSERT(upsert_consents, "consent", "consent_pkey", CONSENT_KEY, CONSENT_KEY 
 #define HISTORY_KEY CONSENT_KEY ", recorded_at, seq"
 JNY_UPSERT(insert_history, "consent_history", "consent_history_pkey", HISTORY_KEY, HISTORY_KEY ", " STATEMENT, "");
 
+JNY_PLAN(house_channels, "text", JNY_CHANNELS_OF_HOUSE("$1") " ORDER BY 1");
 JNY_LOOKUP(any_unread, "consent_history", "consent_history_unread", "", "seq", "t.unread");
 /* Of several words about one consent the last; taking it back needs no younger date than what it takes back. */
 JNY_PLAN(read_history, "",
@@ -77,6 +82,36 @@ jny_consent_takes_away(const JnyFact *fact)
 		if (takes_away(((const JnyConsent *) lfirst(lc))->state))
 			return true;
 	return false;
+}
+
+/*
+ * An opt-out of now that was told in a time of no zone may look older than a
+ * consent that it takes back. A date is off by a day, and zones by 14 hours.
+ */
+#define LOCAL_US (38 * USECS_PER_HOUR)
+
+static TimestampTz
+opted_out_at(TimestampTz at, bool local, TimestampTz came)
+{
+	return local && came - at < LOCAL_US ? came : at;
+}
+
+/* Dates a row's opt-outs and consents; none is later than the row came. */
+void
+jny_consent_date(JnyFact *fact, TimestampTz came)
+{
+	ListCell   *lc;
+
+	if (fact->kind == JNY_KIND_MESSAGE && !fact->backfill && jny_consent_takes_away(fact))
+		fact->occurred_at = opted_out_at(fact->occurred_at, fact->local, came);
+	foreach(lc, fact->consents)
+	{
+		JnyConsent *c = lfirst(lc);
+
+		c->at = Min(c->at, came);
+		if (takes_away(c->state) && !fact->backfill)
+			c->at = opted_out_at(c->at, c->local, came);
+	}
 }
 
 static Consent *
@@ -224,18 +259,23 @@ may_state(JnyTake *take, const JnyFact *fact, const char *state)
 
 /* True when the person's rights changed. */
 static bool
-state_consent(JnyTake *take, JnyFact *fact, const JnyConsent *said)
+state_consent(JnyTake *take, JnyFact *fact, JnyConsent *said)
 {
 	Consent    *c = find(take, fact->profile, fact->scope, said->channel, said->purpose);
+	TimestampTz now = take->batch->node.now;
 	const char *before = c->now.state;
 	bool		was = before != NULL && strcmp(before, "granted") == 0;
 
+	/* as for events: so far ahead is no clock that goes a little wrong */
+	if (said->at > now + USECS_PER_DAY)
+		said->at = now;
 	if (before != NULL && strcmp(before, said->state) == 0 && (said->weak || c->now.at == said->at))
 		return false;			/* said before */
 	remember(take, fact, said);
 	if (before != NULL &&
 		(said->weak ? !(was && takes_away(said->state))
-		 : said->at < c->now.at ||
+		 /* what is dated ahead was said by now: it does not outlast an opt-out */
+		 : (said->at < c->now.at && !(c->now.at > now && takes_away(said->state))) ||
 		 (said->at == c->now.at && takes_away(before) && !takes_away(said->state))))
 		return false;
 	c->now = *said;
@@ -244,17 +284,31 @@ state_consent(JnyTake *take, JnyFact *fact, const JnyConsent *said)
 	return was != (strcmp(said->state, "granted") == 0);
 }
 
+static List *
+channels_of_house(JnyConsents *consents, const char *purpose)
+{
+	uint64		n;
+
+	if (consents->purpose != NULL && strcmp(consents->purpose, purpose) == 0)
+		return consents->house;
+	consents->purpose = purpose;
+	consents->house = NIL;
+	n = jny_run(&house_channels, (Datum[]) {CStringGetTextDatum(purpose)}, NULL);
+	for (uint64 row = 0; row < n; row++)
+		consents->house = lappend(consents->house, jny_get_text(row, 1));
+	return consents->house;
+}
+
 /* Where no channel is named, an opt-out is meant for every one. */
 static void
 opt_out_everywhere(JnyTake *take, JnyFact *fact, JnyConsent *said)
 {
-	static const char *const usual[] = {"email", "sms", "push"};
 	ListCell   *lc;
 	List	   *known = list_copy(take->consents->all);
 
-	for (size_t i = 0; i < lengthof(usual); i++)
+	foreach(lc, channels_of_house(take->consents, said->purpose))
 	{
-		said->channel = usual[i];
+		said->channel = lfirst(lc);
 		(void) state_consent(take, fact, said);
 	}
 	foreach(lc, known)

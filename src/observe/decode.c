@@ -125,21 +125,12 @@ jny_fact_key(JnyTake *take, JnyFact *fact, const char *namespace, const char *va
 void
 jny_fact_subject(JnyTake *take, JnyFact *fact, Jsonb *subject)
 {
-	JsonbIterator *it;
-	JsonbIteratorToken tok;
-	JsonbValue	v;
-	char		name[NAMEDATALEN];
+	JsonbIterator *it = jny_json_members(subject);
+	JsonbValue	value;
+	char	   *namespace;
 
-	if (subject == NULL || !JB_ROOT_IS_OBJECT(subject))
-		return;
-	it = JsonbIteratorInit(&subject->root);
-	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (tok == WJB_KEY)
-			snprintf(name, sizeof(name), "%.*s", v.val.string.len, v.val.string.val);
-		else if (tok == WJB_VALUE)
-			jny_fact_key(take, fact, name, jny_json_scalar_text(&v));
-	}
+	while (jny_json_next(&it, &namespace, &value))
+		jny_fact_key(take, fact, namespace, jny_json_scalar_text(&value));
 }
 
 /* The keys of the cart and the order that the fact speaks of. */
@@ -364,6 +355,16 @@ set_aside(JnyTake *take, JnyFact *fact)
 		fact->drop = fact->nkeys == 0 || fact->fence == JNY_FENCE_NONE;
 }
 
+/* Nothing occurred after it came; what says so told a time without its zone, or has a clock that is ahead. */
+static void
+date(const JnyTake *take, JnyFact *fact)
+{
+	TimestampTz came = take->batch->node.test ? take->batch->node.now : fact->received_at;
+
+	fact->occurred_at = Min(fact->occurred_at, came);
+	jny_consent_date(fact, came);
+}
+
 void
 jny_decode(JnyTake *take)
 {
@@ -406,6 +407,7 @@ jny_decode(JnyTake *take)
 							   "Correct the clock of the system that sends them.");
 			fact->occurred_at = take->batch->node.now;
 		}
+		date(take, fact);
 		set_aside(take, fact);
 	}
 	join_moved_rows(take);

@@ -62,8 +62,6 @@ typedef enum JnyField
 #define JNY_FIELD_BIT(field) (UINT64CONST(1) << (field))
 StaticAssertDecl(JNY_NFIELDS <= 64, "a fact's mapped fields are the bits of one word");
 
-#define JNY_NAME_KEY 128			/* longest name of a type or source in a lap's hash tables */
-
 /* A namespace of subject keys, as registered. */
 typedef struct JnySpace
 {
@@ -102,6 +100,7 @@ typedef struct JnyConsent
 	Jsonb	   *proof;
 	TimestampTz at;
 	TimestampTz expires_at;		/* 0 = never */
+	bool		local;			/* at was told without a zone: read as UTC, it may be off by a day and more */
 	bool		weak;			/* back-filled without a time of its own: never beats a known statement, unless it takes rights away */
 } JnyConsent;
 
@@ -120,6 +119,7 @@ typedef struct JnyFact
 	TimestampTz received_at;
 	TimestampTz occurred_at;
 	bool		timed;			/* occurred_at is the row's own */
+	bool		local;			/* and was told without a zone */
 	bool		backfill;
 	bool		late;
 	char		fence;
@@ -223,6 +223,7 @@ typedef struct JnyObject
 } JnyObject;
 
 extern void jny_object_begin(JnyObject *o);
+extern void jny_object_put(JnyObject *o, const JsonbValue *key, JsonbValue *value);
 extern void jny_object_all(JnyObject *o, Jsonb *from);	/* every field of an object; NULL allowed */
 extern Jsonb *jny_object_empty(void);
 extern Jsonb *jny_object_merged(Jsonb *known, Jsonb *news);	/* the fields of both, the news before the known; NULL allowed */
@@ -235,7 +236,7 @@ extern Jsonb *jny_object_end(JnyObject *o);
 /* workspace.c: the lap's tables in memory, and rows on their way out */
 extern void jny_take_begin(JnyTake *take, JnyBatch *batch);
 extern HTAB *jny_table(const JnyTake *take, const char *name, Size key, Size entry);
-extern HTAB *jny_table_of_names(const JnyTake *take, const char *name, Size entry);	/* JNY_NAME_KEY, first */
+extern HTAB *jny_table_of_names(const JnyTake *take, const char *name, Size entry);	/* key: a const char *, first */
 
 /* Rows for one table, begun with the first. */
 typedef struct JnyOut
@@ -255,6 +256,7 @@ extern void jny_take_note_broken(const struct JnyWindow *window);
 
 /* decode.c: rows to facts, in the order in which they are to be applied */
 extern void jny_decode(JnyTake *take);
+extern void jny_mark_copied(JnyInboxRaw *row);	/* fence, ref and keys, as track() would have made them */
 
 /* registry.c: namespaces and vocabulary as they are registered */
 extern void jny_registry_load(JnyTake *take);
@@ -286,6 +288,7 @@ extern void jny_consent_read(void);
 extern void jny_early_opt_outs(JnyTake *take);
 
 extern bool jny_consent_takes_away(const JnyFact *fact);
+extern void jny_consent_date(JnyFact *fact, TimestampTz came);
 extern void jny_consent_load(JnyTake *take);
 extern void jny_consent_apply(JnyTake *take, JnyFact *fact);
 extern void jny_consent_write(JnyTake *take);

@@ -49,7 +49,7 @@ check_name(const char *what, char **name, bool required, JnyFault *fault)
 						 "Every event says which source it comes from and of which type it is.",
 						 "%s of the event is missing", what);
 	if (trimmed != NULL && strlen(trimmed) > MAX_NAME)
-		return jny_fault(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL,
+		return jny_fault(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "Send a short name; what is long belongs in props.",
 						 "%s of the event is longer than %d bytes", what, MAX_NAME);
 	*name = trimmed;
 	return true;
@@ -82,10 +82,10 @@ add_subject_key(JnyKeys *keys, const char *scope, const char *namespace, JsonbVa
 						 "the subject's \"%s\" is neither text nor a number", namespace);
 	text = jny_json_scalar_text(value);
 	if (strlen(text) > MAX_KEY)
-		return jny_fault(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL,
+		return jny_fault(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "A key is a short value that others send, too; send a digest of a long one.",
 						 "the subject's \"%s\" is longer than %d bytes", namespace, MAX_KEY);
 	if (keys->n == JNY_SUBJECT_KEYS)
-		return jny_fault(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, NULL,
+		return jny_fault(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "Send those by which the person is known elsewhere; one or two will do.",
 						 "the subject has more than %d keys", JNY_SUBJECT_KEYS);
 	jny_keys_add(keys, namespace, scope, text);
 	return true;
@@ -95,24 +95,21 @@ add_subject_key(JnyKeys *keys, const char *scope, const char *namespace, JsonbVa
 static bool
 check_subject(Jsonb *subject, const char *type, const char *scope, JnyKeys *keys, JnyFault *fault)
 {
-	JsonbIterator *it;
+	JsonbIterator *it = jny_json_members(subject);
 	JsonbValue	v;
+	char	   *namespace;
 	int			named = 0;
 
 	if (subject == NULL && !needs_subject(type))
 		return true;
-	if (subject == NULL || !JB_ROOT_IS_OBJECT(subject))
+	if (it == NULL)
 		return jny_fault(fault, subject ? ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_NULL_VALUE_NOT_ALLOWED,
 						 "A subject is an object of namespaces with their values: {\"customer_id\": \"42\"}.",
 						 "the subject is not an object");
-	it = JsonbIteratorInit(&subject->root);
-	(void) JsonbIteratorNext(&it, &v, true);
-	while (JsonbIteratorNext(&it, &v, true) == WJB_KEY)
+	while (jny_json_next(&it, &namespace, &v))
 	{
-		char	   *namespace = pnstrdup(v.val.string.val, v.val.string.len);
 		char	   *text;
 
-		(void) JsonbIteratorNext(&it, &v, true);
 		if (!add_subject_key(keys, scope, namespace, &v, fault))
 			return false;
 		text = jny_json_scalar_text(&v);
@@ -198,7 +195,7 @@ get_text(Jsonb *json, const char *key, char **out, JnyFault *fault)
 	if (jny_json_field(json, key, &v) == NULL || v.type == jbvNull)
 		return true;
 	if (v.type != jbvString && v.type != jbvNumeric)
-		return jny_fault(fault, ERRCODE_INVALID_PARAMETER_VALUE, NULL,
+		return jny_fault(fault, ERRCODE_INVALID_PARAMETER_VALUE, "Send it as a JSON string, or leave it out.",
 						 "\"%s\" is neither text nor a number", key);
 	*out = jny_json_scalar_text(&v);
 	return true;
@@ -225,7 +222,8 @@ get_object(Jsonb *json, const char *key, Jsonb **out, JnyFault *fault)
 		return true;
 	*out = v.type == jbvBinary ? JsonbValueToJsonb(&v) : NULL;
 	if (*out == NULL || !JB_ROOT_IS_OBJECT(*out))
-		return jny_fault(fault, ERRCODE_INVALID_PARAMETER_VALUE, NULL, "\"%s\" is not an object", key);
+		return jny_fault(fault, ERRCODE_INVALID_PARAMETER_VALUE, "Send a JSON object, or leave it out.",
+						 "\"%s\" is not an object", key);
 	return true;
 }
 

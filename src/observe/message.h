@@ -25,7 +25,7 @@ typedef struct JnyFault
 {
 	int			sqlstate;
 	char	   *reason;			/* as an error message */
-	const char *hint;			/* NULL = none */
+	const char *hint;
 } JnyFault;
 
 /* Reads our own envelope or a Segment call; false and the fault when it is neither. */

@@ -31,7 +31,8 @@ journey_hmac(PG_FUNCTION_ARGS)
 		pg_hmac_final(ctx, (uint8 *) VARDATA(result), PG_SHA256_DIGEST_LENGTH) < 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not compute a keyed digest")));
+				 errmsg("could not compute a keyed digest: %s", pg_hmac_error(ctx)),
+				 errhint("Tokens are SHA-256 with a key: see whether the server's OpenSSL allows it.")));
 	pg_hmac_free(ctx);
 	SET_VARSIZE(result, VARHDRSZ + PG_SHA256_DIGEST_LENGTH);
 	PG_RETURN_BYTEA_P(result);
@@ -46,13 +47,11 @@ journey_random_bytes(PG_FUNCTION_ARGS)
 	if (n < 1 || n > 1024)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("number of random bytes must be between 1 and 1024")));
+				 errmsg("number of random bytes must be between 1 and 1024"),
+				 errhint("Call it again for more.")));
 	result = palloc(VARHDRSZ + n);
 	SET_VARSIZE(result, VARHDRSZ + n);
-	if (!pg_strong_random(VARDATA(result), n))
-		ereport(ERROR,
-				(errcode(ERRCODE_INTERNAL_ERROR),
-				 errmsg("could not obtain random bytes")));
+	jny_random(VARDATA(result), n);
 	PG_RETURN_BYTEA_P(result);
 }
 

@@ -4,8 +4,8 @@
  *
  * Called by take.c. Rows and events each say a part of what is known of a
  * product; what they leave out stays, also what another session has just said:
- * a row is changed where it is found, after its lock. Permits read the live
- * stock table where one is attached; this is what rules see.
+ * a row is changed where it is found, after its lock. Permits, decisions
+ * and rules read the live stock table where one is attached (journey._stock).
  */
 #include "observe/fact.h"
 

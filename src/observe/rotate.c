@@ -273,23 +273,7 @@ jny_observe_maintain(const JnyNode *node)
 	rotate();
 }
 
-PG_FUNCTION_INFO_V1(journey_maintain);
 PG_FUNCTION_INFO_V1(journey_horizons);
-
-Datum
-journey_maintain(PG_FUNCTION_ARGS)
-{
-	JnyNode		node;
-
-	jny_node_read(&node);
-	if (node.adopted)
-	{
-		SPI_connect();
-		jny_observe_maintain(&node);
-		SPI_finish();
-	}
-	PG_RETURN_VOID();
-}
 
 /*
  * What everybody_is_past() waits for. pg_stat_activity hides the horizons of

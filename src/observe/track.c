@@ -70,7 +70,7 @@ journey_track(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(fault.sqlstate),
 				 errmsg("%s", fault.reason),
-				 fault.hint ? errhint("%s", fault.hint) : 0));
+				 errhint("%s", fault.hint)));
 	jny_inbox_append(&row, 1);
 	PG_RETURN_VOID();
 }

@@ -306,6 +306,7 @@ jny_timer_fired(JnyRun *run, JnyEnrollment *e, TimestampTz planned)
 			ereport(ERROR,
 					(errcode(ERRCODE_INTERNAL_ERROR),
 					 errmsg("enrollment %s waits on step %s, which never waits",
-							jny_uuid_str(&e->id), step->name)));
+							jny_uuid_str(&e->id), step->name),
+					 errhint("Its row or its journey's document was changed by hand: set the row's step to one that waits, or end it.")));
 	}
 }

@@ -80,7 +80,8 @@ take_people(JnyRun *run, const JnyRows *rows)
 			ereport(ERROR,
 					(errcode(ERRCODE_DATA_CORRUPTED),
 					 errmsg("enrollment %s belongs to a profile that does not exist",
-							jny_uuid_str(jny_row_uuid(&rows->row[i], 2)))));
+							jny_uuid_str(jny_row_uuid(&rows->row[i], 2))),
+					 errhint("Rows of the profile were deleted by hand: bring them back, or delete those of the enrollment, too.")));
 		jny_run_person(run, profile);
 	}
 }

@@ -147,28 +147,38 @@ attempt(bool (*work) (JnyBatch *batch, int events, int timers),
 	return error;
 }
 
-JNY_PLAN(note_incident, "text, text, text, text, timestamptz",
+JNY_PLAN(note_incident, "text, text, text, text, timestamptz, text",
 		 "INSERT INTO journey.incident AS i (kind, name, severity, count, first_at, last_at, message, hint, detail)"
-		 " VALUES ($1, $2, 'error', 1, $5, $5, $3,"
-		 "  'Look at the reason, mend the rule or the data, then use journey.replay_quarantine() where an event was set aside.',"
-		 "  pg_catalog.jsonb_build_object('sqlstate', $4))"
+		 " VALUES ($1, $2, 'error', 1, $5, $5, $3, $6, pg_catalog.jsonb_build_object('sqlstate', $4))"
 		 " ON CONFLICT (kind, name) DO UPDATE SET count = i.count + 1, last_at = EXCLUDED.last_at,"
 		 "  message = EXCLUDED.message, detail = EXCLUDED.detail, resolved_at = NULL");
 
+JNY_PLAN(close_incident, "text, text, timestamptz",
+		 "UPDATE journey.incident SET resolved_at = $3 WHERE kind = $1 AND name = $2 AND resolved_at IS NULL");
+
 /* Within SPI. */
 static void
-note(const char *kind, const char *name, ErrorData *error)
+note(const char *kind, const char *name, const ErrorData *error, const char *hint)
 {
-	Datum		values[5] = {
+	Datum		values[6] = {
 		CStringGetTextDatum(kind), CStringGetTextDatum(name),
 		CStringGetTextDatum(error->message),
 		CStringGetTextDatum(unpack_sql_state(error->sqlerrcode)),
-		TimestampTzGetDatum(GetCurrentTimestamp())
+		TimestampTzGetDatum(GetCurrentTimestamp()),
+		CStringGetTextDatum(hint)
 	};
 
+	jny_run(&note_incident, values, NULL);
+}
+
+/* Within SPI. */
+static void
+note_poison(const char *kind, const char *name, const ErrorData *error)
+{
 	ereport(LOG,
 			(errmsg("journey set aside one %s: %s", kind, error->message)));
-	jny_run(&note_incident, values, NULL);
+	note(kind, name, error,
+		 "Look at the reason, mend the rule or the data, then use journey.replay_quarantine() where an event was set aside.");
 }
 
 /* What the item that skip_*() sets aside has raised. */
@@ -183,7 +193,7 @@ skip_event(JnyBatch *batch, int events, int timers)
 	start_batch(batch);
 	SPI_connect();
 	mine = jny_observe_skip(batch, lap_error);
-	note("poison_event", "inbox", lap_error);
+	note_poison("poison_event", "inbox", lap_error);
 	SPI_finish();
 	return mine;
 }
@@ -194,7 +204,7 @@ skip_timer(JnyBatch *batch, int events, int timers)
 	start_batch(batch);
 	SPI_connect();
 	jny_orchestrate_skip_timer(batch, lap_error);
-	note("poison_timer", "timer", lap_error);
+	note_poison("poison_timer", "timer", lap_error);
 	SPI_finish();
 	batch->timers_left = 1;		/* others may be due, too */
 	return true;
@@ -420,7 +430,40 @@ jny_lap_guarded(JnyBatch *batch, int max_events)
 	return mine;
 }
 
-/* ---- SQL: run_once and run_until_idle --------------------------------- */
+static bool
+maintain(JnyBatch *batch, int events, int timers)
+{
+	Datum		args[3] = {
+		CStringGetTextDatum("maintenance"), CStringGetTextDatum("worker"), TimestampTzGetDatum(GetCurrentTimestamp())
+	};
+
+	SPI_connect();
+	jny_observe_maintain(&batch->node);
+	jny_run(&close_incident, args, NULL);
+	SPI_finish();
+	return true;
+}
+
+/* Maintenance that fails is tried again at its next turn; the laps go on, and an incident says why. */
+void
+jny_maintain_guarded(JnyBatch *batch)
+{
+	ErrorData  *error;
+	bool		mine;
+
+	if (is_refused(batch))
+		return;
+	start_batch(batch);
+	if (!batch->node.adopted || (error = attempt(maintain, batch, 0, 0, &mine)) == NULL)
+		return;
+	ereport(LOG,
+			(errmsg("journey could not maintain its tables: %s", error->message)));
+	SPI_connect();
+	note("maintenance", "worker", error, "See to the reason, for a lock who holds it; maintenance is tried again every 10 seconds.");
+	SPI_finish();
+}
+
+/* ---- SQL: run_once, run_until_idle and maintain ----------------------- */
 
 typedef struct Counter
 {
@@ -463,6 +506,21 @@ put_counts(FunctionCallInfo fcinfo, const Counter *sum)
 
 PG_FUNCTION_INFO_V1(journey_run_once);
 PG_FUNCTION_INFO_V1(journey_run_until_idle);
+PG_FUNCTION_INFO_V1(journey_maintain);
+
+Datum
+journey_maintain(PG_FUNCTION_ARGS)
+{
+	JnyBatch	batch;
+
+	if (!is_refused(&batch))
+	{
+		start_batch(&batch);
+		if (batch.node.adopted)
+			(void) maintain(&batch, 0, 0);
+	}
+	PG_RETURN_VOID();
+}
 
 Datum
 journey_run_once(PG_FUNCTION_ARGS)

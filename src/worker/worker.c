@@ -33,7 +33,6 @@
 #include "utils/timeout.h"
 
 #include "core/shmem.h"
-#include "observe/observe.h"
 
 #define MAINTAIN_MS 10000L
 #define HELD_UP_MS 10L			/* the wait for the lock is the pause */
@@ -174,14 +173,9 @@ lap_work(void *arg)
 static void
 maintain_work(void *arg)
 {
-	JnyNode		node;
+	JnyBatch	batch;
 
-	jny_node_read(&node);
-	if (!node.adopted)
-		return;
-	SPI_connect();
-	jny_observe_maintain(&node);
-	SPI_finish();
+	jny_maintain_guarded(&batch);
 }
 
 static void

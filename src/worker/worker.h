@@ -19,6 +19,7 @@ extern bool jny_lap(JnyBatch *batch, int max_events, int max_timers);
  * or timer is found that raises it; that one is set aside with its reason.
  */
 extern bool jny_lap_guarded(JnyBatch *batch, int max_events);
+extern void jny_maintain_guarded(JnyBatch *batch);
 
 /* strangers.c: what of somebody else's hangs on our tables, and what to do about it; NULL = nothing */
 extern const char *jny_stranger(char **hint);

@@ -4,7 +4,7 @@
 \set QUIET on
 SET client_min_messages = error;
 SET journey.allow_in_transaction = on;
-SELECT plan(13);
+SELECT plan(14);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 SELECT journey.run_until_idle() \g /dev/null
 -- somebody whom subjects name
@@ -50,7 +50,7 @@ CREATE FUNCTION public.nonsense(type text) RETURNS text[] LANGUAGE sql AS $$
     SELECT array_agg(v || '::' || type) FROM unnest(CASE type
         WHEN 'text' THEN ARRAY['''''', '''no such thing''', 'repeat(''x'', 100000)', '''"; \ %s {token} ''''''']
         WHEN 'jsonb' THEN ARRAY['''null''', '''[]''', '''5''', '''"x"''', '''{}''', '''{"customer_id": {"a": [1]}}''', '''[null, 1, {"type": 5}]''', '''{"kind": "journey"}''', '''{"kind": 5, "name": []}''']
-        WHEN 'integer' THEN ARRAY['-2147483648', '0', '2147483647'] WHEN 'bigint' THEN ARRAY['-1', '9223372036854775807']
+        WHEN 'integer' THEN ARRAY['(-2147483648)', '0', '2147483647'] WHEN 'bigint' THEN ARRAY['(-1)', '9223372036854775807']
         WHEN 'interval' THEN ARRAY['''-1 day''', '''0''', '''170000000 years''']
         WHEN 'timestamp with time zone' THEN ARRAY['''infinity''', '''-infinity''', '''4713-01-01 BC''', '''294276-12-31''']
         WHEN 'uuid[]' THEN ARRAY['''{}''', '''{null}''', '''{{11111111-1111-4111-8111-111111111111},{11111111-1111-4111-8111-111111111111}}''']
@@ -86,6 +86,7 @@ SELECT throws_ok($$SELECT journey.mark_test('{"customer_id": "1"}', NULL)$$, '22
 SELECT throws_ok('SELECT journey.run_once(NULL)', '22004', 'run_once() was given null', 'a lap of how many');
 SELECT cmp_ok((SELECT count(*) FROM odd), '>', 400::bigint, 'calls with nonsense');
 SELECT is_empty('SELECT left(call, 200), left(said, 200) FROM odd WHERE ' || :'unclean', 'are answered in our words');
+SELECT is_empty($$SELECT left(call, 200), left(said, 200) FROM (TABLE odd UNION ALL SELECT name, call, said FROM nulls) x WHERE said LIKE '_____ without a hint%' AND said NOT LIKE '42601 without a hint: % at or near %'$$, 'with a hint of what to do next');
 -- what takes nothing; uninstall() has an argument, and these leave the database as it was
 CREATE TABLE public.bare AS
 SELECT c.name, x.call, public.answer(x.call) AS said FROM called c, LATERAL (SELECT format('journey.%I()', c.name) AS call) x WHERE nargs = 0;

@@ -4,11 +4,12 @@
 -- mission: 97
 -- mission: 98
 -- mission: 99
+-- mission: 129
 -- mission: 213
 -- mission: 220
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(78);
+SELECT plan(79);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -184,6 +185,7 @@ SELECT pg_temp.person('T3', zone => 'America/New_York') \gset
 SELECT pg_temp.action('T3', quiet => '{"from": "21:00", "to": "08:00"}') AS a \gset
 SELECT is(pg_temp.permit(:'a'), 'quiet_hours later', 'it is 7 in the morning where the person lives');
 SELECT is((SELECT claim_at FROM journey.outbox WHERE action_id = :'a'), '2026-03-02 13:00+00'::timestamptz, 'planned for 8 there');
+SELECT is((SELECT due_at FROM journey.outbox WHERE action_id = :'a'), '2026-03-02 12:00+00'::timestamptz, 'when it was due stays');
 SELECT pg_temp.action('T3', quiet => '{"from": "21:00", "to": "08:00"}', purpose => 'transactional') AS a \gset
 SELECT is(pg_temp.permit(:'a'), 'granted', 'a confirmation does not wait for the morning');
 SELECT pg_temp.action('T3', quiet => '{"from": "21:00", "to": "08:00", "otherwise": "drop"}') AS a \gset

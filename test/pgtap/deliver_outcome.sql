@@ -1,7 +1,7 @@
 -- What becomes of an action after its permit: failures, leases that end, dead letters
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(74);
+SELECT plan(75);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -176,6 +176,7 @@ SELECT throws_ok(format($$SELECT journey.extend(%L, %s, '0')$$, :'a', :t2), '220
 SELECT throws_ok(format($$SELECT journey.extend(ARRAY[%L]::uuid[], ARRAY[%s]::bigint[], '-1 hour')$$, :'a', :t2), '22023', 'a lease must be longer than nothing', 'for many too');
 SELECT journey.extend(:'a', :t2, '100 years') AS x \gset
 SELECT ok((SELECT lease_until = not_after AND reap_at = not_after FROM journey.outbox WHERE action_id = :'a'), 'and to the end of the action''s use at most');
+SELECT ok(journey.extend(:'a', :t2, '170000000 years'), 'a lease to the end of time is no error');
 SELECT is(journey.release(ARRAY[:'a']::uuid[], ARRAY[:t2::bigint]), ARRAY[true], 'release');
 SELECT is(pg_temp.state(:'a'), 'pending 13:06 attempt 0 failures 0', 'gives it back at once');
 SELECT pg_temp.send(:'a') AS t \gset

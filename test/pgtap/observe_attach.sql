@@ -1,7 +1,7 @@
 -- attach() itself: every kind, the guess, what it refuses and how it says so,
 -- back-fill, reconcile, live stock, detach.
--- mission: 15, 117
-SELECT plan(85);
+-- mission: 117
+SELECT plan(91);
 SET client_min_messages = warning;
 
 CREATE TABLE seen (seq bigint);
@@ -84,6 +84,9 @@ SELECT is((SELECT string_agg(format('%s %s %s', what, value, rows), '; ' ORDER B
     'mapped canceled → cancelled 1; null null 1; mapped paid → paid 1; unmapped weird 1', 'rows per status, mapped and not');
 SELECT is((SELECT value FROM journey.attach('orders', 'order', '{"key": "id", "subject": {"email": "email"}}', dry_run => true) WHERE what = 'not mapped' AND name = 'currency'),
     'nearest column: currency', 'a field that is left out is named with the nearest column');
+CREATE TABLE person (id integer PRIMARY KEY, email text, accepts_marketing boolean);
+SELECT results_eq($$SELECT name, value FROM journey.attach('person', 'customer', '{"subject": {"customer_id": "id", "email": "email"}}', dry_run => true) WHERE what = 'not mapped' AND name IN ('email', 'at')$$,
+    $$VALUES ('at', 'no column like it')$$, 'not what the subject names; and two letters are not like two others');
 SELECT is((SELECT count(*) FROM journey.attachment), 0::bigint, 'a dry run registers nothing');
 SELECT is((SELECT count(*) FROM pg_trigger WHERE tgrelid = 'orders'::regclass), 0::bigint, 'makes no trigger');
 SELECT is(has_table_privilege('journey_owner', 'orders', 'SELECT'), false, 'grants nothing');
@@ -236,4 +239,16 @@ SELECT is_empty($$SELECT * FROM journey._stock('{J1}')$$, 'as is what can be non
 ALTER TABLE stock RENAME on_hand TO pieces;
 SELECT is_empty($$SELECT * FROM journey._stock('{J1}')$$, 'and unknown when the mapping no longer fits');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
+
+-- keys are what the column holds: the trigger and the laps could not agree on anything else
+CREATE TABLE keyed (id text PRIMARY KEY, number text, customer text, sku text, on_hand int);
+SELECT throws_ok($$SELECT journey.attach('keyed', 'order', '{"key": "id", "subject": {"customer_id": {"column": "customer", "values": {"VIP1": "42"}}}}')$$,
+    '22023', 'field "subject.customer_id" of the map is a key and has no values to map', 'the values of a subject cannot be mapped');
+SELECT throws_ok($$SELECT journey.attach('keyed', 'order', '{"key": {"column": "id", "values": {"1": "2"}}, "subject": {"customer_id": "customer"}}')$$,
+    '22023', 'field "key" of the map is a key and has no values to map', 'nor those of a key');
+SELECT throws_ok($$SELECT journey.attach('keyed', 'stock', '{"sku": {"column": "sku", "values": {"a": "A"}}, "available": "on_hand"}')$$,
+    '22023', 'field "sku" of the map is a key and has no values to map', 'nor those of a product');
+SELECT throws_ok($$SELECT journey.attach('keyed', 'order_line', '{"key": "id", "order": "number", "sku": "sku"}')$$,
+    '22023', 'fields "key" and "order" of the map name two columns', 'a line belongs to one order');
+SELECT lives_ok($$SELECT journey.attach('keyed', 'order_line', '{"order": "number", "sku": "sku"}', dry_run => true)$$, 'which either name may say');
 SELECT * FROM finish();

@@ -1,7 +1,7 @@
 -- Who may read what, and that nobody writes our tables: docs/security.md
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(32);
+SELECT plan(34);
 
 CREATE FUNCTION pg_temp.may(who text, what text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
@@ -95,4 +95,27 @@ CREATE POLICY tells ON rights.kept USING (rights.tell() = 'J1');
 RESET ROLE;
 SELECT throws_ok($$SELECT journey.reconcile('rights.kept')$$, '42501', 'row security hides rows of rights.kept from its owner', 'a table that its owner sees in part is not read');
 SELECT is_empty('SELECT * FROM ran_as', 'and no policy is asked');
+
+-- an app's own operators, first in its path: what track() and the trigger read as journey_owner does not meet them
+CREATE ROLE rights_app LOGIN IN ROLE journey_app;
+CREATE SCHEMA rights_app AUTHORIZATION rights_app;
+GRANT USAGE ON SCHEMA rights_app TO PUBLIC;
+SET ROLE rights_app;
+CREATE FUNCTION rights_app.eq(a text, b text) RETURNS boolean LANGUAGE plpgsql AS $f$
+BEGIN
+    IF current_user = 'journey_owner'::name THEN RAISE EXCEPTION 'ran as journey_owner'; END IF;
+    RETURN a OPERATOR(pg_catalog.=) b;
+END $f$;
+CREATE OPERATOR rights_app.= (LEFTARG = text, RIGHTARG = text, FUNCTION = rights_app.eq);
+CREATE OPERATOR rights_app.<> (LEFTARG = text, RIGHTARG = text, FUNCTION = rights_app.eq);
+SET search_path = rights_app, pg_catalog, public;
+-- as a session that has read no registry yet
+SELECT journey.track('first', 'page_viewed', '{"customer_id": "R9"}', '{}');
+RESET ROLE;
+UPDATE journey.source SET scope = 'elsewhere' WHERE source OPERATOR(pg_catalog.=) 'first';
+SET ROLE rights_app;
+SELECT lives_ok($$SELECT journey.track('first', 'page_viewed', '{"customer_id": "R9"}', '{}')$$, 'track() runs nothing of its caller''s with rights of journey_owner');
+SELECT is(current_setting('search_path'), 'rights_app, pg_catalog, public', 'and leaves the path as it is');
+RESET ROLE;
+RESET search_path;
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
 -- What somebody else puts on our tables would run in a lap with its rights: no lap runs beside it.
 SET client_min_messages = warning;
-SELECT plan(16);
+SELECT plan(17);
 CREATE FUNCTION pg_temp.comes(name text) RETURNS void LANGUAGE sql AS $$
     SELECT journey.track('web', 'identified', jsonb_build_object('customer_id', name), '{}') $$;
 CREATE FUNCTION pg_temp.known(name text) RETURNS bigint LANGUAGE sql AS $$
@@ -36,6 +36,7 @@ DROP TABLE journey.event_later;
 
 CREATE RULE nothing AS ON INSERT TO journey.stage_transition DO INSTEAD NOTHING;
 SELECT throws_ok('SELECT journey.run_once()', '55000', 'no lap runs: the table journey.stage_transition has the rule nothing', 'a rule');
+SELECT throws_ok('SELECT journey.maintain()', '55000', 'no lap runs: the table journey.stage_transition has the rule nothing', 'nor does maintenance');
 DROP RULE nothing ON journey.stage_transition;
 CREATE ROLE somebody_else;
 GRANT CREATE ON SCHEMA journey TO somebody_else;

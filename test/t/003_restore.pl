@@ -91,6 +91,9 @@ $copy->stop;
 
 # -- failover keeps both keys; a base backup without the configuration has one ---
 $node->backup('base');
+my ($rc, $out, $err) = $node->psql('shop', "ALTER SYSTEM SET journey.site = 'op'");
+like($err, qr/parameter "journey.site" cannot be changed/, 'the second key does not get into the data directory');
+
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($node, 'base', has_streaming => 1);
 $standby->start;
