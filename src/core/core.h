@@ -100,6 +100,15 @@ extern void jny_watch_relations(void (*changed) (Datum arg, Oid relid));
 /* The worker's shared state lives in worker/, which nobody includes: it leaves its alarm here. */
 extern void (*jny_wake_worker_hook) (void);
 
+/* ---- work that may fail (try.c) ---------------------------------------- */
+
+/*
+ * In a subtransaction. False when it failed: what it did is rolled back, and
+ * the log says that journey could not do this. A cancel is passed on. Not to
+ * keep is for what only reads: the locks go with the subtransaction.
+ */
+extern bool jny_try(void (*work) (void *), void *arg, bool keep, const char *what);
+
 /* ---- prepared statements (plan.c) ------------------------------------- */
 
 /*

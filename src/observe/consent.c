@@ -259,23 +259,18 @@ may_state(JnyTake *take, const JnyFact *fact, const char *state)
 
 /* True when the person's rights changed. */
 static bool
-state_consent(JnyTake *take, JnyFact *fact, JnyConsent *said)
+state_consent(JnyTake *take, JnyFact *fact, const JnyConsent *said)
 {
 	Consent    *c = find(take, fact->profile, fact->scope, said->channel, said->purpose);
-	TimestampTz now = take->batch->node.now;
 	const char *before = c->now.state;
 	bool		was = before != NULL && strcmp(before, "granted") == 0;
 
-	/* as for events: so far ahead is no clock that goes a little wrong */
-	if (said->at > now + USECS_PER_DAY)
-		said->at = now;
 	if (before != NULL && strcmp(before, said->state) == 0 && (said->weak || c->now.at == said->at))
 		return false;			/* said before */
 	remember(take, fact, said);
 	if (before != NULL &&
 		(said->weak ? !(was && takes_away(said->state))
-		 /* what is dated ahead was said by now: it does not outlast an opt-out */
-		 : (said->at < c->now.at && !(c->now.at > now && takes_away(said->state))) ||
+		 : said->at < c->now.at ||
 		 (said->at == c->now.at && takes_away(before) && !takes_away(said->state))))
 		return false;
 	c->now = *said;

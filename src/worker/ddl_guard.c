@@ -11,6 +11,8 @@
  * - DROP, RENAME, SET TABLESPACE and use as TEMPLATE wait for other sessions
  *   of the database and signal none but autovacuum: the worker is stopped
  *   first, and let in again when the command is over.
+ * - A command that brings a partition tells observe, which asks whether it
+ *   is one of an attached table.
  * - CREATE, ALTER and DROP EXTENSION journey nudge the launcher at commit.
  */
 #include "worker/worker.h"
@@ -29,6 +31,7 @@
 #include "utils/builtins.h"
 
 #include "core/shmem.h"
+#include "observe/observe.h"
 
 static ProcessUtility_hook_type prev_utility = NULL;
 static bool nudge_at_commit = false;
@@ -204,6 +207,21 @@ names_us(Node *stmt)
 	}
 }
 
+static bool
+brings_partition(Node *stmt)
+{
+	ListCell   *lc;
+
+	if (IsA(stmt, CreateStmt))
+		return ((CreateStmt *) stmt)->partbound != NULL;
+	if (!IsA(stmt, AlterTableStmt))
+		return false;
+	foreach(lc, ((AlterTableStmt *) stmt)->cmds)
+		if (lfirst_node(AlterTableCmd, lc)->subtype == AT_AttachPartition)
+			return true;
+	return false;
+}
+
 static void
 guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 			  ProcessUtilityContext context, ParamListInfo params,
@@ -225,7 +243,11 @@ guard_utility(PlannedStmt *pstmt, const char *query, bool read_only_tree,
 
 	if (!OidIsValid(dboid))
 	{
+		bool		partition = brings_partition(stmt);
+
 		next_utility(pstmt, query, read_only_tree, context, params, env, dest, qc);
+		if (partition)
+			jny_leaves_note();
 		return;
 	}
 	jny_worker_stop(dboid);
