@@ -25,7 +25,8 @@ JNY_PLAN(any_table, "",
 		 "SELECT FROM journey.attachment a"
 		 " WHERE a.kind = 'stock' AND a.detached_at IS NULL AND a.broken IS NULL LIMIT 1");
 JNY_PLAN(read_tables, "text[]",
-		 "SELECT s.sku, s.available FROM journey._stock($1) AS s WHERE s.available IS NOT NULL");
+		 "SELECT s.sku, pg_catalog.sum(s.available) FROM journey._stock($1) AS s"
+		 " GROUP BY s.sku HAVING pg_catalog.bool_and(s.available IS NOT NULL)");
 
 /* What is found outlives the subtransaction. */
 static int

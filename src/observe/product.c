@@ -48,7 +48,8 @@ typedef struct JnyProducts
 JNY_CHANGE(change_products, "product", "product_pkey", "sku", PRODUCT_COLUMNS, PRODUCT_COLUMNS);
 JNY_UPSERT(insert_products, "product", "product_pkey", "sku", "sku, " PRODUCT_COLUMNS, "");
 
-JNY_PLAN(live_stock, "text[]", "SELECT s.sku, pg_catalog.sum(s.available) FROM journey._stock($1) AS s GROUP BY s.sku");
+JNY_PLAN(live_stock, "text[]", "SELECT s.sku, pg_catalog.sum(s.available) FROM journey._stock($1) AS s"
+		 " GROUP BY s.sku HAVING pg_catalog.bool_and(s.available IS NOT NULL)");
 
 static Product *
 find(JnyTake *take, const char *sku)
