@@ -1,6 +1,6 @@
 -- preview, why, why_not, contacts: in words, from the rows.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(19);
+SELECT plan(23);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 SELECT pg_temp.person('ann');
@@ -31,6 +31,24 @@ SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why_not(pg_temp.who(
 
 SELECT results_eq($$SELECT channel, journey, step, status FROM journey.contacts(pg_temp.who('ann'))$$, $$VALUES ('email', 'cart', 'remind', 'sent')$$, 'contacts lists what was sent');
 SELECT is_empty($$SELECT * FROM journey.contacts(pg_temp.who('ann'), '2027-01-01')$$, 'within the time asked for');
+
+-- what was given up and brought back tells the same story
+SELECT pg_temp.person('eve');
+SELECT pg_temp.cart('eve', 'C3');
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-02 12:00+00');
+SELECT action_id AS a, token AS t FROM journey.claim('email') WHERE profile_id = pg_temp.pid('eve') \gset
+SELECT granted FROM journey.begin_send(:'a'::uuid, :t) \gset
+SELECT journey.fail(:'a'::uuid, :t, 'spam', code => 'content_rejected');
+SELECT journey.run_until_idle();
+SELECT journey.requeue(ARRAY[:'a']::uuid[]);
+SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why(:'a'::uuid)),
+               'entered cart.*remind: decided to send.*permit 1 for email.*failed.*ended at done', 'why(action) knows an action that was brought back');
+SELECT ok(pg_temp.send('eve'), 'it is sent');
+SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why('ref-' || :'a')),
+               'entered cart.*permit 1 for email.*failed.*permit 2 for email.*remind: sent', 'and by the provider''s reference');
+SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why(pg_temp.who('eve'), 'cart')),
+               'entered cart.*permit 1 for email.*permit 2 for email.*remind: sent', 'and so does why(subject, journey)');
 
 -- preview
 SELECT pg_temp.person('pre');
