@@ -386,13 +386,15 @@ DECLARE
 BEGIN
     RETURN QUERY
     SELECT a.granted_at, a.channel, a.journey, x.step, a.purpose, x.template, x.template_version,
-           coalesce(a.outcome, x.status), x.provider_ref, a.action_id, x.decision_id
+           -- a late word settles the last attempt, of which nobody knew
+           CASE WHEN x.status = 'sent' AND x.attempt = a.attempt THEN 'sent' ELSE coalesce(a.outcome, x.status) END,
+           x.provider_ref, a.action_id, x.decision_id
     FROM journey.attempt_log AS a
     LEFT JOIN (
-        SELECT o.action_id, o.step, o.template, o.template_version, o.status, o.provider_ref, o.decision_id
+        SELECT o.action_id, o.step, o.template, o.template_version, o.status, o.attempt, o.provider_ref, o.decision_id
         FROM journey.outbox AS o WHERE o.bucket = b AND o.profile_id = person
         UNION ALL
-        SELECT h.action_id, h.step, h.template, h.template_version, h.status, h.provider_ref, h.decision_id
+        SELECT h.action_id, h.step, h.template, h.template_version, h.status, h.attempt, h.provider_ref, h.decision_id
         FROM journey.outbox_history AS h WHERE h.bucket = b AND h.profile_id = person
     ) AS x ON x.action_id = a.action_id
     WHERE a.bucket = b AND a.profile_id = person

@@ -1,7 +1,7 @@
 -- What becomes of an action after its permit: failures, leases that end, dead letters
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(75);
+SELECT plan(77);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -192,6 +192,7 @@ SELECT is((SELECT count(*) FROM journey.claim('m1') WHERE action_id = :'a'), 0::
 SELECT is((SELECT count(*) FROM journey.inbox_0 WHERE op = 'a' AND type = 'action_unknown' AND cols[2] = :'a'), 1::bigint, 'its enrollment goes on');
 SELECT ok(journey.ack(:'a', :t, 'late-ref'), 'a late ack of that very lease is the truth');
 SELECT is(pg_temp.state(:'a'), 'final: sent', 'and settles it');
+SELECT results_eq($$SELECT status, provider_ref FROM journey.contacts('{"customer_id": "F"}')$$, $$VALUES ('sent', 'late-ref')$$, 'contacts() says so');
 
 -- unknown --------------------------------------------------------------------
 SELECT pg_temp.mail('G') AS a \gset
@@ -204,6 +205,7 @@ SELECT journey.unknown(:'a', :t) \gset
 SELECT ok(journey.resolve(:'a', 'sent', 'ref-9'), 'resolve: sent');
 SELECT is((SELECT row(status, provider_ref, sent_at = finished_at)::text FROM journey.outbox_history WHERE action_id = :'a'), '(sent,ref-9,t)', 'with its reference and the time it was said');
 SELECT ok(NOT journey.resolve(:'a', 'failed'), 'once');
+SELECT results_eq($$SELECT status FROM journey.contacts('{"customer_id": "G"}')$$, $$VALUES ('unknown'), ('sent')$$, 'of an attempt before it nobody knows still');
 SELECT pg_temp.mail('H', 'm2') AS a \gset
 SELECT pg_temp.send(:'a') AS t \gset
 SELECT journey.unknown(:'a', :t) \gset
