@@ -252,6 +252,11 @@ extern void jny_rate_spend(const JnyChannelRules *channel, int n);
 
 /* ---- settle.c: what becomes of a row ------------------------------------ */
 
+/* l: the last permit of an action that leaves as d. What the outbox says may be of one that was asked for and refused. */
+#define JNY_LAST_PERMIT(attempt) \
+	" LEFT JOIN journey.attempt_log l ON d." attempt " > 0 AND l.bucket = d.bucket AND l.profile_id = d.profile_id" \
+	"  AND l.action_id = d.action_id AND l.attempt = d." attempt
+
 /* Rows with a verdict leave the sender: final ones to history and their enrollment, the others are planned again. */
 extern void jny_settle(JnyGate *gate, List *works);
 /* An outcome for the enrollments of these rows; rows without one are left out. */

@@ -1,7 +1,7 @@
 -- What becomes of an action after its permit: failures, leases that end, dead letters
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(77);
+SELECT plan(80);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -217,11 +217,31 @@ SELECT pg_temp.send(:'a') AS t \gset
 SELECT journey.unknown(:'a', :t) \gset
 SELECT is(pg_temp.state(:'a'), 'final: unknown unknown', 'drop gives it up');
 
+-- the last permit of what was refused, expired or cancelled after it is the one in the log
+CREATE FUNCTION pg_temp.last_permit(a uuid) RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', h.status, h.attempt, to_char(h.granted_at AT TIME ZONE 'UTC', 'HH24:MI'),
+                     CASE WHEN EXISTS (SELECT FROM journey.permit_batch b WHERE b.permit_batch = h.permit_batch) THEN 'with its batch' END)
+    FROM journey.outbox_history h WHERE h.action_id = a
+$$;
+SELECT pg_temp.at('14:00') \gset
+SELECT pg_temp.mail('L', enrolled => true) AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.fail(:'a', :t, 'down', code => 'provider_down', retry_after => '1 hour') \gset
+SELECT pg_temp.mail('M') AS m \gset
+SELECT pg_temp.send(:'m') AS t \gset
+SELECT journey.fail(:'m', :t, 'down', code => 'provider_down', retry_after => '1 hour') \gset
+SELECT pg_temp.at('15:00') \gset
+SELECT token AS t FROM journey.claim('m1') WHERE action_id = :'a' \gset
+SELECT journey.track('web', 'order_placed', '{"customer_id": "L"}', '{"order_id": "l"}') \gset
+SELECT is((SELECT reason FROM journey.begin_send(:'a', :t)), 'ordered', 'an order stops the second permit');
+SELECT is(pg_temp.last_permit(:'a'), 'refused 1 14:00 with its batch', 'the refused action keeps the first');
+
 -- nobody claims it -------------------------------------------------------------
 SELECT pg_temp.mail('J') AS a \gset
 SELECT journey.set_clock('2026-03-09 12:00+00') \gset
 SELECT count(*) AS n FROM journey.run_once() \gset
 SELECT is(pg_temp.state(:'a'), 'final: expired expired', 'what nobody claims expires by itself');
+SELECT is(pg_temp.last_permit(:'m'), 'expired 1 14:00 with its batch', 'and keeps its last permit');
 
 -- I13 aside: these enrollments are of no journey, so that nothing leads them on
 SELECT is_empty($$SELECT * FROM journey.check_invariants() WHERE invariant <> 'I13'$$, 'invariants hold');

@@ -1,6 +1,6 @@
 -- preview, why, why_not, contacts: in words, from the rows.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(23);
+SELECT plan(24);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 SELECT pg_temp.person('ann');
@@ -49,6 +49,19 @@ SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why('ref-' || :'a'))
                'entered cart.*permit 1 for email.*failed.*permit 2 for email.*remind: sent', 'and by the provider''s reference');
 SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why(pg_temp.who('eve'), 'cart')),
                'entered cart.*permit 1 for email.*permit 2 for email.*remind: sent', 'and so does why(subject, journey)');
+
+-- nor does history lose the permit of what is cancelled after it
+SELECT pg_temp.person('flo');
+SELECT pg_temp.cart('flo', 'C4');
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-02 13:00+00');
+SELECT action_id AS a, token AS t FROM journey.claim('email') WHERE profile_id = pg_temp.pid('flo') \gset
+SELECT granted FROM journey.begin_send(:'a'::uuid, :t) \gset
+SELECT journey.fail(:'a'::uuid, :t, 'down', code => 'provider_down');
+SELECT pg_temp.buy('flo', 'O4');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT h.status, h.granted_at, h.permit_batch FROM journey.outbox_history h WHERE profile_id = pg_temp.pid('flo')$$,
+                  $$SELECT 'cancelled', a.granted_at, a.permit_batch FROM journey.attempt_log a WHERE profile_id = pg_temp.pid('flo')$$, 'a cancelled action keeps its last permit');
 
 -- preview
 SELECT pg_temp.person('pre');
