@@ -25,7 +25,6 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -344,26 +343,6 @@ jny_require_sender_session(const char *what)
 				 errhint("Call it in a transaction of its own, at READ COMMITTED.")));
 }
 
-static void
-require_own_channel(JnyClaim *c)
-{
-	ListCell   *lc;
-
-	if (c->channel->senders == NIL || superuser_arg(GetSessionUserId()))
-		return;
-	foreach(lc, c->channel->senders)
-	{
-		Oid			role = get_role_oid(lfirst(lc), true);
-
-		if (OidIsValid(role) && has_privs_of_role(GetSessionUserId(), role))
-			return;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("permission denied to claim from channel \"%s\"", c->channel->name),
-			 errhint("Its document lists the roles that may, under \"senders\".")));
-}
-
 /* Mode, pauses and the channel's document; false when nothing is claimable. Inside SPI_connect(). */
 static bool
 open_claim(JnyClaim *c, const char *channel, Interval *lease)
@@ -375,7 +354,7 @@ open_claim(JnyClaim *c, const char *channel, Interval *lease)
 	c->channel = jny_house_channel(c->gate.house, channel);
 	if (!c->channel->defined)
 		jny_require_channel(channel);
-	require_own_channel(c);
+	jny_require_own_channel(c->channel, "claim from");
 	jny_house_read_pauses(c->gate.house);
 	if (c->gate.house->all_paused || jny_house_paused(c->gate.house, JNY_PAUSED_CHANNEL, channel))
 		return false;

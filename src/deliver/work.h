@@ -86,6 +86,7 @@ extern void jny_house_read_pauses(JnyHouse *house);
 extern JnyChannelRules *jny_house_channel(JnyHouse *house, const char *name);
 extern bool jny_house_paused(const JnyHouse *house, JnyPaused what, const char *name);
 extern void jny_require_channel(const char *name);	/* 42704 naming the nearest */
+extern void jny_require_own_channel(const JnyChannelRules *channel, const char *what);	/* 42501 */
 extern int	jny_caps_parse(Jsonb *doc, bool of_journey, JnyCap **caps);
 extern JnyQuiet *jny_quiet_parse(Jsonb *doc);
 
