@@ -1,7 +1,7 @@
 -- What becomes of an action after its permit: failures, leases that end, dead letters
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(80);
+SELECT plan(82);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -216,6 +216,18 @@ SELECT pg_temp.mail('I', 'm3') AS a \gset
 SELECT pg_temp.send(:'a') AS t \gset
 SELECT journey.unknown(:'a', :t) \gset
 SELECT is(pg_temp.state(:'a'), 'final: unknown unknown', 'drop gives it up');
+
+-- a late failure of what was unknown takes the place of not knowing
+SELECT pg_temp.mail('K') AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.unknown(:'a', :t, 'timeout') \gset
+SELECT journey.fail(:'a', :t, 'it was down', code => 'provider_down', retry_after => '1 minute') \gset
+SELECT is(pg_temp.state(:'a'), 'pending provider_down 13:22 attempt 1 failures 0', 'a provider that was down takes no attempt, late as well');
+SELECT pg_temp.at('13:22') \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.unknown(:'a', :t, 'timeout') \gset
+SELECT journey.fail(:'a', :t, 'it failed', code => 'other') \gset
+SELECT is(pg_temp.state(:'a'), 'pending other 13:23 attempt 2 failures 1', 'another failure takes one');
 
 -- the last permit of what was refused, expired or cancelled after it is the one in the log
 CREATE FUNCTION pg_temp.last_permit(a uuid) RETURNS text LANGUAGE sql AS $$
