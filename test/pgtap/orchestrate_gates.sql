@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(77);
+SELECT plan(81);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -207,6 +207,27 @@ SELECT results_eq($$SELECT pg_temp.refusals('exc')$$, $$VALUES ('low refused sup
 SELECT is((pg_temp.last_decision('exc', 'low')).candidates -> 0 ->> 'winner', 'top/mail', 'with the name of the winner');
 SELECT journey.retire('journey', 'low');
 SELECT journey.retire('journey', 'top');
+
+-- what the same event ends stands in nobody's way
+SELECT journey.apply(jsonb_build_array(
+    pg_temp.one_mail('before', '{"exclusion_group": "g", "exit": [{"on": "order_placed", "reason": "ordered"}]}'),
+    pg_temp.journey_doc('after', '{"on": "order_placed"}',
+        '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}',
+        '{"exclusion_group": "g", "stage": "post_purchase", "suppress_on": ["ticket_opened"]}')));
+SELECT pg_temp.person(c), pg_temp.wish(c) FROM unnest(ARRAY['tha', 'thb']) c;
+SELECT journey.run_until_idle();
+SELECT action_id AS a, token AS t FROM journey.claim('email') WHERE profile_id = pg_temp.pid('thb') \gset
+SELECT granted FROM journey.begin_send(:'a'::uuid, :t) \gset
+SELECT journey.release(ARRAY[action_id], ARRAY[token]) FROM journey.outbox WHERE profile_id = pg_temp.pid('tha');
+SELECT pg_temp.buy('tha', 'TH1'), pg_temp.buy('thb', 'TH2');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT journey || ' ' || status || ' ' || reason FROM journey.outbox_history WHERE profile_id = pg_temp.pid('tha')$$, $$VALUES ('before cancelled ordered')$$, 'a purchase cancels the reminder');
+SELECT results_eq($$SELECT pg_temp.outbox('tha')$$, $$VALUES ('after mail email')$$, 'and thanks in its place');
+SELECT results_eq($$SELECT pg_temp.outbox('thb')$$, $$VALUES ('before mail email')$$, 'what is being sent cannot be cancelled');
+SELECT results_eq($$SELECT pg_temp.refusals('thb')$$, $$VALUES ('after refused superseded')$$, 'and keeps the group');
+SELECT journey.ack(:'a', :t);
+SELECT journey.run_until_idle();
+SELECT journey.retire('journey', 'before'), journey.retire('journey', 'after');
 
 -- one live action per order: of several journeys about one order one acts, and about another order the other may
 SELECT journey.apply(jsonb_build_array(
