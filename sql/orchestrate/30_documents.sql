@@ -352,6 +352,8 @@ DECLARE
     before record;
     its_refs jsonb;
 BEGIN
+    PERFORM journey._demand(kind IS NOT NULL AND name IS NOT NULL AND version IS NOT NULL, 'activate',
+                            'Give the kind, the name and the version of a draft, as in activate(''journey'', ''cart'', 2).');
     LOCK TABLE journey.document IN SHARE ROW EXCLUSIVE MODE;
     SELECT d.state, d.doc, d.applied_by INTO draft
     FROM journey.document AS d

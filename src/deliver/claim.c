@@ -24,7 +24,6 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -45,7 +44,8 @@ JNY_CHANGE(take, "outbox", "outbox_claim", "channel, priority, claim_at >=", JNY
 		   "status, lease_until, token, sender, claimed_at, granted_at, permit_batch, attempt");
 /* The first row below a priority: that of the next one. */
 JNY_LOOKUP(next_priority, "outbox", "outbox_claim", "channel, priority <", "priority", "t.claim_at IS NOT NULL");
-JNY_LOOKUP(of_priority, "outbox", "outbox_claim", "channel, priority, claim_at >=", "claim_at, status", "t.claim_at IS NOT NULL");
+JNY_LOOKUP(of_priority, "outbox", "outbox_claim", "channel, priority, claim_at >=",
+		   "claim_at, status, scope, journey, template, test", "t.claim_at IS NOT NULL");
 JNY_INSERT(leases, "lease", "until, lease_id, actions");
 
 /* ---- the hint ------------------------------------------------------------- */
@@ -388,18 +388,30 @@ jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
 	return true;
 }
 
+/* Waits for its time, and not for the end of a pause. */
 static bool
-is_pending(const JnyRow *row, void *arg)
+is_coming(const JnyRow *row, void *arg)
 {
-	return jny_text_is(row, 1, "pending");
+	const JnyGate *gate = arg;
+
+	return jny_text_is(row, 1, "pending") && DatumGetBool(row->values[5]) == gate->node.test &&
+		!jny_house_paused(gate->house, JNY_PAUSED_SCOPE, jny_row_text(row, 2)) &&
+		!jny_house_paused(gate->house, JNY_PAUSED_JOURNEY, jny_row_text(row, 3)) &&
+		!jny_house_paused(gate->house, JNY_PAUSED_TEMPLATE, jny_row_text(row, 4));
 }
 
 TimestampTz
 jny_next_due(const char *channel)
 {
+	JnyGate		gate = {.house = palloc0(sizeof(JnyHouse))};
 	int			priority = PG_INT32_MAX;
 	TimestampTz due = DT_NOEND;
 
+	jny_node_read(&gate.node);
+	jny_house_read_pauses(gate.house);
+	if (gate.node.mode == JNY_MODE_OFF || gate.house->all_paused ||
+		jny_house_paused(gate.house, JNY_PAUSED_CHANNEL, channel))
+		return due;
 	while (next_below(channel, &priority))
 	{
 		JnyCols    *keys = jny_cols_of(&of_priority);
@@ -409,7 +421,7 @@ jny_next_due(const char *channel)
 		jny_cols_set(keys, 1, Int32GetDatum(priority));
 		jny_cols_set(keys, 2, TimestampTzGetDatum(DT_NOBEGIN));
 		jny_cols_next(keys);
-		first = jny_lookup_first(&of_priority, keys, is_pending, NULL);
+		first = jny_lookup_first(&of_priority, keys, is_coming, &gate);
 		if (first->n > 0)
 			due = Min(due, jny_row_time(&first->row[0], 0));
 	}

@@ -603,10 +603,15 @@ channel_allows(JnyRun *run, JnySend *s, const JnyChannel *channel)
 		 caps_allow(run, s, channel, s->e->journey->caps, "journey"));
 }
 
-/* Counts permits granted so far; the permit itself counts again, under a lock. */
+/*
+ * Counts permits granted so far; the permit itself counts again, under a lock.
+ * Of several channels the one that is free again first is waited for.
+ */
 const char *
 jny_gate_caps(JnyRun *run, JnySend *s)
 {
+	TimestampTz again = 0;
+	const char *rule = NULL;
 	ListCell   *lc;
 
 	foreach(lc, s->channels)
@@ -616,6 +621,11 @@ jny_gate_caps(JnyRun *run, JnySend *s)
 		if (is_marketing(s) && !channel_allows(run, s, channel))
 		{
 			note_candidate(s->decision, "channel", channel->name, "capped");
+			if (rule == NULL || (s->again != 0 && (again == 0 || s->again < again)))
+			{
+				again = s->again;
+				rule = s->decision->rule;
+			}
 			continue;
 		}
 		s->channel = channel;
@@ -623,6 +633,8 @@ jny_gate_caps(JnyRun *run, JnySend *s)
 		s->decision->rule = NULL;
 		return NULL;
 	}
+	s->again = again;
+	s->decision->rule = rule;
 	return "capped";
 }
 

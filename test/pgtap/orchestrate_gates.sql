@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(81);
+SELECT plan(82);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -293,6 +293,25 @@ SELECT pg_temp.wish('hol');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT verdict, reason, (inputs ->> 'held_until')::timestamptz FROM pg_temp.last_decision('hol', 'patient')$$,
     $$VALUES ('held', 'capped', '2026-03-03 15:00+00'::timestamptz)$$, 'one that opens in time holds, until then');
+SELECT journey.apply(pg_temp.one_mail('rungs', '{"caps": [{"channel": "email", "max": 1, "per": "2 hours", "window": "rolling", "otherwise": "hold"},
+    {"channel": "sms", "max": 1, "per": "2 hours", "window": "rolling", "otherwise": "drop"}]}', '{"channel": ["email", "sms"]}', '{"on": "product_viewed"}'));
+SELECT pg_temp.person('run');
+SELECT journey.track('shop', 'identified', pg_temp.who('run') || '{"phone": "+4915112345678"}', '{}');
+SELECT journey.track('shop', 'consent_granted', pg_temp.who('run'), '{"channel": "sms", "purpose": "marketing"}');
+SELECT journey.track('shop', 'product_viewed', pg_temp.who('run'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.send('run');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'product_viewed', pg_temp.who('run'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.send('run', 'sms');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'product_viewed', pg_temp.who('run'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT verdict, reason, (inputs ->> 'held_until')::timestamptz, (SELECT array_agg(c ->> 'channel' || ' ' || (c ->> 'reason')) FROM jsonb_array_elements(candidates) c WHERE c ? 'reason')
+                    FROM pg_temp.last_decision('run', 'rungs')$$,
+    $$VALUES ('held', 'capped', '2026-03-03 16:00+00'::timestamptz, ARRAY['email capped', 'sms capped'])$$, 'of two channels that are capped the one is waited for that opens');
+SELECT journey.retire('journey', 'rungs');
 SELECT pg_temp.move('2026-03-03 14:59+00');
 SELECT is_empty($$SELECT pg_temp.outbox('hol')$$, 'nothing is in the outbox before');
 SELECT pg_temp.move('2026-03-03 15:00+00');
