@@ -17,6 +17,13 @@ CREATE FUNCTION journey.explain_rule(condition text, subject jsonb, context json
 COMMENT ON FUNCTION journey.explain_rule(text, jsonb, jsonb) IS
     'Judges a condition for a person, clause by clause: the author''s words, true, false or unknown, and the values read ("<error>" says why a clause could not be computed). context may give an event {"type", "props", …}, entry, steps, key, scope, cart_id, order_id and sku. No rows for an unknown person.';
 
+CREATE FUNCTION journey._is_own_name(name text) RETURNS boolean
+    LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_is_own_name';
+COMMENT ON FUNCTION journey._is_own_name(text) IS
+    'Whether a name of the vocabulary is served by journey itself, not by a property, trait or entry value of that name. For define_name().';
+
 CREATE FUNCTION journey.define_name(name text, type text, meaning text) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
@@ -28,10 +35,16 @@ DECLARE
 BEGIN
     PERFORM journey._demand(define_name.name IS NOT NULL AND define_name.type IS NOT NULL AND define_name.meaning IS NOT NULL, 'define_name',
                             'For example: journey.define_name(''profile.points'', ''numeric'', ''loyalty points'').');
-    IF define_name.name !~ '^(event|profile|entry)\.[^.*:]+$' THEN
-        RAISE EXCEPTION 'only names of event, profile and entry can be defined, not "%"', define_name.name
+    IF define_name.name !~ '^(event|order|profile|entry)\.[^.*:]+$' THEN
+        RAISE EXCEPTION 'only names of event, order, profile and entry can be defined, not "%"', define_name.name
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'For example: journey.define_name(''profile.points'', ''numeric'', ''loyalty points'').';
+    END IF;
+    IF journey._is_own_name(define_name.name) THEN
+        RAISE EXCEPTION 'the type of "%" is fixed', define_name.name
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = 'It is not a property, trait or entry value: journey itself knows it.',
+                  HINT = 'Give yours another name. SELECT name, type, meaning FROM journey.vocabulary lists those that are taken.';
     END IF;
     BEGIN
         spelled := format_type(to_regtype(define_name.type), NULL);
@@ -51,7 +64,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.define_name(text, text, text) IS
-    'Gives a property (event.x), trait (profile.x) or entry value (entry.x) a type, so that rules read it without a cast. A value that does not fit reads as unknown.';
+    'Gives a property (event.x, order.x), trait (profile.x) or entry value (entry.x) a type, so that rules read it without a cast. A value that does not fit reads as unknown.';
 
 CREATE FUNCTION journey.allow_function(function regprocedure) RETURNS text
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER

@@ -229,7 +229,7 @@ CREATE FUNCTION journey.suppress(subject jsonb, scope text DEFAULT '*', reason t
 AS $$
 #variable_conflict use_column
 DECLARE
-    id uuid := journey.profile_id(subject);
+    id uuid := journey.profile_id(subject, NULLIF(suppress.scope, '*'));
     moment timestamptz := journey.clock();
 BEGIN
     PERFORM journey._demand(suppress.subject IS NOT NULL AND suppress.scope IS NOT NULL, 'suppress',
@@ -238,15 +238,15 @@ BEGIN
         RETURN false;
     END IF;
     INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, reason, occurred_at, effective_at,
-                                     incarnation, lap, until, note)
+                                     incarnation, lap, until, note, unread)
     SELECT journey.bucket(id), id, journey._next_seq(), 'manual', '', suppress.scope, 'suppressed', moment, moment,
-           c.incarnation, c.lap + 1, suppress.until, concat_ws(': ', session_user, suppress.reason)
+           c.incarnation, c.lap + 1, suppress.until, concat_ws(': ', session_user, suppress.reason), true
     FROM journey.cursor c;
     RETURN true;
 END
 $$;
 COMMENT ON FUNCTION journey.suppress(jsonb, text, text, timestamptz) IS
-    'Stops all but transactional messages to a known person, in one scope or all (*), until a moment or for good: permits refuse from the commit on. False when nobody is known by the subject.';
+    'Stops all but transactional messages to a known person, in one scope or all (*), until a moment or for good: permits refuse from the commit on, and the next lap takes the person out of audiences. False when nobody is known by the subject.';
 
 CREATE FUNCTION journey.unsuppress(subject jsonb, scope text DEFAULT '*') RETURNS integer
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -254,7 +254,7 @@ CREATE FUNCTION journey.unsuppress(subject jsonb, scope text DEFAULT '*') RETURN
 AS $$
 #variable_conflict use_column
 DECLARE
-    id uuid := journey.profile_id(subject);
+    id uuid := journey.profile_id(subject, NULLIF(unsuppress.scope, '*'));
     n integer;
 BEGIN
     PERFORM journey._demand(unsuppress.subject IS NOT NULL AND unsuppress.scope IS NOT NULL, 'unsuppress',

@@ -104,7 +104,7 @@ CREATE TABLE journey.product (
     price numeric,
     cost numeric,
     currency text,
-    available numeric,                -- last observed; permits read the live table where one is attached
+    available numeric,                -- last observed; decisions and permits read the live table where one is attached
     traits jsonb NOT NULL DEFAULT '{}',
     changed_at timestamptz NOT NULL
 );
@@ -152,12 +152,18 @@ CREATE TABLE journey.profile (
     traits jsonb NOT NULL DEFAULT '{}',
     zone text,
     locale text,
-    test boolean NOT NULL DEFAULT false,
     restricted boolean NOT NULL DEFAULT false,
     created_at timestamptz NOT NULL,
     changed_at timestamptz NOT NULL,
     PRIMARY KEY (bucket, profile_id)
 ) WITH (fillfactor = 90);
+CREATE TABLE journey.test_profile (   -- apart from profile, whose rows the laps write
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    marked_by text NOT NULL,
+    marked_at timestamptz NOT NULL,
+    PRIMARY KEY (bucket, profile_id)
+);
 CREATE TABLE journey.profile_state (
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,
@@ -256,8 +262,10 @@ CREATE TABLE journey.suppression (    -- consumed fences, opt-outs and manual su
     released_by bigint,               -- seq of the release
     released_at timestamptz,
     released_xact xid8,
+    unread boolean NOT NULL DEFAULT false,  -- by the lap, which takes people out of audiences
     PRIMARY KEY (bucket, profile_id, seq, type)
 );
+CREATE INDEX suppression_unread ON journey.suppression (bucket, profile_id) WHERE unread;
 CREATE INDEX suppression_lap ON journey.suppression (lap);
 CREATE INDEX suppression_manual ON journey.suppression (bucket, profile_id) WHERE type = 'manual';
 CREATE TABLE journey.cart (
@@ -425,7 +433,7 @@ COMMENT ON COLUMN journey.product.replenish_after IS 'How long one lasts.';
 COMMENT ON COLUMN journey.product.price IS 'Price.';
 COMMENT ON COLUMN journey.product.cost IS 'Cost to the shop.';
 COMMENT ON COLUMN journey.product.currency IS 'Currency of price and cost.';
-COMMENT ON COLUMN journey.product.available IS 'What was in stock when last seen; permits read the live table where one is attached.';
+COMMENT ON COLUMN journey.product.available IS 'What was in stock when last seen; decisions and permits read the live table where one is attached.';
 COMMENT ON COLUMN journey.product.traits IS 'Further columns of the map.';
 COMMENT ON COLUMN journey.product.changed_at IS 'Time of the last change.';
 COMMENT ON TABLE journey.event_key IS 'Messages seen within journey.dedupe_window: a repeated one takes no effect.';
@@ -462,10 +470,14 @@ COMMENT ON COLUMN journey.profile.confidence IS 'Confidence of the strongest key
 COMMENT ON COLUMN journey.profile.traits IS 'What customer rows and identified events say.';
 COMMENT ON COLUMN journey.profile.zone IS 'Time zone; null = unknown.';
 COMMENT ON COLUMN journey.profile.locale IS 'Locale; null = unknown.';
-COMMENT ON COLUMN journey.profile.test IS 'A test profile: in mode sandbox only these are contacted.';
 COMMENT ON COLUMN journey.profile.restricted IS 'The person asked that their data rest: nothing is sent.';
 COMMENT ON COLUMN journey.profile.created_at IS 'When first seen, by journey.clock().';
 COMMENT ON COLUMN journey.profile.changed_at IS 'When last changed.';
+COMMENT ON TABLE journey.test_profile IS 'Test profiles, as mark_test() says: in mode sandbox only these are contacted.';
+COMMENT ON COLUMN journey.test_profile.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.test_profile.profile_id IS 'The person.';
+COMMENT ON COLUMN journey.test_profile.marked_by IS 'Role that marked it.';
+COMMENT ON COLUMN journey.test_profile.marked_at IS 'When, by journey.clock().';
 COMMENT ON TABLE journey.profile_state IS 'What follows from a persons events; written once per lap.';
 COMMENT ON COLUMN journey.profile_state.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.profile_state.profile_id IS 'The person.';
@@ -567,6 +579,7 @@ COMMENT ON COLUMN journey.suppression.note IS 'Of a manual one: who asked for it
 COMMENT ON COLUMN journey.suppression.released_by IS 'Order of capture of what took it back; null = nothing.';
 COMMENT ON COLUMN journey.suppression.released_at IS 'When it was taken back.';
 COMMENT ON COLUMN journey.suppression.released_xact IS 'Transaction that took it back; null when that was done by hand or in another incarnation.';
+COMMENT ON COLUMN journey.suppression.unread IS 'Written beside the laps: the next one takes the person out of audiences. Permits heed it all the same.';
 COMMENT ON TABLE journey.cart IS 'Carts. Value and number of items are the sums over the lines.';
 COMMENT ON COLUMN journey.cart.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.cart.profile_id IS 'The person who last named it.';

@@ -322,7 +322,7 @@ BEGIN
         RETURN QUERY SELECT 'the journey is not live', format('no active document journey/%s', wanted);
         RETURN;
     END IF;
-    IF state = 'off' OR (state = 'sandbox' AND NOT EXISTS (SELECT FROM journey.profile AS p WHERE p.bucket = b AND p.profile_id = person AND p.test)) THEN
+    IF state = 'off' OR (state = 'sandbox' AND NOT EXISTS (SELECT FROM journey.test_profile AS t WHERE t.bucket = b AND t.profile_id = person)) THEN
         RETURN QUERY SELECT format('this database is in mode %s', state), CASE state WHEN 'off' THEN 'which contacts nobody' ELSE 'which contacts test profiles only' END;
     END IF;
     IF NOT EXISTS (SELECT FROM journey.event AS e WHERE e.bucket = b AND e.profile_id = person AND e.type = ANY (entries)) THEN

@@ -58,7 +58,7 @@ SELECT a.change FROM journey._apply($doc$[
  "lease": "5 minutes", "attempts": 10, "on_unknown": "retry"},
 {"kind": "policy", "name": "house", "description": "Nobody gets more than three marketing messages a day.", "zone": "UTC",
  "caps": [{"scope": "house", "channel": "*", "max": 3, "per": "1 day", "window": "calendar", "otherwise": "drop"}],
- "fences_cross_scopes": false},
+ "fences_cross_scopes": false, "caps_cross_scopes": false},
 {"kind": "rule_set", "name": "stages", "description": "How a person moves through the seven stages.",
  "rules": [
   {"kind": "stage", "priority": 90, "on": "order_placed", "to": "fulfillment", "from": ["awareness", "consideration", "purchase", "post_purchase", "loyalty", "win_back"], "reason": "ordered"},

@@ -217,6 +217,8 @@ BEGIN
     UPDATE journey.outbox o
     SET claim_at = CASE catch_up WHEN 'drop' THEN o.claim_at
                                  ELSE at + spread * journey.assign('catch_up', o.profile_id) END,
+        -- what comes of an enrollment is refused as too_late by the claim, which decides it again
+        late = CASE WHEN catch_up = 're-decide' AND o.enrollment_id IS NOT NULL THEN interval '0' ELSE o.late END,
         not_after = CASE catch_up WHEN 'drop' THEN at ELSE o.not_after END,
         reap_at = CASE catch_up WHEN 'drop' THEN at ELSE o.reap_at END
     WHERE o.status = 'pending' AND o.claim_at < at AND o.not_after > at AND o.purpose <> 'transactional'
@@ -229,7 +231,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey._catch_up(text, interval, text, text) IS
-    'Plans what became due during a pause of everything, or of one scope, journey, channel or template: returns how many timers and actions it moved. Late waits are spread; late actions are spread too and decided again by claim, see late and not_after of the outbox, or expire with drop. 22023 for another catch_up or a negative spread.';
+    'Plans what became due during a pause of everything, or of one scope, journey, channel or template: returns how many timers and actions it moved. Late waits are spread; late actions are spread too and decided again by claim, whatever their late says, or expire with drop. 22023 for another catch_up or a negative spread.';
 
 CREATE FUNCTION journey.sandbox() RETURNS text
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE

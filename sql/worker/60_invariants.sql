@@ -256,7 +256,8 @@ BEGIN
     ), judged AS (
         SELECT DISTINCT t.bucket, t.profile_id, t.scope, t.journey, t.granted_at, t.permit_batch, t.zone, c.own,
                NULLIF(c.c ->> 'channel', '*') AS channel, (c.c ->> 'max')::integer AS most,
-               (c.c ->> 'per')::interval AS per, COALESCE(c.c ->> 'window', 'rolling') AS kind
+               (c.c ->> 'per')::interval AS per, COALESCE(c.c ->> 'window', 'rolling') AS kind,
+               EXISTS (SELECT FROM journey._house_at(t.permit_batch) h WHERE (h ->> 'caps_cross_scopes')::boolean) AS across
         FROM permit t
         JOIN cap c ON c.bucket = t.bucket AND c.profile_id = t.profile_id AND c.action_id = t.action_id
         LEFT JOIN journey.document ch ON ch.kind = 'channel' AND ch.name = t.channel AND ch.state = 'active'
@@ -277,7 +278,7 @@ BEGIN
                     ELSE date_trunc('day', j.granted_at AT TIME ZONE j.zone) + interval '1 day' - date_trunc('day', j.per) END AS first) w
     CROSS JOIN LATERAL (
         SELECT count(DISTINCT o.action_id) AS permits FROM permit o
-        WHERE o.bucket = j.bucket AND o.profile_id = j.profile_id AND o.scope = j.scope
+        WHERE o.bucket = j.bucket AND o.profile_id = j.profile_id AND (j.across OR o.scope = j.scope)
           AND CASE WHEN j.own THEN o.journey = j.journey ELSE o.purpose = 'marketing' END
           AND (j.channel IS NULL OR o.channel = j.channel)
           AND (o.granted_at, o.permit_batch) <= (j.granted_at, j.permit_batch)

@@ -21,7 +21,6 @@ typedef struct JnyProfile
 	int16		bucket;
 	double		confidence;
 	bool		is_session;		/* only session keys are known */
-	bool		test;			/* a test profile (sandbox contacts only these) */
 	bool		restricted;
 	Jsonb	   *traits;
 	const char *zone;			/* NULL = unknown */

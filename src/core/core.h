@@ -53,6 +53,10 @@ extern char *jny_normalise(const char *namespace, const char *value);
 /* 0 <= result < 1: the unit's place on the line that arms divide. */
 extern double jny_assign(const char *salt, const pg_uuid_t *unit);
 
+/* ---- text (text.c) ---------------------------------------------------- */
+
+extern char *jny_clip(const char *text, int bytes);	/* at most so many bytes of it, whole characters */
+
 /* ---- ids (ids.c) ------------------------------------------------------ */
 
 /* Bits that nobody can guess. */
@@ -95,6 +99,15 @@ extern Oid	jny_owner_oid(bool missing_ok);
 extern void jny_watch_relations(void (*changed) (Datum arg, Oid relid));
 /* The worker's shared state lives in worker/, which nobody includes: it leaves its alarm here. */
 extern void (*jny_wake_worker_hook) (void);
+
+/* ---- work that may fail (try.c) ---------------------------------------- */
+
+/*
+ * In a subtransaction. False when it failed: what it did is rolled back, and
+ * the log says that journey could not do this. A cancel is passed on. Not to
+ * keep is for what only reads: the locks go with the subtransaction.
+ */
+extern bool jny_try(void (*work) (void *), void *arg, bool keep, const char *what);
 
 /* ---- prepared statements (plan.c) ------------------------------------- */
 
@@ -177,6 +190,14 @@ extern bool jny_json_bool(Jsonb *object, const char *key, bool missing);
 extern Interval *jny_json_interval(Jsonb *object, const char *key);
 extern Jsonb *jny_json_parse(const char *text);
 extern char *jny_json_scalar_text(JsonbValue *value);
+/*
+ * The members of an object one after the other; of anything else there are
+ * none. The values are valid as long as the object.
+ *	JsonbIterator *it = jny_json_members(object);
+ *	while (jny_json_next(&it, &name, &value)) ...
+ */
+extern JsonbIterator *jny_json_members(Jsonb *object);
+extern bool jny_json_next(JsonbIterator **it, char **name, JsonbValue *value);
 /* One more member of the object that is being built; NULL = null. */
 extern void jny_json_put(JsonbParseState **state, const char *key, Jsonb *value);
 /* {} and [], for the life of the backend. */

@@ -76,6 +76,31 @@ jny_json_interval(Jsonb *object, const char *key)
 												 ObjectIdGetDatum(InvalidOid), Int32GetDatum(-1)));
 }
 
+JsonbIterator *
+jny_json_members(Jsonb *object)
+{
+	JsonbIterator *it;
+	JsonbValue	v;
+
+	if (object == NULL || !JB_ROOT_IS_OBJECT(object))
+		return NULL;
+	it = JsonbIteratorInit(&object->root);
+	(void) JsonbIteratorNext(&it, &v, true);
+	return it;
+}
+
+bool
+jny_json_next(JsonbIterator **it, char **name, JsonbValue *value)
+{
+	JsonbValue	key;
+
+	if (*it == NULL || JsonbIteratorNext(it, &key, true) != WJB_KEY)
+		return false;
+	*name = pnstrdup(key.val.string.val, key.val.string.len);
+	(void) JsonbIteratorNext(it, value, true);
+	return true;
+}
+
 Jsonb *
 jny_json_parse(const char *text)
 {

@@ -218,21 +218,12 @@ jny_keys_add(JnyKeys *keys, const char *namespace, const char *scope, const char
 void
 jny_keys_add_subject(JnyKeys *keys, Jsonb *subject, const char *scope)
 {
-	JsonbIterator *it;
-	JsonbIteratorToken tok;
-	JsonbValue	v;
-	char		name[NAMEDATALEN] = "";
+	JsonbIterator *it = jny_json_members(subject);
+	JsonbValue	value;
+	char	   *namespace;
 
-	if (subject == NULL || !JB_ROOT_IS_OBJECT(subject))
-		return;
-	it = JsonbIteratorInit(&subject->root);
-	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (tok == WJB_KEY)
-			snprintf(name, sizeof(name), "%.*s", v.val.string.len, v.val.string.val);
-		else if (tok == WJB_VALUE)
-			jny_keys_add(keys, name, scope, jny_json_scalar_text(&v));
-	}
+	while (jny_json_next(&it, &namespace, &value))
+		jny_keys_add(keys, namespace, scope, jny_json_scalar_text(&value));
 }
 
 void

@@ -12,7 +12,7 @@
 #include "core/table.h"
 
 JNY_LOOKUP(find_profiles, "profile", "profile_pkey", "bucket, profile_id",
-		   "bucket, profile_id, class, confidence, test, restricted, traits, zone, locale", NULL);
+		   "bucket, profile_id, class, confidence, restricted, traits, zone, locale", NULL);
 JNY_LOOKUP(find_states, "profile_state", "profile_state_pkey", "bucket, profile_id",
 		   "profile_id, stage, features, last_event_at, last_order_at, orders, events", NULL);
 
@@ -35,11 +35,10 @@ fill_profile(JnyBatch *batch, const JnyRows *rows, int i)
 	p->bucket = (int16) jny_row_int(rows, i, 0, 0);
 	p->is_session = strcmp(jny_row_text(row, 2), "session") == 0;
 	p->confidence = DatumGetFloat8(row->values[3]);
-	p->test = jny_row_int(rows, i, 4, 0) != 0;
-	p->restricted = jny_row_int(rows, i, 5, 0) != 0;
-	p->traits = unpacked(row, 6);
-	p->zone = jny_row_text(row, 7);
-	p->locale = jny_row_text(row, 8);
+	p->restricted = jny_row_int(rows, i, 4, 0) != 0;
+	p->traits = unpacked(row, 5);
+	p->zone = jny_row_text(row, 6);
+	p->locale = jny_row_text(row, 7);
 	p->stage = "awareness";
 }
 

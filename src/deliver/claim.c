@@ -7,7 +7,8 @@
  * then they are judged with newer snapshots. A token is the hash of the action
  * under a seed that is random for each look at the index. What
  * is refused is settled at once and the claim goes on, so that a block of
- * ended actions at the head starves nobody.
+ * ended actions at the head starves nobody; but only so far, so that a call's
+ * locks and time are bounded. The next one goes on where it ended.
  *
  * A claim must not walk the dead index entries that an old snapshot keeps:
  * each backend remembers, per channel and priority, up to where it has taken
@@ -31,6 +32,8 @@
 
 #include "core/shmem.h"
 
+/* rows that a call may judge for each that it wants; JNY_MAX_BATCH in all */
+#define ROUNDS 100
 /* rows that commit late, other than a lap's, appear a little below what was taken before them */
 #define HINT_SLACK (100 * INT64CONST(1000))
 /* a look from the beginning may take this part of the time */
@@ -204,11 +207,14 @@ take_some(JnyClaim *c, int priority, TimestampTz from, const pg_uuid_t *after, i
 	return works;
 }
 
-/*
- * Takes, judges and keeps what may go, until enough or dry, or until so many
- * had to wait that it seems to be the hour (a consumer that lags) and not the
- * rows. Returns the place reached.
- */
+/* It has what it wants, or has judged as much as one call may. */
+static bool
+is_done(const JnyClaim *c)
+{
+	return list_length(c->granted) >= c->want || jny_claim_exhausted(c);
+}
+
+/* Takes, judges and keeps what may go, until done or dry. Returns the place reached. */
 static TimestampTz
 take_priority(JnyClaim *c, int priority, TimestampTz mark)
 {
@@ -216,9 +222,9 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 	pg_uuid_t	after = {{0}};
 	bool		dry = false;
 
-	while (!dry && list_length(c->granted) < c->want && c->postponed < JNY_MAX_BATCH)
+	while (!dry && !is_done(c))
 	{
-		int			limit = c->want - list_length(c->granted);
+		int			limit = Min(c->want - list_length(c->granted), c->most - c->judged);
 		List	   *works;
 		ListCell   *lc;
 		pg_uuid_t	batch;
@@ -226,6 +232,7 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 		jny_uuid_v7(&batch);
 		works = take_some(c, priority, from, &after, limit, &batch);
 		dry = list_length(works) < limit;
+		c->judged += list_length(works);
 		if (works == NIL)
 			break;
 		from = ((JnyWork *) llast(works))->claim_at;
@@ -243,8 +250,6 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 
 			if (w->reason == NULL)
 				c->granted = lappend(c->granted, w);
-			else if (!w->final)
-				c->postponed++;
 		}
 	}
 	if (dry)
@@ -255,7 +260,7 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 static void
 scan(JnyClaim *c, Hint *h)
 {
-	for (int i = 0; i < h->n && list_length(c->granted) < c->want; i++)
+	for (int i = 0; i < h->n && !is_done(c); i++)
 	{
 		TimestampTz reached = take_priority(c, h->priority[i], h->mark[i]);
 
@@ -264,7 +269,7 @@ scan(JnyClaim *c, Hint *h)
 	}
 	/* more priorities than have a mark */
 	if (h->n == HINT_PRIORITIES)
-		for (int p = h->priority[h->n - 1]; list_length(c->granted) < c->want && next_below(c->channel->name, &p);)
+		for (int p = h->priority[h->n - 1]; !is_done(c) && next_below(c->channel->name, &p);)
 			take_priority(c, p, DT_NOBEGIN);
 }
 
@@ -281,7 +286,7 @@ take_all(JnyClaim *c)
 	c->complete = c->gate.node.test ? c->gate.node.now : Min(c->gate.node.now, jny_lap_under_way());
 	if (age < USECS_PER_SEC)
 		scan(c, h);
-	if (list_length(c->granted) >= c->want)
+	if (is_done(c))
 		return;
 	if (c->granted != NIL && !c->gate.node.test)
 		pause = Max(pause, SOON);
@@ -375,8 +380,9 @@ jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
 	if (!open_claim(c, channel, lease))
 		return false;
 	n = Min(n, JNY_MAX_BATCH);
-	c->postponed = 0;
 	c->want = jny_rate_take(c->channel, c->gate.house, c->gate.node.now, n);
+	c->judged = 0;
+	c->most = Min(JNY_MAX_BATCH, c->want * ROUNDS);
 	if (c->want <= 0)
 		return true;
 	c->gate.permit = c->fused;

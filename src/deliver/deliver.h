@@ -48,6 +48,12 @@ typedef struct JnyAction
 	bool		test;
 } JnyAction;
 
+/*
+ * In a payload, the action that this one takes back: it takes somebody out of
+ * an audience. No variable of a template can have the name.
+ */
+#define JNY_REMOVES "_remove"
+
 /* Set-based insert; an action that already exists is left alone. */
 extern void jny_enqueue(List *actions);
 /*

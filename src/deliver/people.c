@@ -17,7 +17,8 @@
 JNY_LOOKUP(recent_suppressions, "suppression", "suppression_lap", "lap >", SUPPRESSION, NULL);
 JNY_LOOKUP(all_suppressions, "suppression", "suppression_pkey", "bucket, profile_id", SUPPRESSION, NULL);
 JNY_LOOKUP(manual_suppressions, "suppression", "suppression_manual", "bucket, profile_id", SUPPRESSION, "t.type = 'manual'");
-JNY_LOOKUP(profiles, "profile", "profile_pkey", "bucket, profile_id", "test, restricted, zone", NULL);
+JNY_LOOKUP(profiles, "profile", "profile_pkey", "bucket, profile_id", "restricted, zone", NULL);
+JNY_LOOKUP(test_profiles, "test_profile", "test_profile_pkey", "bucket, profile_id", "bucket", NULL);
 JNY_LOOKUP(enrollments, "enrollment", "enrollment_pkey", "bucket, profile_id, enrollment_id",
 		   "exited_at, exit_reason, status", NULL);
 JNY_LOOKUP(consents, "consent", "consent_pkey", "bucket, profile_id", "scope, channel, purpose, state, expires_at", NULL);
@@ -230,23 +231,28 @@ jny_people_suppressions(const JnyGate *gate, JnyPeople *people)
 }
 
 static void
-read_profiles(const JnyPeople *people)
+read_profiles(const JnyGate *gate, const JnyPeople *people)
 {
 	JnyRows    *rows = find(&profiles, people, NULL, NULL);
+	JnyWork    *w;
 
 	for (int i = 0; i < rows->n; i++)
 	{
-		char	   *zone = jny_row_text(&rows->row[i], 2);
-		JnyWork    *w;
+		char	   *zone = jny_row_text(&rows->row[i], 1);
 
 		FOR_WORKS_OF(people, rows->row[i].key, w)
 		{
 			w->known = true;
-			w->profile_test = jny_row_int(rows, i, 0, 0) != 0;
-			w->restricted = jny_row_int(rows, i, 1, 0) != 0;
+			w->restricted = jny_row_int(rows, i, 0, 0) != 0;
 			w->zone = zone;
 		}
 	}
+	if (gate->node.mode != JNY_MODE_SANDBOX)
+		return;
+	rows = find(&test_profiles, people, NULL, NULL);
+	for (int i = 0; i < rows->n; i++)
+		FOR_WORKS_OF(people, rows->row[i].key, w)
+			w->profile_test = true;
 }
 
 static void
@@ -503,7 +509,7 @@ read_shared(const JnyPeople *people)
 void
 jny_people_read(const JnyGate *gate, const JnyPeople *people)
 {
-	read_profiles(people);
+	read_profiles(gate, people);
 	read_enrollments(people);
 	read_consents(gate, people);
 	read_addresses(gate, people);

@@ -266,6 +266,7 @@ read_policy(JnyHouse *house, Jsonb *doc)
 	if (zone != NULL)
 		house->zone = zone;
 	house->cross_scopes = jny_json_bool(doc, "fences_cross_scopes", false);
+	house->caps_cross_scopes = jny_json_bool(doc, "caps_cross_scopes", false);
 	house->ncaps = jny_caps_parse(jny_json_object(doc, "caps"), false, &house->caps);
 	house->quiet = jny_quiet_parse(jny_json_object(doc, "quiet_hours"));
 }

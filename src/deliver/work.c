@@ -74,6 +74,14 @@ text_of(JnyWork *w, JnyWorkColumn col)
 	return w->nulls[col] ? NULL : TextDatumGetCString(w->values[col]);
 }
 
+static bool
+is_removal(const JnyWork *w)
+{
+	JsonbValue	v;
+
+	return !w->nulls[W_PAYLOAD] && jny_json_field(DatumGetJsonbP(w->values[W_PAYLOAD]), JNY_REMOVES, &v) != NULL;
+}
+
 static void
 read_identity(JnyWork *w)
 {
@@ -93,6 +101,7 @@ read_identity(JnyWork *w)
 	w->has_enrollment = !w->nulls[W_ENROLLMENT];
 	if (w->has_enrollment)
 		w->enrollment_id = *DatumGetUUIDP(w->values[W_ENROLLMENT]);
+	w->removal = w->transactional && !w->has_enrollment && is_removal(w);
 	w->test = DatumGetBool(w->values[W_TEST]);
 }
 

@@ -64,6 +64,7 @@ typedef struct JnyHouse
 	bool		unreadable;		/* a policy is there and cannot be read: only what is transactional goes out */
 	const char *zone;			/* of people whose zone is unknown */
 	bool		cross_scopes;	/* a fence of one scope stops actions of all */
+	bool		caps_cross_scopes;	/* messages of all scopes count */
 	int			ncaps;
 	JnyCap	   *caps;			/* on marketing */
 	JnyQuiet   *quiet;			/* of journeys that have none of their own; NULL = none */
@@ -113,6 +114,7 @@ typedef struct JnyWork
 	const char *purpose;
 	bool		marketing;
 	bool		transactional;
+	bool		removal;		/* takes somebody out of an audience: no event, no wish of the person stops that */
 	const char *scope;
 	const char *template;
 	bool		has_enrollment;

@@ -178,8 +178,8 @@ jny_expr_compile(const char *source, Oid owner, Oid result_type)
 
 /* ---- errors that are caught ---------------------------------------------------------- */
 
-static bool
-must_pass_on(int sqlerrcode)
+bool
+jny_must_pass_on(int sqlerrcode)
 {
 	/* a moment's matter, nothing to remember about a rule */
 	if (sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
@@ -221,7 +221,7 @@ jny_guard(void (*what) (void *), void *arg)
 	PG_END_TRY();
 	MemoryContextSwitchTo(old);
 	CurrentResourceOwner = owner;
-	if (error != NULL && must_pass_on(error->sqlerrcode))
+	if (error != NULL && jny_must_pass_on(error->sqlerrcode))
 		ReThrowError(error);
 	return error;
 }

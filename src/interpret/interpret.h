@@ -32,6 +32,7 @@ typedef enum JnyVerdict
 #define JNY_PART_PRODUCT	(1 << 6)
 #define JNY_PART_CONSENT	(1 << 7)
 #define JNY_PART_SOURCE		(1 << 8)	/* freshness of the sources */
+#define JNY_PART_STOCK		(1 << 9)	/* of the product, at this moment */
 
 /*
  * One name of the vocabulary that an expression reads, e.g. "event.step",
@@ -132,6 +133,21 @@ extern void jny_subjects_load(JnySubjectContext **subjects, int n, uint32 parts)
 extern void jny_subject_forget(JnySubjectContext *subject);
 /* The profile that a subject's strongest known key belongs to. Inside SPI_connect(). */
 extern bool jny_subject_find(Jsonb *subject, pg_uuid_t *profile_id);
+
+/* ---- stock (stock.c) --------------------------------------------------- */
+
+typedef struct JnyStockLevel
+{
+	const char *sku;
+	Datum		available;		/* numeric */
+} JnyStockLevel;
+
+/*
+ * Of some skus (text[]) those that the shop's attached stock tables know now;
+ * none where no table is attached, or they cannot be read at this moment. In
+ * CurrentMemoryContext. Inside SPI_connect().
+ */
+extern int	jny_stock_live(Datum skus, JnyStockLevel **levels);
 
 /* ---- features ---------------------------------------------------------- */
 

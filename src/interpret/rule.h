@@ -110,6 +110,8 @@ extern JnyExpr *jny_expr_check(const char *source, Oid owner, Oid result_type, E
 
 /* Runs something in a subtransaction: its error, or NULL; cancellation and the like are passed on. */
 extern ErrorData *jny_guard(void (*what) (void *), void *arg);
+/* Of an error: that it says nothing about what was run. */
+extern bool jny_must_pass_on(int sqlerrcode);
 /* rule_sql.c: whose rights a rule has that somebody tries by hand. */
 extern Oid	jny_asking_role(void);
 
@@ -129,5 +131,6 @@ extern void jny_identity_leave(JnyIdentity *saved);
 
 /* How a vocabulary name is served; false when nobody can. */
 extern bool jny_subject_bind(const char *pattern, JnyInput *input);
+extern bool jny_subject_is_own(const char *name);
 
 #endif							/* JNY_RULE_H */

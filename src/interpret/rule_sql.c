@@ -1,6 +1,6 @@
 /*
  * rule_sql.c
- *		SQL functions about rules: check_rule, explain_rule, _rule_value.
+ *		SQL functions about rules: check_rule, explain_rule, _rule_value, _is_own_name.
  *
  * SECURITY DEFINER as journey_owner; the rule itself runs as the person who
  * asks, or as journey_owner when that is a superuser, since rules of
@@ -21,6 +21,7 @@
 PG_FUNCTION_INFO_V1(journey_check_rule);
 PG_FUNCTION_INFO_V1(journey_explain_rule);
 PG_FUNCTION_INFO_V1(journey_rule_value);
+PG_FUNCTION_INFO_V1(journey_is_own_name);
 
 Oid
 jny_asking_role(void)
@@ -194,4 +195,10 @@ journey_rule_value(PG_FUNCTION_ARGS)
 	result = jny_value_jsonb(value, jny_expr_type(expr), isnull);
 	SPI_finish();
 	PG_RETURN_JSONB_P(result);
+}
+
+Datum
+journey_is_own_name(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BOOL(jny_subject_is_own(text_to_cstring(PG_GETARG_TEXT_PP(0))));
 }

@@ -50,6 +50,7 @@ typedef enum Code
 	CODE_ORDER_PLACED_AT,
 	CODE_ORDER_LINES,
 	CODE_ORDER_SKUS,
+	CODE_ORDER_PROP,
 	CODE_ORDERS_COUNT,
 	CODE_ORDERS_SUM,
 	CODE_ORDERS_LAST_AT,
@@ -114,6 +115,7 @@ static const Served served[] = {
 	{"order.placed_at", CODE_ORDER_PLACED_AT, JNY_PART_ORDER},
 	{"order.lines", CODE_ORDER_LINES, JNY_PART_ORDER},
 	{"order.skus", CODE_ORDER_SKUS, JNY_PART_ORDER},
+	{"order.*", CODE_ORDER_PROP, JNY_PART_ORDER},
 	{"orders.count", CODE_ORDERS_COUNT, JNY_PART_ORDERS},
 	{"orders.sum", CODE_ORDERS_SUM, JNY_PART_ORDERS},
 	{"orders.last_at", CODE_ORDERS_LAST_AT, JNY_PART_ORDERS},
@@ -124,7 +126,7 @@ static const Served served[] = {
 	{"product.class", CODE_PRODUCT_CLASS, JNY_PART_PRODUCT},
 	{"product.price", CODE_PRODUCT_PRICE, JNY_PART_PRODUCT},
 	{"product.currency", CODE_PRODUCT_CURRENCY, JNY_PART_PRODUCT},
-	{"product.available", CODE_PRODUCT_AVAILABLE, JNY_PART_PRODUCT},
+	{"product.available", CODE_PRODUCT_AVAILABLE, JNY_PART_STOCK},
 	{"product.replenishable", CODE_PRODUCT_REPLENISHABLE, JNY_PART_PRODUCT},
 	{"product.replenish_after", CODE_PRODUCT_REPLENISH_AFTER, JNY_PART_PRODUCT},
 	{"consent.*", CODE_CONSENT, JNY_PART_CONSENT},
@@ -145,6 +147,13 @@ find_served(const char *name)
 		if (strcmp(s->name, name) == 0)
 			return s;
 	return NULL;
+}
+
+/* Is the name journey's own, rather than a property, trait or entry value? Then its type is fixed. */
+bool
+jny_subject_is_own(const char *name)
+{
+	return find_served(name) != NULL;
 }
 
 bool
@@ -382,6 +391,8 @@ order_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 			return time_value(q->order_placed_at, isnull);
 		case CODE_ORDER_LINES:
 			return Int64GetDatum(q->order_lines);
+		case CODE_ORDER_PROP:
+			return json_value(q->order_props, in->field, in->type, isnull);
 		default:
 			return ref_value(q->order_skus, isnull);
 	}
@@ -414,6 +425,9 @@ product_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 {
 	const JnySubjectParts *q = s->parts;
 
+	/* a table of stock may know what the catalogue does not */
+	if (in->code == CODE_PRODUCT_AVAILABLE)
+		return ref_value(q->product_available, isnull);
 	*isnull = !q->has_product;
 	if (*isnull)
 		return (Datum) 0;
@@ -431,8 +445,6 @@ product_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 			return ref_value(q->product_price, isnull);
 		case CODE_PRODUCT_CURRENCY:
 			return text_value(q->product_currency, isnull);
-		case CODE_PRODUCT_AVAILABLE:
-			return ref_value(q->product_available, isnull);
 		case CODE_PRODUCT_REPLENISH_AFTER:
 			return ref_value(q->product_replenish_after, isnull);
 		default:
@@ -486,6 +498,7 @@ jny_subject_resolve(void *subject, const JnyInput *in, bool *isnull)
 		case JNY_PART_ORDERS:
 			return orders_value(s, in, isnull);
 		case JNY_PART_PRODUCT:
+		case JNY_PART_STOCK:
 			return product_value(s, in, isnull);
 		case JNY_PART_CONSENT:
 			return consent_value(s, in, isnull);

@@ -57,6 +57,7 @@ struct JnySubjectParts
 	TimestampTz order_placed_at;	/* 0 = null */
 	int64		order_lines;
 	Datum		order_skus;
+	Jsonb	   *order_props;
 
 	int64		orders_count;
 	Datum		orders_sum;

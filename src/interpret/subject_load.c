@@ -27,7 +27,7 @@ JNY_PLAN(read_profiles, "integer[], smallint[], uuid[]",
 		 " LEFT JOIN journey.profile_state s ON s.bucket = k.bucket AND s.profile_id = k.profile_id");
 
 JNY_PLAN(read_order, "integer[], smallint[], uuid[], text[], text[]",
-		 "SELECT k.n, o.order_id, o.status, o.amount, o.currency, o.origin, o.placed_at, l.lines, l.skus"
+		 "SELECT k.n, o.order_id, o.status, o.amount, o.currency, o.origin, o.placed_at, l.lines, l.skus, o.props"
 		 " FROM unnest($1, $2, $3, $4, $5) AS k(n, bucket, profile_id, scope, id)"
 		 " CROSS JOIN LATERAL (SELECT * FROM journey.orders o"
 		 "  WHERE o.bucket = k.bucket AND o.profile_id = k.profile_id"
@@ -126,6 +126,7 @@ take_order(JnySubjectParts *p, uint64 row)
 	p->order_placed_at = get_time(row, 7);
 	p->order_lines = jny_get_int8(row, 8, 0);
 	p->order_skus = get_ref(row, 9);
+	p->order_props = (Jsonb *) DatumGetPointer(get_ref(row, 10));
 }
 
 static void
@@ -172,6 +173,38 @@ take_consents(JnySubjectParts *p, uint64 row)
 	}
 }
 
+/* What is attached knows better than what was observed; the product was read before. */
+static void
+read_stock(JnySubjectContext **subjects, int n)
+{
+	JnyCols    *skus = jny_cols("text");
+	JnyStockLevel *levels;
+	int			nlevels;
+
+	for (int i = 0; i < n; i++)
+	{
+		jny_cols_text(skus, 0, jny_subject_sku(subjects[i]));
+		jny_cols_next(skus);
+	}
+	nlevels = jny_stock_live(jny_cols_datums(skus, 0)[0], &levels);
+	for (int i = 0; i < n; i++)
+	{
+		const char *sku = jny_subject_sku(subjects[i]);
+
+		for (int l = 0; sku != NULL && l < nlevels; l++)
+		{
+			MemoryContext here;
+
+			if (strcmp(sku, levels[l].sku) != 0)
+				continue;
+			here = MemoryContextSwitchTo(subjects[i]->cxt);
+			subjects[i]->parts->product_available = datumCopy(levels[l].available, false, -1);
+			MemoryContextSwitchTo(here);
+			break;
+		}
+	}
+}
+
 /* ---- one part for all who lack it -------------------------------------------------------- */
 
 typedef enum Argument
@@ -201,6 +234,7 @@ static const PartReader readers[] = {
 	{JNY_PART_ORDER, NULL, &read_order, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_ORDER, ARG_END}, take_order},
 	{JNY_PART_ORDERS, NULL, &read_orders, {ARG_N, ARG_PROFILE, ARG_END}, take_orders},
 	{JNY_PART_PRODUCT, NULL, &read_products, {ARG_N, ARG_SKU, ARG_END}, take_product},
+	{JNY_PART_STOCK, read_stock, NULL, {ARG_END}, NULL},
 	{JNY_PART_CONSENT, NULL, &read_consents, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_NOW, ARG_END}, take_consents},
 	{0, NULL, NULL, {ARG_END}, NULL}
 };
@@ -336,6 +370,8 @@ jny_subjects_load(JnySubjectContext **subjects, int n, uint32 parts)
 
 	if (parts & JNY_PART_LINES)
 		parts |= JNY_PART_CART;
+	if (parts & JNY_PART_STOCK)
+		parts |= JNY_PART_PRODUCT;
 	for (int i = 0; i < n; i++)
 	{
 		if (subjects[i]->parts == NULL)
@@ -364,46 +400,12 @@ jny_subject_forget(JnySubjectContext *subject)
 
 /* ---- who is it ------------------------------------------------------------------------------ */
 
-JNY_PLAN(find_profile, "smallint[], bigint[], text[], text[]",
-		 "SELECT i.profile_id"
-		 " FROM unnest($1, $2, $3, $4) AS k(bucket, key_hash, namespace, value)"
-		 " JOIN journey.identity i ON i.bucket = k.bucket AND i.key_hash = k.key_hash"
-		 "  AND i.namespace = k.namespace AND i.value = k.value"
-		 " JOIN journey.namespace n ON n.namespace = k.namespace"
-		 " ORDER BY n.rank DESC, k.namespace LIMIT 1");
+JNY_PLAN(find_profile, "jsonb", "SELECT p.id FROM journey.profile_id($1) AS p(id) WHERE p.id IS NOT NULL");
 
 bool
 jny_subject_find(Jsonb *subject, pg_uuid_t *profile_id)
 {
-	JnyCols    *cols = jny_cols("smallint, bigint, text, text");
-	JsonbIterator *it;
-	JsonbIteratorToken token;
-	JsonbValue	key;
-	JsonbValue	value;
-
-	if (!JB_ROOT_IS_OBJECT(subject))
-		return false;
-	it = JsonbIteratorInit(&subject->root);
-	while ((token = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
-	{
-		char	   *namespace;
-		char	   *text;
-
-		if (token != WJB_KEY)
-			continue;
-		namespace = pnstrdup(key.val.string.val, key.val.string.len);
-		(void) JsonbIteratorNext(&it, &value, true);
-		text = jny_json_scalar_text(&value);
-		text = text ? jny_normalise(namespace, text) : NULL;
-		if (text == NULL)
-			continue;
-		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(jny_key_hash(namespace, text))));
-		jny_cols_set(cols, 1, Int64GetDatum(jny_key_hash(namespace, text)));
-		jny_cols_text(cols, 2, namespace);
-		jny_cols_text(cols, 3, text);
-		jny_cols_next(cols);
-	}
-	if (jny_cols_count(cols) == 0 || jny_run(&find_profile, jny_cols_datums(cols, 0), NULL) == 0)
+	if (jny_run(&find_profile, (Datum[]) {JsonbPGetDatum(subject)}, NULL) == 0)
 		return false;
 	*profile_id = *jny_get_uuid(0, 1);
 	return true;

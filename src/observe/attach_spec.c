@@ -206,21 +206,18 @@ read_field(const JnySpec *spec, Jsonb *object, const char *name)
 static void
 read_subject(JnySpec *spec, Jsonb *subject, Jsonb *groups, Jsonb *scoped)
 {
-	JsonbIterator *it;
-	JsonbIteratorToken tok;
+	JsonbIterator *it = jny_json_members(subject);
 	JsonbValue	v;
+	char	   *namespace;
 
-	if (subject == NULL || !JB_ROOT_IS_OBJECT(subject))
+	if (it == NULL)
 		return;
 	spec->subject = palloc0(sizeof(JnySpecKey) * (JB_ROOT_COUNT(subject) + 1));
-	it = JsonbIteratorInit(&subject->root);
-	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	while (jny_json_next(&it, &namespace, &v))
 	{
 		JnySpecKey *key = &spec->subject[spec->nsubject];
 
-		if (tok != WJB_KEY)
-			continue;
-		key->namespace = pnstrdup(v.val.string.val, v.val.string.len);
+		key->namespace = namespace;
 		key->field = read_field(spec, subject, key->namespace);
 		key->personal = !jny_json_bool(groups, key->namespace, false);
 		key->scoped = jny_json_bool(scoped, key->namespace, false);
@@ -290,10 +287,6 @@ read_map(JnySpec *spec, Jsonb *map, Jsonb *groups, Jsonb *scoped)
 	read_subject(spec, jny_json_object(map, "subject"), groups, scoped);
 	read_consents(spec, jny_json_object(map, "consents"));
 	spec->key = read_field(spec, map, "key");
-	if (!spec->key.present && spec->kind == JNY_SPEC_ORDER_LINE)
-		spec->key = read_field(spec, map, "order");
-	if (!spec->key.present && spec->kind == JNY_SPEC_CART_LINE)
-		spec->key = read_field(spec, map, "cart");
 	if (spec->kind == JNY_SPEC_ORDER)
 		spec->cart = read_field(spec, map, "cart");
 	spec->status = read_field(spec, map, "status");

@@ -13,6 +13,8 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
+#include "observe/every_channel.h"
+
 typedef struct ConsentKey
 {
 	pg_uuid_t	id;
@@ -34,6 +36,8 @@ typedef struct JnyConsents
 	HTAB	   *table;
 	List	   *all;			/* of Consent, of this lap's people */
 	JnyOut		history;
+	const char *purpose;		/* that house is of; NULL = not read yet */
+	List	   *house;			/* of char *: channels that may carry it */
 } JnyConsents;
 
 JNY_LOOKUP(find_consents, "consent", "consent_pkey", "bucket, profile_id",
@@ -44,6 +48,7 @@ JNY_UPSERT(upsert_consents, "consent", "consent_pkey", CONSENT_KEY, CONSENT_KEY 
 #define HISTORY_KEY CONSENT_KEY ", recorded_at, seq"
 JNY_UPSERT(insert_history, "consent_history", "consent_history_pkey", HISTORY_KEY, HISTORY_KEY ", " STATEMENT, "");
 
+JNY_PLAN(house_channels, "text", JNY_CHANNELS_OF_HOUSE("$1") " ORDER BY 1");
 JNY_LOOKUP(any_unread, "consent_history", "consent_history_unread", "", "seq", "t.unread");
 /* Of several words about one consent the last; taking it back needs no younger date than what it takes back. */
 JNY_PLAN(read_history, "",
@@ -274,17 +279,31 @@ state_consent(JnyTake *take, JnyFact *fact, const JnyConsent *said)
 	return was != (strcmp(said->state, "granted") == 0);
 }
 
+static List *
+channels_of_house(JnyConsents *consents, const char *purpose)
+{
+	uint64		n;
+
+	if (consents->purpose != NULL && strcmp(consents->purpose, purpose) == 0)
+		return consents->house;
+	consents->purpose = purpose;
+	consents->house = NIL;
+	n = jny_run(&house_channels, (Datum[]) {CStringGetTextDatum(purpose)}, NULL);
+	for (uint64 row = 0; row < n; row++)
+		consents->house = lappend(consents->house, jny_get_text(row, 1));
+	return consents->house;
+}
+
 /* Where no channel is named, an opt-out is meant for every one. */
 static void
 opt_out_everywhere(JnyTake *take, JnyFact *fact, JnyConsent *said)
 {
-	static const char *const usual[] = {"email", "sms", "push"};
 	ListCell   *lc;
 	List	   *known = list_copy(take->consents->all);
 
-	for (size_t i = 0; i < lengthof(usual); i++)
+	foreach(lc, channels_of_house(take->consents, said->purpose))
 	{
-		said->channel = usual[i];
+		said->channel = lfirst(lc);
 		(void) state_consent(take, fact, said);
 	}
 	foreach(lc, known)

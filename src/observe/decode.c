@@ -125,21 +125,12 @@ jny_fact_key(JnyTake *take, JnyFact *fact, const char *namespace, const char *va
 void
 jny_fact_subject(JnyTake *take, JnyFact *fact, Jsonb *subject)
 {
-	JsonbIterator *it;
-	JsonbIteratorToken tok;
-	JsonbValue	v;
-	char		name[NAMEDATALEN];
+	JsonbIterator *it = jny_json_members(subject);
+	JsonbValue	value;
+	char	   *namespace;
 
-	if (subject == NULL || !JB_ROOT_IS_OBJECT(subject))
-		return;
-	it = JsonbIteratorInit(&subject->root);
-	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
-	{
-		if (tok == WJB_KEY)
-			snprintf(name, sizeof(name), "%.*s", v.val.string.len, v.val.string.val);
-		else if (tok == WJB_VALUE)
-			jny_fact_key(take, fact, name, jny_json_scalar_text(&v));
-	}
+	while (jny_json_next(&it, &namespace, &value))
+		jny_fact_key(take, fact, namespace, jny_json_scalar_text(&value));
 }
 
 /* The keys of the cart and the order that the fact speaks of. */
@@ -410,12 +401,9 @@ jny_decode(JnyTake *take)
 
 		fact->late = fact->occurred_at < oldest;
 		if (fact->occurred_at > newest)
-		{
 			jny_tally_incident(take, "clock_ahead", fact->source, "warning",
 							   "events come dated more than a day ahead of the clock; the time of receipt was taken",
 							   "Correct the clock of the system that sends them.");
-			fact->occurred_at = take->batch->node.now;
-		}
 		date(take, fact);
 		set_aside(take, fact);
 	}

@@ -14,6 +14,8 @@
 
 #include "executor/spi.h"
 
+#include "observe/every_channel.h"
+
 JNY_LOOKUP(any_kept, "early_opt_out", "early_opt_out_pkey", "", "seq", NULL);
 #define CONSENT_KEY "bucket, profile_id, scope, channel, purpose"
 JNY_PLAN(take_over, "smallint[], bigint[], smallint[], uuid[], timestamptz",
@@ -24,9 +26,7 @@ JNY_PLAN(take_over, "smallint[], bigint[], smallint[], uuid[], timestamptz",
 		 " said AS (SELECT DISTINCT ON (m.bucket, m.profile_id, m.scope, w.channel, m.purpose)"
 		 "   m.bucket, m.profile_id, m.seq, m.scope, w.channel, m.purpose, m.state, m.source, m.at"
 		 "  FROM met m, LATERAL (SELECT m.channel WHERE m.channel <> '*'"
-		 "   UNION SELECT u.channel FROM (VALUES ('email'), ('sms'), ('push')) AS u(channel) WHERE m.channel = '*'"
-		 "   UNION SELECT c.channel FROM journey.consent c WHERE m.channel = '*'"
-		 "    AND c.bucket = m.bucket AND c.profile_id = m.profile_id AND c.scope = m.scope) AS w(channel)"
+		 "   UNION SELECT u.channel FROM " JNY_EVERY_CHANNEL("m.purpose", "m") " WHERE m.channel = '*') AS w(channel)"
 		 "  ORDER BY m.bucket, m.profile_id, m.scope, w.channel, m.purpose, m.at DESC, m.seq DESC),"
 		 " noted AS (INSERT INTO journey.consent_history"
 		 "   (" CONSENT_KEY ", recorded_at, seq, state, source, proof, at)"

@@ -206,6 +206,16 @@ add_channel(Jsonb *props, const char *channel)
 	return jny_object_end(&o);
 }
 
+static bool
+names_action(const JnyFact *fact)
+{
+	if (fact->provider_ref != NULL)
+		return true;
+	if (fact->kind == JNY_KIND_MESSAGE)
+		return fact->f[JNY_F_ACTION] != NULL;
+	return jny_json_text(fact->props, "action_id") != NULL || jny_json_text(fact->props, "idempotency_key") != NULL;
+}
+
 void
 jny_message_apply(JnyTake *take, JnyFact *fact)
 {
@@ -219,7 +229,9 @@ jny_message_apply(JnyTake *take, JnyFact *fact)
 		return;
 	if (!fact->has_owner)
 	{
-		jny_message_orphan(take, fact->source);
+		/* campaigns of another system name people, and no action: they are history */
+		if (fact->profile == NULL || names_action(fact))
+			jny_message_orphan(take, fact->source);
 		fact->has_action = false;
 	}
 	if (fact->profile == NULL)

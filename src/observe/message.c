@@ -95,24 +95,21 @@ add_subject_key(JnyKeys *keys, const char *scope, const char *namespace, JsonbVa
 static bool
 check_subject(Jsonb *subject, const char *type, const char *scope, JnyKeys *keys, JnyFault *fault)
 {
-	JsonbIterator *it;
+	JsonbIterator *it = jny_json_members(subject);
 	JsonbValue	v;
+	char	   *namespace;
 	int			named = 0;
 
 	if (subject == NULL && !needs_subject(type))
 		return true;
-	if (subject == NULL || !JB_ROOT_IS_OBJECT(subject))
+	if (it == NULL)
 		return jny_fault(fault, subject ? ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_NULL_VALUE_NOT_ALLOWED,
 						 "A subject is an object of namespaces with their values: {\"customer_id\": \"42\"}.",
 						 "the subject is not an object");
-	it = JsonbIteratorInit(&subject->root);
-	(void) JsonbIteratorNext(&it, &v, true);
-	while (JsonbIteratorNext(&it, &v, true) == WJB_KEY)
+	while (jny_json_next(&it, &namespace, &v))
 	{
-		char	   *namespace = pnstrdup(v.val.string.val, v.val.string.len);
 		char	   *text;
 
-		(void) JsonbIteratorNext(&it, &v, true);
 		if (!add_subject_key(keys, scope, namespace, &v, fault))
 			return false;
 		text = jny_json_scalar_text(&v);

@@ -193,6 +193,7 @@ what_went(const JnyFact *fact)
 	row.backfill = true;
 	row.fence_given = true;		/* the fence is that of the deletion */
 	row.timed = row.f[JNY_F_AT] != NULL && jny_value_time(row.f[JNY_F_AT], &row.occurred_at);
+	row.occurred_at = Min(row.occurred_at, fact->occurred_at);
 	return row;
 }
 
@@ -451,7 +452,7 @@ assume_old(JnyFact *fact, JnyOrder *o)
 		return;
 	if (fact->f[JNY_F_AT] == NULL || !jny_value_time(fact->f[JNY_F_AT], &at))
 		at = fact->occurred_at;
-	count_placed(o, fact, at);
+	count_placed(o, fact, Min(at, fact->occurred_at));
 	if (o->lines != NIL)
 		for (int i = 0; i < list_length(o->lines); i++)
 			((JnyOrderLine *) list_nth(o->lines, i))->announced = true;
@@ -533,6 +534,51 @@ status_of_event(JnyFact *fact)
 	return strcmp(fact->type, "order_updated") == 0 && said != NULL && is_status(said) ? said : NULL;
 }
 
+/* What the order has a column for, or its lines. */
+static bool
+has_place(const JsonbValue *key)
+{
+	static const char *const places[] = {
+		"order_id", "status", "origin", "amount", "currency", "cart_id", "code", "codes", "lines"
+	};
+
+	for (size_t i = 0; i < lengthof(places); i++)
+		if ((size_t) key->val.string.len == strlen(places[i]) &&
+			memcmp(key->val.string.val, places[i], key->val.string.len) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * What an event says of its order beside that, such as store and pick-up place: rules read
+ * it as order.*, long after the event. Only the source that told of the order first is
+ * heard, or two that see it differently would take turns.
+ */
+static void
+read_details(const JnyFact *fact, JnyOrder *o)
+{
+	JsonbIterator *it;
+	JsonbIteratorToken tok;
+	JsonbValue	key;
+	JsonbValue	value;
+	JnyObject	details;
+
+	if (fact->props == NULL || !JB_ROOT_IS_OBJECT(fact->props) || strcmp(fact->source, o->source) != 0)
+		return;
+	jny_object_begin(&details);
+	jny_object_all(&details, o->props);
+	it = JsonbIteratorInit(&fact->props->root);
+	while ((tok = JsonbIteratorNext(&it, &key, true)) != WJB_DONE)
+	{
+		if (tok != WJB_KEY)
+			continue;
+		(void) JsonbIteratorNext(&it, &value, true);
+		if (value.type != jbvBinary && !has_place(&key))
+			jny_object_put(&details, &key, &value);
+	}
+	o->props = jny_object_end(&details);
+}
+
 static void
 apply_event(JnyTake *take, JnyFact *fact, JnyOrder *o)
 {
@@ -545,6 +591,7 @@ apply_event(JnyTake *take, JnyFact *fact, JnyOrder *o)
 	(void) take_text(&o->codes, codes_in(fact->props));
 	if (strcmp(fact->type, "order_refunded") != 0)
 		(void) take_number(&o->amount, jny_num_field(fact->props, "amount"));
+	read_details(fact, o);
 	read_event_lines(fact, o);
 	/* a second system that reports the same order says nothing new of its state */
 	if (to != NULL && !(repeats && progress(o->status) >= 1))

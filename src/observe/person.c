@@ -60,25 +60,16 @@ static Jsonb *
 news_in(Jsonb *known, Jsonb *said)
 {
 	JnyObject	o;
-	JsonbIterator *it;
-	JsonbIteratorToken tok;
-	JsonbValue	v;
+	JsonbIterator *it = jny_json_members(said);
+	JsonbValue	now;
+	char	   *name;
 	bool		any = false;
 
-	if (said == NULL || !JB_ROOT_IS_OBJECT(said))
-		return NULL;
 	jny_object_begin(&o);
-	it = JsonbIteratorInit(&said->root);
-	while ((tok = JsonbIteratorNext(&it, &v, true)) != WJB_DONE)
+	while (jny_json_next(&it, &name, &now))
 	{
-		JsonbValue	now;
 		JsonbValue	before;
-		char	   *name;
 
-		if (tok != WJB_KEY)
-			continue;
-		name = pnstrdup(v.val.string.val, v.val.string.len);
-		(void) JsonbIteratorNext(&it, &now, true);
 		if (same_json(jny_json_field(known, name, &before), &now))
 			continue;
 		jny_object_json(&o, name, JsonbValueToJsonb(&now));

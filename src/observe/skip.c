@@ -16,8 +16,8 @@
 #include "utils/xid8.h"
 
 #include "observe/attach_spec.h"
+#include "observe/every_channel.h"
 #include "observe/fact.h"
-#include "observe/message.h"
 
 /*
  * What the row would have meant for people cannot be judged any more, so it
@@ -52,9 +52,9 @@ JNY_PLAN(keep_fence, TYPES,
 		 "  JOIN journey.profile_link l ON l.bucket = r.bucket AND l.profile_id = r.profile_id"
 		 "  WHERE r.strong AND (l.strong OR r.named))"
 		 " INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, channel, purpose, reason,"
-		 "  occurred_at, fence_xact, effective_at, incarnation, lap, note, linked, matched)"
+		 "  occurred_at, fence_xact, effective_at, incarnation, lap, note, unread, linked, matched)"
 		 " SELECT p.bucket, p.profile_id, $3, $4, $5, p.scope, $7, $8, $9, $10, $11, $12, $13, $14,"
-		 "  'the event was set aside: see journey.quarantine', NOT p.named,"
+		 "  'the event was set aside: see journey.quarantine', true, NOT p.named,"
 		 "  ARRAY(SELECT e.enrollment_id FROM journey.enrollment e"
 		 "        WHERE e.bucket = p.bucket AND e.profile_id = p.profile_id AND e.exited_at IS NULL)"
 		 " FROM (SELECT DISTINCT ON (r.bucket, r.profile_id) r.* FROM reached r"
@@ -71,9 +71,8 @@ JNY_PLAN(keep_fence, TYPES,
 	"   CASE WHEN $8 = '*' THEN 'marketing' ELSE $8 END AS purpose" \
 	"  FROM " PEOPLE ", LATERAL (" \
 	"   SELECT CASE WHEN $7 <> '*' THEN $7 ELSE p.channel END" \
-	"   UNION SELECT u.channel FROM (VALUES ('email'), ('sms'), ('push')) AS u(channel) WHERE $7 = '*' AND p.channel IS NULL" \
-	"   UNION SELECT c.channel FROM journey.consent c WHERE $7 = '*' AND p.channel IS NULL" \
-	"    AND c.bucket = p.bucket AND c.profile_id = p.profile_id AND c.scope = p.scope) AS w(channel)" \
+	"   UNION SELECT u.channel FROM " JNY_EVERY_CHANNEL("CASE WHEN $8 = '*' THEN 'marketing' ELSE $8 END", "p") \
+	"    WHERE $7 = '*' AND p.channel IS NULL) AS w(channel)" \
 	"  WHERE w.channel IS NOT NULL) AS n"
 #define PROOF "'{\"set_aside\": true}'"
 JNY_PLAN(take_consent, TYPES ", text, text",
@@ -170,21 +169,6 @@ keep(const JnyBatch *batch, const JnyInboxRaw *raw)
 									  args[16], args[17], args[9]}, NULL);
 }
 
-/* Nobody made a fence for a copied row: what decoding would have made of it is made here. */
-static void
-mark_copied(JnyInboxRaw *raw)
-{
-	JnyKeys    *keys = palloc0(sizeof(JnyKeys));
-	const char *scope = raw->scope != NULL ? raw->scope : jny_source_scope(raw->source);
-
-	jny_keys_add_subject(keys, raw->subject, scope);
-	if (raw->props != NULL && JB_ROOT_IS_OBJECT(raw->props))
-		raw->ref = jny_message_objects(keys, raw->props, scope);
-	raw->fence = jny_fence_of(raw->type, raw->ref, keys);
-	raw->keys = keys->hash;
-	raw->nkeys = keys->n;
-}
-
 /* A release is not kept: what it would have given free stays stopped. */
 static void
 keep_fences(const JnyBatch *batch)
@@ -193,7 +177,7 @@ keep_fences(const JnyBatch *batch)
 
 	for (int i = 0; i < w->nrows; i++)
 		if (w->rows[i].copied && w->rows[i].type != NULL && w->rows[i].source != NULL)
-			mark_copied(&w->rows[i]);
+			jny_mark_copied(&w->rows[i]);
 	for (int i = 0; i < w->nrows; i++)
 		if (w->rows[i].fence == JNY_FENCE_EVENT && w->rows[i].type != NULL)
 			keep(batch, &w->rows[i]);

@@ -10,15 +10,19 @@
 #include "observe/fact.h"
 
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
 #define SIGNALS 5
+#define IDENTITY (1 << 0)
+#define ORDERS (1 << 1)
+#define INVENTORY (1 << 2)
+#define CONSENT (1 << 3)
+#define ELIGIBILITY (1 << 4)
 
 typedef struct SourceCount
 {
-	char		name[JNY_NAME_KEY];
+	const char *name;			/* hash key, first */
 	int64		events;
 	TimestampTz last_event_at;
 	TimestampTz last_received_at;
@@ -27,7 +31,7 @@ typedef struct SourceCount
 
 typedef struct TypeCount
 {
-	char		name[JNY_NAME_KEY];
+	const char *name;			/* hash key, first */
 	int64		seen;
 	bool		counted;		/* its row is there */
 } TypeCount;
@@ -35,7 +39,7 @@ typedef struct TypeCount
 typedef struct IncidentKey
 {
 	char		kind[NAMEDATALEN];
-	char		name[JNY_NAME_KEY];
+	char		name[128];		/* a longer one is cut */
 } IncidentKey;
 
 typedef struct Incident
@@ -86,63 +90,72 @@ tally_of(JnyTake *take)
 	return take->tally;
 }
 
-/* Which of the five signals the fact writes; -1 = none. */
-static int
-signal_of(const JnyFact *fact)
+/* Which of the five signals an event writes. */
+static uint32
+signals_of_event(const JnyFact *fact)
+{
+	if (strcmp(fact->type, "identified") == 0)
+		return IDENTITY;
+	if (strncmp(fact->type, "order_", 6) == 0)
+		return ORDERS;
+	if (strcmp(fact->type, "stock_changed") == 0 ||
+		(strcmp(fact->type, "product_changed") == 0 && jny_json_text(fact->props, "available") != NULL))
+		return INVENTORY;
+	if (strncmp(fact->type, "consent_", 8) == 0)
+		return CONSENT;
+	if (strcmp(fact->type, "tier_changed") == 0 || strncmp(fact->type, "reward_", 7) == 0)
+		return ELIGIBILITY;
+	return 0;
+}
+
+static uint32
+signals_of(const JnyFact *fact)
 {
 	switch (fact->kind)
 	{
 		case JNY_KIND_CUSTOMER:
-			return 0;
+			return fact->consents != NIL ? IDENTITY | CONSENT : IDENTITY;
 		case JNY_KIND_ORDER:
 		case JNY_KIND_ORDER_LINE:
-			return 1;
+			return ORDERS;
 		case JNY_KIND_STOCK:
-			return 2;
+			return INVENTORY;
+		case JNY_KIND_PRODUCT:
+			return fact->f[JNY_F_AVAILABLE] != NULL ? INVENTORY : 0;
 		case JNY_KIND_CONSENT:
-			return 3;
+			return CONSENT;
 		case JNY_KIND_EVENT:
-			break;
+			return signals_of_event(fact);
 		default:
-			return -1;
+			return 0;
 	}
-	if (strcmp(fact->type, "identified") == 0)
-		return 0;
-	if (strncmp(fact->type, "order_", 6) == 0)
-		return 1;
-	if (strcmp(fact->type, "stock_changed") == 0)
-		return 2;
-	if (strncmp(fact->type, "consent_", 8) == 0)
-		return 3;
-	if (strcmp(fact->type, "tier_changed") == 0 || strncmp(fact->type, "reward_", 7) == 0)
-		return 4;
-	return -1;
 }
 
 void
 jny_tally_fact(JnyTake *take, JnyFact *fact)
 {
 	SourceCount *s;
-	int			signal = signal_of(fact);
+	uint32		written = signals_of(fact);
 	bool		found;
 
 	if (fact->kind == JNY_KIND_ACTION || fact->kind == JNY_KIND_OTHER)
 		return;
-	s = hash_search(tally_of(take)->sources, fact->source, HASH_ENTER, &found);
+	s = hash_search(tally_of(take)->sources, &fact->source, HASH_ENTER, &found);
 	if (!found)
-		memset((char *) s + JNY_NAME_KEY, 0, sizeof(SourceCount) - JNY_NAME_KEY);
+		*s = (SourceCount) {.name = fact->source};
 	s->events++;
 	s->last_event_at = Max(s->last_event_at, fact->occurred_at);
 	s->last_received_at = Max(s->last_received_at, fact->received_at);
-	if (signal >= 0)
-		s->signal[signal]++;
+	for (int i = 0; i < SIGNALS; i++)
+		if (written & (1 << i))
+			s->signal[i]++;
 }
 
 void
 jny_tally_type(JnyTake *take, const char *type)
 {
 	bool		found;
-	TypeCount  *t = hash_search(tally_of(take)->types, type, HASH_ENTER, &found);
+	TypeCount  *t = hash_search(tally_of(take)->types, &type, HASH_ENTER, &found);
 
 	t->seen = found ? t->seen + 1 : 1;
 	t->counted = false;
@@ -161,8 +174,7 @@ jny_tally_incident(JnyTake *take, const char *kind, const char *name, const char
 		t->incidents = jny_table(take, "journey incidents", sizeof(IncidentKey), sizeof(Incident));
 	memset(&key, 0, sizeof(key));
 	strlcpy(key.kind, kind, sizeof(key.kind));
-	/* a name may be cut, but not within a character */
-	memcpy(key.name, name, pg_mbcliplen(name, strlen(name), sizeof(key.name) - 1));
+	strlcpy(key.name, jny_clip(name, sizeof(key.name) - 1), sizeof(key.name));
 	i = hash_search(t->incidents, &key, HASH_ENTER, &found);
 	i->count = found ? i->count + 1 : 1;
 	i->severity = severity;

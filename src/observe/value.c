@@ -153,6 +153,13 @@ push_key(JnyObject *o, const char *key, int len)
 }
 
 void
+jny_object_put(JnyObject *o, const JsonbValue *key, JsonbValue *value)
+{
+	push_key(o, key->val.string.val, key->val.string.len);
+	pushJsonbValue(&o->state, WJB_VALUE, value);
+}
+
+void
 jny_object_all(JnyObject *o, Jsonb *from)
 {
 	JsonbIterator *it;
@@ -167,9 +174,8 @@ jny_object_all(JnyObject *o, Jsonb *from)
 	{
 		if (tok != WJB_KEY)
 			continue;
-		push_key(o, v.val.string.val, v.val.string.len);
 		(void) JsonbIteratorNext(&it, &field, true);
-		pushJsonbValue(&o->state, WJB_VALUE, &field);
+		jny_object_put(o, &v, &field);
 	}
 }
 

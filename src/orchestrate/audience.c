@@ -4,40 +4,63 @@
  *
  * A channel of mode state keeps people in audiences outside the database. What
  * was sent there lasts, so that a suppression which stops what is still to be
- * sent must also take back what was. Called once per phase, when the lap's
- * suppressions are known; the removal is an action of the same channel, without
- * an enrollment, whose payload names the action that it takes back under a key
- * that no variable of a template can have. Reads only:
- * jny_write_all() writes decision and action. Memory: run->cxt.
+ * sent must also take back what was: an event that the journey lists, an
+ * opt-out, an erasure, suppress(). Called once per phase, when the lap's
+ * suppressions are known; those that were written beside the laps are marked
+ * unread and taken here. The removal is an action of the same channel, without
+ * an enrollment, whose payload names the action that it takes back. Locks
+ * unread suppressions and additions that nobody has claimed, waiting for
+ * neither; jny_write_all() writes decision and action. Memory: run->cxt.
  */
 #include "orchestrate/engine.h"
 
 #include "executor/spi.h"
+
+#include "core/inbox.h"
 
 /* Long enough for a channel that is down for a while: a removal is never out of date. */
 #define REMOVAL_LASTS (365 * USECS_PER_DAY)
 /* Before any addition that comes after it. */
 #define REMOVAL_PRIORITY 1000
 
+JNY_LOOKUP(any_unread, "suppression", "suppression_unread", "", "seq", "t.unread");
+/* Whoever holds one of the rows is about to take the suppression back, or will leave it to the next lap. */
+JNY_PLAN(take_unread, "timestamptz",
+		 "WITH u AS (SELECT s.bucket, s.profile_id, s.seq, s.type FROM journey.suppression s WHERE s.unread FOR UPDATE SKIP LOCKED)"
+		 " UPDATE journey.suppression s SET unread = false FROM u"
+		 " WHERE s.bucket = u.bucket AND s.profile_id = u.profile_id AND s.seq = u.seq AND s.type = u.type"
+		 " RETURNING s.profile_id, s.type, s.ref, s.scope, s.channel, s.purpose, s.reason,"
+		 "  s.released_at IS NULL AND COALESCE(s.until > $1, true)");
+
 /*
  * What got a permit, or is in a sender's hands and may get one that it asked
- * for before the event. The sender is done with it when its lease is over.
+ * for before the event. The sender is done with it when its lease is over. One
+ * that cannot be locked, somebody is claiming at this moment, and may get the
+ * permit along with it (claim_and_begin); who locks it after this lap sees the
+ * suppression.
  */
-#define MEMBERS(table, lease, condition) \
-	"SELECT k.n, a.action_id, a.enrollment_id, a.channel, a.journey, a.version, a.step, a.visit, a.scope, a.template," \
-	"  a.template_version, a.locale, (a.payload || pg_catalog.jsonb_build_object('_remove', a.action_id))::pg_catalog.text," \
-	"  " lease ", a.test" \
-	" FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS k(n, bucket, profile_id)" \
+#define PEOPLE \
+	"ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2), pg_catalog.unnest($3)) AS k(n, bucket, profile_id)"
+#define OF_AUDIENCE(table) \
 	" JOIN journey." table " a ON a.bucket = k.bucket AND a.profile_id = k.profile_id" \
 	" JOIN journey.document c ON c.kind = 'channel' AND c.name = a.channel AND c.state = 'active' AND c.doc ->> 'mode' = 'state'" \
-	" WHERE NOT a.payload ? '_remove' AND " condition \
-	"  AND NOT EXISTS (SELECT FROM journey.outbox r WHERE r.bucket = a.bucket AND r.profile_id = a.profile_id" \
-	"   AND r.payload ->> '_remove' = a.action_id::pg_catalog.text)" \
-	"  AND NOT EXISTS (SELECT FROM journey.outbox_history r WHERE r.bucket = a.bucket AND r.profile_id = a.profile_id" \
-	"   AND r.payload ->> '_remove' = a.action_id::pg_catalog.text)"
+	" WHERE NOT a.payload ? '" JNY_REMOVES "'"
+#define REMOVED_BY(table) \
+	"(SELECT FROM journey." table " r WHERE r.bucket = a.bucket AND r.profile_id = a.profile_id" \
+	"  AND r.payload ->> '" JNY_REMOVES "' = a.action_id::pg_catalog.text)"
+#define MEMBERS(table, lease, claiming, condition) \
+	"SELECT k.n, a.action_id, a.enrollment_id, a.channel, a.journey, a.version, a.step, a.visit, a.scope, a.template," \
+	"  a.template_version, a.locale, (a.payload || pg_catalog.jsonb_build_object('" JNY_REMOVES "', a.action_id))::pg_catalog.text," \
+	"  " lease ", a.test, a.purpose, (SELECT e.entry_ref FROM journey.enrollment e WHERE e.bucket = a.bucket" \
+	"   AND e.profile_id = a.profile_id AND e.enrollment_id = a.enrollment_id), " claiming \
+	" FROM " PEOPLE OF_AUDIENCE(table) " AND " condition \
+	"  AND NOT EXISTS " REMOVED_BY("outbox") " AND NOT EXISTS " REMOVED_BY("outbox_history")
 JNY_PLAN(find_members, "integer[], smallint[], uuid[]",
-		 MEMBERS("outbox_history", "NULL::pg_catalog.timestamptz", "a.attempt > 0") " UNION ALL "
-		 MEMBERS("outbox", "a.lease_until", "(a.attempt > 0 OR a.status = 'claimed')"));
+		 "WITH free AS MATERIALIZED (SELECT a.action_id FROM " PEOPLE OF_AUDIENCE("outbox")
+		 "  AND a.status = 'pending' AND a.attempt = 0 FOR UPDATE OF a SKIP LOCKED) "
+		 MEMBERS("outbox_history", "NULL::pg_catalog.timestamptz", "false", "a.attempt > 0") " UNION ALL "
+		 MEMBERS("outbox", "a.lease_until", "a.status = 'pending' AND a.attempt = 0",
+				 "a.action_id NOT IN (SELECT f.action_id FROM free f)"));
 
 /* An action that put somebody into an audience, or may have, beside a suppression of that person. */
 typedef struct Member
@@ -57,10 +80,58 @@ typedef struct Member
 	Jsonb	   *payload;		/* of the removal */
 	TimestampTz lease;			/* 0 = in nobody's hands */
 	bool		test;
+	const char *purpose;
+	const char *own_ref;		/* '' = none */
+	bool		claiming;		/* somebody takes it at this moment: the lease is not known */
 } Member;
 
+bool
+jny_audiences_wait(void)
+{
+	JnyCols    *all;
+
+	if (!jny_has_audiences())
+		return false;
+	all = jny_cols_of(&any_unread);
+	jny_cols_next(all);
+	return jny_lookup_at(&any_unread, all, NULL, 1)->n > 0;
+}
+
+/* Suppressions that were written beside the laps. List of JnySuppress *. */
 static List *
-find_all(JnyRun *run)
+find_unread(JnyRun *run)
+{
+	List	   *found = NIL;
+	List	   *people = NIL;
+	ListCell   *lc;
+	ListCell   *who;
+	uint64		n = jny_run(&take_unread, (Datum[]) {TimestampTzGetDatum(run->now)}, NULL);
+
+	for (uint64 row = 0; row < n; row++)
+	{
+		JnySuppress *s;
+
+		if (jny_get_int8(row, 8, 0) == 0)
+			continue;
+		s = palloc0(sizeof(JnySuppress));
+		s->type = jny_get_text(row, 2);
+		s->ref = jny_get_text(row, 3);
+		s->scope = jny_get_text(row, 4);
+		s->channel = jny_get_text(row, 5);
+		s->purpose = jny_get_text(row, 6);
+		s->reason = jny_get_text(row, 7);
+		found = lappend(found, s);
+		people = lappend(people, jny_get_uuid(row, 1));
+	}
+	if (found != NIL)
+		jny_profiles_load(run->batch, people);
+	forboth(lc, found, who, people)
+		((JnySuppress *) lfirst(lc))->person = jny_run_person(run, jny_profile_get(run->batch, lfirst(who)));
+	return found;
+}
+
+static List *
+find_members_of(const List *suppressions)
 {
 	JnyCols    *cols = jny_cols("integer, smallint, uuid");
 	List	   *members = NIL;
@@ -68,7 +139,7 @@ find_all(JnyRun *run)
 	uint64		n;
 	int			i = 0;
 
-	foreach(lc, run->suppressions)
+	foreach(lc, suppressions)
 	{
 		JnySuppress *s = lfirst(lc);
 
@@ -84,7 +155,7 @@ find_all(JnyRun *run)
 		bool		isnull;
 		Datum		lease = jny_get(row, 14, &isnull);
 
-		m->suppress = list_nth(run->suppressions, (int) jny_get_int8(row, 1, 0));
+		m->suppress = list_nth(suppressions, (int) jny_get_int8(row, 1, 0));
 		m->action_id = *jny_get_uuid(row, 2);
 		m->enrollment = jny_get_uuid(row, 3);
 		m->channel = jny_get_text(row, 4);
@@ -99,6 +170,11 @@ find_all(JnyRun *run)
 		m->payload = jny_json_parse(jny_get_text(row, 13));
 		m->lease = isnull ? 0 : DatumGetTimestampTz(lease);
 		m->test = jny_get_int8(row, 15, 0) != 0;
+		m->purpose = jny_get_text(row, 16);
+		m->own_ref = jny_get_text(row, 17);
+		if (m->own_ref == NULL)
+			m->own_ref = "";
+		m->claiming = jny_get_int8(row, 18, 0) != 0;
 		members = lappend(members, m);
 	}
 	return members;
@@ -130,23 +206,47 @@ is_matched(const JnySuppress *s, const pg_uuid_t *enrollment)
 	return false;
 }
 
-/* As the permit would judge what has still to be sent: nobody judges a match for an enrollment that is over. */
 static bool
-takes_back(const JnyRun *run, const JnyJourney *j, const Member *m)
+covers(const char *said, const char *value)
+{
+	return strcmp(said, "*") == 0 || (value != NULL && strcmp(said, value) == 0);
+}
+
+/* What takes back whatever a journey lists. */
+static bool
+ends_always(const JnySuppress *s, const JnyChannel *channel, const Member *m)
+{
+	if (strcmp(s->type, "erased") == 0 || strcmp(s->type, "restricted") == 0)
+		return true;
+	if (strcmp(s->type, "manual") == 0)
+		return strcmp(m->purpose, "transactional") != 0;
+	return jny_type_is_opt_out(s->type) && strcmp(m->purpose, "marketing") == 0 && covers(s->purpose, m->purpose) &&
+		(covers(s->channel, channel->name) || covers(s->channel, channel->address));
+}
+
+/*
+ * As the permit would judge what has still to be sent: nobody judges a match
+ * for an enrollment that is over, or for an event that had to be set aside.
+ */
+static bool
+takes_back(const JnyRun *run, const JnyJourney *j, const JnyChannel *channel, const Member *m)
 {
 	const JnySuppress *s = m->suppress;
+	bool		matched = m->enrollment == NULL || is_matched(s, m->enrollment);
 
-	if (!jny_same_scope(run, s->event->scope, m->scope))
+	if (!jny_same_scope(run, s->scope, m->scope) || (s->linked && !matched))
+		return false;
+	if (ends_always(s, channel, m))
+		return true;
+	/* the order that put somebody in, told again by another source */
+	if (m->own_ref[0] != '\0' && strcmp(m->own_ref, s->ref) == 0)
 		return false;
 	for (int i = 0; i < j->nsuppress; i++)
 	{
 		const JnyOn *on = &j->suppress[i];
 
-		if (!jny_on_type(on, s->type))
-			continue;
-		if (m->enrollment == NULL || is_matched(s, m->enrollment))
-			return true;
-		if (!s->linked && ((on->match == NULL && on->when == NULL) || is_over(s->person, m->enrollment)))
+		if (jny_on_type(on, s->type) &&
+			(matched || (on->match == NULL && on->when == NULL) || s->event == NULL || is_over(s->person, m->enrollment)))
 			return true;
 	}
 	return false;
@@ -178,7 +278,7 @@ remove_member(JnyRun *run, const JnyJourney *j, const JnyChannel *channel, const
 	a->bucket = s->person->profile->bucket;
 	a->channel = channel->name;
 	a->priority = REMOVAL_PRIORITY;
-	a->due_at = Max(run->now, m->lease);
+	a->due_at = m->claiming ? jny_zone_plus(run->now, channel->lease, "UTC") : Max(run->now, m->lease);
 	a->not_after = a->due_at + REMOVAL_LASTS;
 	a->fresh = true;
 	a->journey = j->name;
@@ -204,7 +304,7 @@ remove_member(JnyRun *run, const JnyJourney *j, const JnyChannel *channel, const
 	d->step = a->step;
 	d->verdict = "enqueue";
 	d->reason = s->reason;
-	d->rule = psprintf("suppress_on %s", s->type);
+	d->rule = ends_always(s, channel, m) ? s->type : psprintf("suppress_on %s", s->type);
 	d->event = s->event;
 	d->channel = a->channel;
 	d->template = a->template;
@@ -219,17 +319,20 @@ remove_member(JnyRun *run, const JnyJourney *j, const JnyChannel *channel, const
 void
 jny_leave_audiences(JnyRun *run)
 {
+	List	   *suppressions = run->suppressions;
 	ListCell   *lc;
 
-	if (run->suppressions == NIL || !jny_has_audiences())
+	if (jny_audiences_wait())
+		suppressions = list_concat_copy(suppressions, find_unread(run));
+	if (suppressions == NIL || !jny_has_audiences())
 		return;
-	foreach(lc, find_all(run))
+	foreach(lc, find_members_of(suppressions))
 	{
 		const Member *m = lfirst(lc);
 		const JnyJourney *j = jny_journey_version(m->journey, m->version);
 		const JnyChannel *channel = jny_channel(m->channel);
 
-		if (j != NULL && channel != NULL && takes_back(run, j, m))
+		if (j != NULL && channel != NULL && takes_back(run, j, channel, m))
 			remove_member(run, j, channel, m);
 	}
 }

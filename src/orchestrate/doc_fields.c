@@ -77,23 +77,17 @@ int
 jny_doc_named(Jsonb *object, const char *key, JnyNamed **named)
 {
 	Jsonb	   *map = jny_json_object(object, key);
-	JsonbIterator *it;
-	JsonbValue	k;
+	JsonbIterator *it = jny_json_members(map);
 	JsonbValue	v;
+	char	   *name;
 	int			n = 0;
 
 	*named = NULL;
-	if (map == NULL || !JB_ROOT_IS_OBJECT(map) || JB_ROOT_COUNT(map) == 0)
+	if (it == NULL || JB_ROOT_COUNT(map) == 0)
 		return 0;
 	*named = palloc(sizeof(JnyNamed) * JB_ROOT_COUNT(map));
-	it = JsonbIteratorInit(&map->root);
-	(void) JsonbIteratorNext(&it, &k, true);
-	while (JsonbIteratorNext(&it, &k, true) == WJB_KEY)
-	{
-		(void) JsonbIteratorNext(&it, &v, true);
-		(*named)[n].name = pnstrdup(k.val.string.val, k.val.string.len);
-		(*named)[n++].value = jny_json_scalar_text(&v);
-	}
+	while (jny_json_next(&it, &name, &v))
+		(*named)[n++] = (JnyNamed) {.name = name, .value = jny_json_scalar_text(&v)};
 	return n;
 }
 

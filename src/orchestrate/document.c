@@ -391,6 +391,7 @@ jny_policy(void)
 		if (jny_zone_valid(zone))
 			p->zone = zone;
 		p->fences_cross_scopes = jny_json_bool(doc, "fences_cross_scopes", false);
+		p->caps_cross_scopes = jny_json_bool(doc, "caps_cross_scopes", false);
 		p->caps = jny_json_object(doc, "caps");
 		p->quiet = jny_json_object(doc, "quiet_hours");
 	}

@@ -220,6 +220,7 @@ typedef struct JnyPolicy
 	const char *holdout_salt;	/* 'policy/<name>' */
 	const char *zone;			/* of people whose zone is unknown */
 	bool		fences_cross_scopes;
+	bool		caps_cross_scopes;
 	Jsonb	   *caps;
 	Jsonb	   *quiet;
 } JnyPolicy;

@@ -181,11 +181,10 @@ typedef struct JnyDecision
 	int			repeats;
 } JnyDecision;
 
-/* Stock of a product at the decision. */
+/* Stock of a product at the decision, where it is known. */
 typedef struct JnyStock
 {
 	const char *sku;
-	bool		known;
 	bool		in_stock;
 } JnyStock;
 
@@ -240,8 +239,12 @@ typedef struct JnyIncident
 typedef struct JnySuppress
 {
 	const JnyPerson *person;
-	const JnyEvent *event;
+	const JnyEvent *event;		/* NULL = not of this lap: a row that waited for it */
 	const char *type;
+	const char *ref;			/* '' = none */
+	const char *scope;
+	const char *channel;		/* of an opt-out; * = every */
+	const char *purpose;
 	const char *reason;
 	List	   *matched;		/* of JnyEnrollment *: their match expression held */
 	bool		linked;			/* the event names somebody with whom the person is linked: ends the matched ones alone */
@@ -418,7 +421,8 @@ extern void jny_stage_apply(JnyRun *run, const JnyEvent *event);
 
 /* ---- audience.c --------------------------------------------------------- */
 
-extern void jny_leave_audiences(JnyRun *run);	/* whom run->suppressions end: out of audiences they were put into */
+extern bool jny_audiences_wait(void);	/* somebody has been suppressed beside the laps */
+extern void jny_leave_audiences(JnyRun *run);	/* whom suppressions end: out of audiences they were put into */
 
 /* ---- write.c ------------------------------------------------------------ */
 

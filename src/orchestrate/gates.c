@@ -297,7 +297,7 @@ jny_gate_stock(JnyRun *run, JnySend *s)
 	{
 		const char *sku = lfirst(lc);
 		const JnyStock *stock = jny_stock_of(run, sku);
-		JnyVerdict	v = stock == NULL || !stock->known ? JNY_UNKNOWN : stock->in_stock ? JNY_TRUE : JNY_FALSE;
+		JnyVerdict	v = stock == NULL ? JNY_UNKNOWN : stock->in_stock ? JNY_TRUE : JNY_FALSE;
 
 		jny_decision_clause(s->decision, psprintf("%s is in stock", sku), v);
 		if (v == JNY_TRUE)
@@ -550,7 +550,7 @@ cap_allows(JnyRun *run, JnySend *s, const Cap *cap, const JnyChannel *channel, T
 		JnyPermitRow *p = lfirst(lc);
 
 		if (p->at < start || (next == 0 && p->at == start) || strcmp(p->purpose, "marketing") != 0 ||
-			strcmp(p->scope, s->e->scope) != 0 ||
+			(!run->policy->caps_cross_scopes && strcmp(p->scope, s->e->scope) != 0) ||
 			(journey && strcmp(p->journey, s->e->journey->name) != 0) ||
 			(strcmp(cap->channel, "*") != 0 && strcmp(cap->channel, p->channel) != 0))
 			continue;

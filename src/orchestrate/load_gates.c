@@ -283,13 +283,27 @@ by_text(const ListCell *a, const ListCell *b)
 	return strcmp(lfirst(a), lfirst(b));
 }
 
-/* Sorts the list. */
+/* Of a sku that is there twice, the first counts. */
+static void
+add_stock(JnyRun *run, const char *sku, Datum available)
+{
+	JnyStock   *stock = palloc(sizeof(JnyStock));
+
+	stock->sku = sku;
+	stock->in_stock = DatumGetBool(DirectFunctionCall2(numeric_gt, available,
+													   DirectFunctionCall1(int4_numeric, Int32GetDatum(0))));
+	run->stocks = lappend(run->stocks, stock);
+}
+
+/* The shop's own tables where they say it, else what was last observed. Sorts the list. */
 void
 jny_load_stock(JnyRun *run, List *skus)
 {
 	const char *last = NULL;
 	JnyCols    *keys;
 	JnyRows    *rows;
+	JnyStockLevel *levels;
+	int			nlevels;
 	ListCell   *lc;
 
 	run->stocks = NIL;
@@ -305,18 +319,16 @@ jny_load_stock(JnyRun *run, List *skus)
 		jny_cols_text(keys, 0, last);
 		jny_cols_next(keys);
 	}
+	nlevels = jny_stock_live(jny_cols_datums(keys, 0)[0], &levels);
+	for (int i = 0; i < nlevels; i++)
+		add_stock(run, levels[i].sku, levels[i].available);
 	rows = jny_lookup(&read_stock, keys);
 	for (int i = 0; i < rows->n; i++)
 	{
 		const JnyRow *row = &rows->row[i];
-		JnyStock   *stock = palloc(sizeof(JnyStock));
 
-		stock->sku = jny_row_text(row, 0);
-		stock->known = !row->nulls[1];
-		stock->in_stock = stock->known &&
-			DatumGetBool(DirectFunctionCall2(numeric_gt, row->values[1],
-											 DirectFunctionCall1(int4_numeric, Int32GetDatum(0))));
-		run->stocks = lappend(run->stocks, stock);
+		if (!row->nulls[1])
+			add_stock(run, jny_row_text(row, 0), row->values[1]);
 	}
 }
 

@@ -100,7 +100,7 @@ jny_orchestrate_events(JnyBatch *batch)
 {
 	JnyRun	   *run;
 
-	if (batch->nevents == 0 && batch->links == NIL)
+	if (batch->nevents == 0 && batch->links == NIL && !jny_audiences_wait())
 		return;
 	run = jny_run_start(batch, false);
 	gather_people(run);

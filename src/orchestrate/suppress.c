@@ -80,6 +80,14 @@ find(JnyRun *run, const JnyPerson *person, const JnyEvent *event, const char *ty
 	return NULL;
 }
 
+static const char *
+prop_or_any(const JnyEvent *event, const char *name)
+{
+	char	   *value = jny_json_text(event->props, name);
+
+	return value != NULL && value[0] ? value : "*";
+}
+
 static JnySuppress *
 suppression_for(JnyRun *run, JnyPerson *person, const JnyEvent *event, const char *type)
 {
@@ -91,6 +99,10 @@ suppression_for(JnyRun *run, JnyPerson *person, const JnyEvent *event, const cha
 	s->person = person;
 	s->event = event;
 	s->type = type;
+	s->ref = event->ref != NULL ? event->ref : "";
+	s->scope = event->scope;
+	s->channel = jny_type_is_opt_out(type) ? prop_or_any(event, "channel") : "*";
+	s->purpose = jny_type_is_opt_out(type) ? prop_or_any(event, "purpose") : "*";
 	s->reason = jny_suppression_reason(type);
 	run->suppressions = lappend(run->suppressions, s);
 	return s;

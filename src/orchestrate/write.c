@@ -336,14 +336,6 @@ jny_enrollment_ids(List *enrollments, ArrayType *more)
 	return PointerGetDatum(construct_array(ids, n, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR));
 }
 
-static const char *
-prop_or_any(const JnyEvent *event, const char *name)
-{
-	char	   *value = jny_json_text(event->props, name);
-
-	return value != NULL && value[0] ? value : "*";
-}
-
 void
 jny_write_suppressions(JnyRun *run)
 {
@@ -353,15 +345,14 @@ jny_write_suppressions(JnyRun *run)
 	foreach(lc, run->suppressions)
 	{
 		JnySuppress *s = lfirst(lc);
-		bool		opted_out = strcmp(s->reason, "opted_out") == 0;
 
 		set_owner(begun(&c, &insert_suppressions), s->person);
 		jny_cols_set(c, 2, Int64GetDatum(s->event->seq));
 		jny_cols_text(c, 3, s->type);
-		jny_cols_text(c, 4, s->event->ref ? s->event->ref : "");
-		jny_cols_text(c, 5, s->event->scope);
-		jny_cols_text(c, 6, opted_out ? prop_or_any(s->event, "channel") : "*");
-		jny_cols_text(c, 7, opted_out ? prop_or_any(s->event, "purpose") : "*");
+		jny_cols_text(c, 4, s->ref);
+		jny_cols_text(c, 5, s->scope);
+		jny_cols_text(c, 6, s->channel);
+		jny_cols_text(c, 7, s->purpose);
 		jny_cols_text(c, 8, s->reason);
 		jny_cols_set(c, 9, TimestampTzGetDatum(s->event->occurred_at));
 		jny_cols_set(c, 10, FullTransactionIdGetDatum(s->event->xact));

@@ -19,8 +19,9 @@ DECLARE
     mail text := coalesce(address, lower(who) || '@example.org');
     at timestamptz := journey.clock();
 BEGIN
-    INSERT INTO journey.profile (bucket, profile_id, class, confidence, zone, test, created_at, changed_at)
-    VALUES (b, p, 'person', 1, zone, is_test, at, at) ON CONFLICT DO NOTHING;
+    INSERT INTO journey.profile (bucket, profile_id, class, confidence, zone, created_at, changed_at)
+    VALUES (b, p, 'person', 1, zone, at, at) ON CONFLICT DO NOTHING;
+    INSERT INTO journey.test_profile SELECT b, p, current_user, at WHERE is_test ON CONFLICT DO NOTHING;
     INSERT INTO journey.identity
         (bucket, key_hash, namespace, value, profile_bucket, profile_id, confidence, method, source, since)
     SELECT (journey.key_hash(k.namespace, k.value) >> 54) & 1023, journey.key_hash(k.namespace, k.value),

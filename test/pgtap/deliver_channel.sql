@@ -1,6 +1,5 @@
 -- What the document of a channel says about its senders: who may claim, and the
 -- link of the one-click unsubscribe (RFC 8058), in headers and contact.
--- mission: 213
 \set QUIET on
 SET client_min_messages = warning;
 SELECT plan(30);

@@ -2,7 +2,6 @@
 -- caps by the person's calendar, at the hour that comes twice and the hour that never
 -- comes, whatever the TimeZone of the sender's session.
 -- mission: 129
--- mission: 219
 \set QUIET on
 SET client_min_messages = warning;
 \ir ../fixtures/local_time.sql

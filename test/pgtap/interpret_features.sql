@@ -40,7 +40,6 @@ SELECT pg_temp.feature('{"kind": "feature", "name": "points", "on": "product_vie
 SELECT pg_temp.feature('{"kind": "feature", "name": "days_since_order_placed", "on": "order_placed", "aggregate": "days_since"}');
 SELECT is((SELECT count(*) FROM journey._feature_states() WHERE broken IS NOT NULL), 0::bigint, 'all compile');
 
--- mission: 47
 SELECT setseed(0.42);
 DO $$
 BEGIN

@@ -1,6 +1,6 @@
 -- Rules: three values, the author's words, the owner's rights, and news that
 -- reach the cache.
-SELECT plan(51);
+SELECT plan(52);
 SELECT journey.set_clock('2026-03-02 10:00+00');
 SELECT journey.track('web', 'cart_item_added', '{"customer_id": "42"}', '{"sku": "J1", "cart_id": "C1", "quantity": 1, "price": 10}');
 SELECT journey.track('web', 'cart_item_added', '{"customer_id": "42"}', '{"sku": "S1", "cart_id": "C1", "quantity": 2, "price": 5}');
@@ -16,7 +16,6 @@ CREATE FUNCTION pg_temp.verdict(rule text, context jsonb DEFAULT '{}') RETURNS t
          FROM journey.explain_rule(rule, '{"customer_id": "42"}', context)$$;
 
 -- three values
--- mission: 52
 SELECT is(pg_temp.verdict('profile.nix = ''x'''), 'unknown', 'what is not known is unknown, not false');
 SELECT is(pg_temp.verdict('profile.nothing is null'), 'true', 'a JSON null is a null');
 SELECT is(pg_temp.verdict('profile.nix = ''x'' and cart.items < 0'), 'false', 'unknown and false is false');
@@ -93,6 +92,7 @@ SELECT is((journey.check_rule('profile.points > 5')).ok, false, 'an undeclared t
 SELECT journey.define_name('profile.points', 'numeric', 'loyalty points');
 SELECT is(pg_temp.verdict('profile.points > 5'), 'true', 'a declared one has its type');
 SELECT throws_ok($$SELECT journey.define_name('cart.foo', 'text', 'x')$$, '22023', NULL, 'only names that stand for data of the house can be declared');
+SELECT throws_ok($$SELECT journey.define_name('event.type', 'numeric', 'x')$$, '22023', 'the type of "event.type" is fixed', 'and not those that journey itself knows');
 
 -- whose rights
 CREATE FUNCTION shop.who() RETURNS text STABLE LANGUAGE sql AS 'SELECT current_user::text';

@@ -1,6 +1,6 @@
 -- Carts: value and number of items equal the sum over the lines, whatever is
 -- done to them, through events and through the shop's own tables.
-SELECT plan(29);
+SELECT plan(34);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 -- mission: 15, 46, 47
@@ -22,7 +22,9 @@ SELECT results_eq($$SELECT props ->> 'sku', (props ->> 'quantity')::int FROM jou
     $$VALUES ('A', 2), ('B', 1)$$, 'each line is an event');
 UPDATE cart_lines SET qty = 5 WHERE line = 1;
 UPDATE cart_lines SET qty = 4 WHERE line = 1;
+SELECT results_eq('SELECT items, value FROM journey.cart', 'VALUES (3::numeric, 26.00)', 'the shop''s statement changes no cart of ours');
 SELECT journey.run_until_idle();
+SELECT results_eq('SELECT items, value FROM journey.cart', 'VALUES (5::numeric, 47.00)', 'the lap does');
 SELECT results_eq($$SELECT type, (props ->> 'quantity')::int FROM journey.event WHERE type LIKE 'cart_item%' ORDER BY seq OFFSET 2$$,
     $$VALUES ('cart_item_added', 3), ('cart_item_removed', 1)$$, 'a change is the difference');
 -- one transaction deletes and inserts the same key: an update
@@ -42,6 +44,21 @@ SELECT is((SELECT count(*) FROM journey.event WHERE type LIKE 'cart_item%'), 5::
 DELETE FROM cart_lines WHERE cart = 'c1';
 SELECT journey.run_until_idle();
 SELECT results_eq('SELECT status, items, value FROM journey.cart', $$VALUES ('emptied', 0::numeric, 0::numeric)$$, 'a cart without lines is emptied');
+
+-- incrementally: a lap sums up the carts whose lines have changed, and no other
+INSERT INTO carts VALUES ('i1', NULL, 'devi');
+INSERT INTO cart_lines VALUES ('c1', 1, 'A', 2, 10), ('c1', 2, 'B', 1, 5), ('i1', 1, 'A', 1, 1);
+SELECT journey.run_until_idle();
+UPDATE journey.cart SET items = items + 100, value = value + 1000 WHERE cart_id = 'i1';
+UPDATE cart_lines SET qty = 3 WHERE cart = 'c1' AND line = 1;
+SELECT journey.run_until_idle();
+SELECT results_eq('SELECT cart_id, items, value FROM journey.cart ORDER BY 1', $$VALUES ('c1', 4::numeric, 35::numeric), ('i1', 101, 1001)$$, 'a lap looks at the cart that was changed');
+SELECT isnt_empty($$SELECT * FROM journey.check_invariants() WHERE subject = 'i1' AND detail LIKE 'cart says 101%its lines 1%'$$, 'who damages another is found out');
+UPDATE cart_lines SET qty = 2 WHERE cart = 'i1';
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT items, value FROM journey.cart WHERE cart_id = 'i1'$$, 'VALUES (2::numeric, 2::numeric)', 'and put right by the next change of it');
+DELETE FROM cart_lines WHERE cart IN ('c1', 'i1');
+SELECT journey.run_until_idle();
 
 -- random edits of the shop's tables, some rolled back, laps in between
 CREATE PROCEDURE edits(n int) LANGUAGE plpgsql AS $$

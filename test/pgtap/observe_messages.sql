@@ -1,7 +1,7 @@
 -- What comes back from messages: events find their person through the action,
 -- a visit carries its action, a bounce belongs to the address, an opt-out to the
 -- person and the channel of the message.
-SELECT plan(43);
+SELECT plan(50);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 SELECT journey.track('crm', 'identified', '{"customer_id": "1", "email": "ann@example.com"}', '{}');
 SELECT journey.track('crm', 'consent_granted', '{"customer_id": "1"}', '{"channel": "email"}');
@@ -28,11 +28,21 @@ SELECT journey.run_once();
 SELECT is((SELECT props ->> 'action_id' FROM journey.event WHERE type = 'session_started'), '00000000-0000-8000-8000-000000000001', 'a visit carries the action it came from');
 SELECT isnt(journey.profile_id('{"anonymous_id": "dev"}'), :'ann'::uuid, 'a forwarded link does not make its reader the addressee');
 
+SELECT results_eq(format($$SELECT m.type, o.profile_id = m.profile_id, o.status FROM journey.message_event m JOIN journey.outbox_history o USING (action_id)
+    UNION ALL SELECT e.type, o.profile_id = e.profile_id, o.status FROM journey.event e JOIN journey.outbox_history o ON o.action_id = (e.props ->> 'action_id')::uuid WHERE e.type = 'session_started' ORDER BY 1$$),
+    $$VALUES ('message_clicked', true, 'sent'), ('message_delivered', true, 'sent'), ('message_opened', true, 'sent'), ('session_started', false, 'sent')$$, 'each leads to its row of the outbox');
+CREATE FUNCTION pg_temp.orphans() RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT concat_ws(': ', CASE WHEN NOT ready THEN 'not ready' END, item, detail) FROM journey.readiness() WHERE item LIKE 'orphans%' ORDER BY item $$;
+SELECT results_eq('SELECT pg_temp.orphans()', $$VALUES ('orphans message events: 0.0 %, 0 of 3'), ('orphans visits: 0.0 %, 0 of 1')$$, 'none is an orphan');
+
 -- orphans are counted
 SELECT journey.track('esp', 'message_opened', '{}', '{"action_id": "00000000-0000-8000-8000-00000000ffff"}');
 SELECT journey.track('esp', 'message_opened', '{"customer_id": "1"}', '{"provider_ref": "nobody knows"}');
 SELECT journey.run_once();
 SELECT results_eq($$SELECT name, count FROM journey.incident WHERE kind = 'orphan_message'$$, $$VALUES ('esp', 2::bigint)$$, 'message events without a known action are counted');
+SELECT journey.track('web', 'session_started', '{"anonymous_id": "dev"}', jsonb_build_object('session_id', a, 'action_id', a)) FROM unnest('{00000000-0000-8000-8000-00000000ffff,summer}'::text[]) a;
+SELECT journey.run_once();
+SELECT results_eq('SELECT pg_temp.orphans()', $$VALUES ('not ready: orphans message events: 40.0 %, 2 of 5'), ('not ready: orphans visits: 66.7 %, 2 of 3')$$, 'their rate is reported, and that of visits');
 SELECT is((SELECT count(*) FROM journey.message_event), 3::bigint, 'and belong to no action');
 SELECT is((SELECT count(*) FROM journey.event WHERE type = 'message_opened'), 2::bigint, 'but to the person they name');
 
@@ -95,6 +105,32 @@ SELECT results_eq('SELECT address, state FROM journey.contact_point ORDER BY add
 SELECT journey.track('esp', 'message_complained', '{}', '{"action_id": "00000000-0000-8000-8000-000000000001", "email": "ann@new.example"}');
 SELECT journey.run_once();
 SELECT is((SELECT state FROM journey.contact_point WHERE address = 'ann@new.example'), 'complained', 'a complaint belongs to the address');
+
+-- one that bounced softly is the person's address still, until they have another or none; what is delivered late changes nothing
+SELECT journey.track('crm', 'identified', '{"customer_id": "9", "email": "old@example.com"}', '{}');
+SELECT journey.run_once();
+SELECT journey.profile_id('{"customer_id": "9"}') AS eve \gset
+INSERT INTO journey.outbox_history (bucket, profile_id, finished_at, action_id, channel, status, reason, priority, due_at, not_after,
+    journey, version, step, visit, purpose, scope, template, template_version, payload, attempt, provider_ref, idempotency_key, decision_id, decided_at, in_flight, decided_lap, test)
+VALUES (journey.bucket(:'eve'), :'eve', '2026-03-01 09:00+00', '00000000-0000-8000-8000-000000000009', 'email', 'sent', '', 0, '2026-03-01 09:00+00', '2026-03-02 09:00+00',
+    'j', 1, 's', 1, 'marketing', 'default', 't', 1, '{}', 1, 'prov-9', '00000000-0000-8000-8000-000000000009', '00000000-0000-8000-8000-0000000000d9', '2026-03-01 09:00+00', false, 0, true);
+\set eves 'SELECT address, state FROM journey.contact_point WHERE profile_id = ' :'eve' ' ORDER BY address'
+SELECT journey.track('esp', 'message_bounced', '{}', '{"provider_ref": "prov-9", "email": "old@example.com", "bounce": "soft"}');
+SELECT journey.run_once();
+SELECT journey.track('web', 'page_viewed', '{"customer_id": "9", "email": "typo@example.com"}', '{}');
+SELECT journey.run_once();
+SELECT results_eq(:'eves', $$VALUES ('old@example.com', 'soft')$$, 'what merely comes along does not replace an address that bounced softly');
+SELECT journey.track('crm', 'identified', '{"customer_id": "9", "email": "new@example.com"}', '{}');
+SELECT journey.run_once();
+SELECT results_eq(:'eves', $$VALUES ('new@example.com', 'active'), ('old@example.com', 'replaced')$$, 'a new one does');
+SELECT journey.track('esp', 'message_bounced', '{}', '{"provider_ref": "prov-9", "email": "new@example.com", "bounce": "soft"}');
+SELECT journey.run_once();
+SELECT journey.track('crm', 'identified', '{"customer_id": "9"}', '{"email": null}');
+SELECT journey.run_once();
+SELECT results_eq(:'eves', $$VALUES ('new@example.com', 'replaced'), ('old@example.com', 'replaced')$$, 'and none does, too');
+SELECT journey.track('esp', 'message_delivered', '{}', jsonb_build_object('provider_ref', 'prov-9', 'email', a || '@example.com')) FROM unnest('{old,new}'::text[]) a;
+SELECT journey.run_once();
+SELECT results_eq(:'eves', $$VALUES ('new@example.com', 'replaced'), ('old@example.com', 'replaced')$$, 'a late delivery brings neither back');
 
 -- a channel that borrows the addresses of another
 SELECT journey.track('crm', 'identified', '{"customer_id": "2", "email": "bob@example.com"}', '{}');
@@ -168,7 +204,7 @@ INSERT INTO mail_log VALUES (13, 'unsub', '00000000-0000-8000-8000-00000000ffff'
     (14, 'unsub', '00000000-0000-8000-8000-00000000ffff', NULL, '14', NULL, '2026-03-02 10:30+00');
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.consents('13'), 'email marketing granted, sms marketing revoked', 'of a message that is not known the row names person and channel');
-SELECT is(pg_temp.consents('14'), 'email marketing revoked, push marketing revoked, sms marketing revoked', 'or the person alone');
+SELECT is(pg_temp.consents('14'), 'email marketing revoked, onsite marketing revoked, push marketing revoked, retargeting marketing revoked, sms marketing revoked', 'or the person alone');
 INSERT INTO mails VALUES (15, 'unsub', 'prov-15', NULL, NULL);
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.consents('15'), 'email marketing granted, sms marketing granted, outlet email marketing revoked', 'the scope is that of the message, too');

@@ -1,5 +1,4 @@
 -- Who may send events, and that sending needs no right on our tables.
--- mission: 1
 SELECT plan(12);
 
 CREATE ROLE journey_test_shop LOGIN;

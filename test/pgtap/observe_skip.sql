@@ -124,7 +124,7 @@ SELECT journey.track('sick', 'consent_revoked', pg_temp.who('all'), '{}');
 SELECT journey.track('sick', 'unsubscribed', pg_temp.who('late'), '{"channel": "email"}', '2026-03-01 10:00+00');
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.consents('one'), 'email marketing revoked', 'an opt-out that is set aside takes the consent away');
-SELECT is(pg_temp.consents('all'), 'email marketing revoked, push marketing revoked, sms marketing revoked', 'one that names no channel, every consent');
+SELECT is(pg_temp.consents('all'), 'email marketing revoked, onsite marketing revoked, push marketing revoked, retargeting marketing revoked, sms marketing revoked', 'one that names no channel, every consent');
 SELECT is(pg_temp.consents('late'), 'email marketing granted', 'but not one that was given after it was written');
 SELECT is((SELECT count(*) FROM journey.consent_history h WHERE h.profile_id = pg_temp.pid('one') AND h.state = 'revoked' AND h.proof @> '{"set_aside": true}'),
     1::bigint, 'which the history tells');

@@ -1,7 +1,7 @@
 -- What a source document says of its source: trusted or not, how long it may
 -- be silent, which of the eight systems it is.
 -- What would break if this failed: a browser that gives consent for others or joins two people.
-SELECT plan(25);
+SELECT plan(27);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 SELECT journey.apply('{"kind": "source", "name": "browser", "system": "commerce", "trusted": false}');
 SELECT journey.apply('{"kind": "source", "name": "shop", "system": "commerce"}');
@@ -77,9 +77,56 @@ SELECT journey.track('shop', 'product_viewed', '{"customer_id": "1"}', '{"sku": 
 SELECT journey.run_once();
 SELECT is_empty($$SELECT * FROM journey.health WHERE topic = 'source'$$, 'until it sends again');
 
--- mission: 17
 SELECT set_eq($$SELECT jsonb_array_elements_text(journey.json_schema() #> '{$defs,source,properties,system,enum}')$$,
     'SELECT system FROM journey.system', 'documents and the registry name the same eight systems');
+
+-- each signal has one source of truth, and whoever else writes it is reported, whichever way in
+-- mission: 23
+CREATE TABLE crm_people (id text PRIMARY KEY, city text, wants boolean);
+CREATE TABLE pos_receipts (id text PRIMARY KEY, who text);
+CREATE TABLE erp_stock (sku text, pieces int);
+CREATE TABLE pim_products (sku text, title text, pieces int);
+CREATE TABLE cmp_consents (who text, medium text, state text);
+SELECT count(*) FROM journey.attach('crm_people', 'customer', '{"source": "other_rows", "subject": {"customer_id": "id"}, "traits": ["city"],
+    "consents": [{"channel": "email", "purpose": "marketing", "column": "wants", "values": {"true": "granted", "false": "denied"}}]}');
+SELECT count(*) FROM journey.attach('pos_receipts', 'order', '{"source": "other_rows", "key": "id", "subject": {"customer_id": "who"}}');
+SELECT count(*) FROM journey.attach('erp_stock', 'stock', '{"source": "other_rows", "sku": "sku", "available": "pieces"}');
+SELECT count(*) FROM journey.attach('pim_products', 'product', '{"source": "other_rows", "sku": "sku", "name": "title", "available": "pieces"}');
+SELECT count(*) FROM journey.attach('cmp_consents', 'consent', '{"source": "other_rows", "subject": {"customer_id": "who"}, "channel": "medium", "state": "state"}');
+CREATE TEMP TABLE says (n serial, what text, signals text);
+INSERT INTO says (what, signals) VALUES
+    ('identified {}', 'identity'),
+    ('order_placed {"order_id": "O1"}', 'orders'), ('order_line_placed {"order_id": "O1", "sku": "A"}', 'orders'),
+    ('stock_changed {"sku": "A", "available": 1}', 'inventory'), ('product_changed {"sku": "A", "available": 1}', 'inventory'), ('product_changed {"sku": "A", "name": "a"}', NULL),
+    ('consent_granted {"channel": "email"}', 'consent'), ('consent_revoked {"channel": "email"}', 'consent'),
+    ('tier_changed {"tier": "gold"}', 'eligibility'), ('reward_issued {"reward_id": "R"}', 'eligibility'),
+    ('product_viewed {"sku": "A"}', NULL), ('ticket_opened {"reason": "late"}', NULL);
+INSERT INTO says (what, signals) VALUES
+    ($$INSERT INTO crm_people VALUES ('p', 'Ulm', NULL)$$, 'identity'), ($$UPDATE crm_people SET wants = true$$, 'consent identity'),
+    ($$INSERT INTO pos_receipts VALUES ('P1', 'p')$$, 'orders'), ($$INSERT INTO erp_stock VALUES ('A', 2)$$, 'inventory'),
+    ($$INSERT INTO pim_products VALUES ('B', 'b', NULL)$$, NULL), ($$UPDATE pim_products SET pieces = 2$$, 'inventory'),
+    ($$INSERT INTO cmp_consents VALUES ('p', 'sms', 'granted')$$, 'consent');
+CREATE FUNCTION pg_temp.say(what text, source text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM journey.declare_truth(signal, 'truth') FROM journey.source_of_truth;
+    UPDATE journey.incident SET resolved_at = journey.clock() WHERE kind = 'second_writer';
+    IF what ~ '^[A-Z]' THEN
+        EXECUTE what;
+    ELSE
+        PERFORM journey.track(source, split_part(what, ' ', 1), '{"customer_id": "p"}', substr(what, strpos(what, ' '))::jsonb);
+    END IF;
+END $$;
+-- Which signals somebody is seen to write beside their source of truth: by the registry and by incidents alike.
+CREATE FUNCTION pg_temp.seen() RETURNS text LANGUAGE sql AS $$
+    SELECT string_agg(t.signal, ' ' ORDER BY t.signal) FROM journey.source_of_truth t
+    JOIN journey.incident i ON i.kind = 'second_writer' AND i.name = t.signal || ': ' || t.second_writer AND i.resolved_at IS NULL
+    WHERE t.second_writer LIKE 'other%' AND t.second_count = 1
+$$;
+CREATE TEMP TABLE seen (n int, source text, signals text);
+SELECT format('SELECT pg_temp.say(%L, %L)', what, source), 'SELECT journey.run_once()', format('INSERT INTO seen SELECT %s, %L, pg_temp.seen()', n, source)
+FROM says CROSS JOIN unnest('{truth,other}'::text[]) source WHERE source = 'other' OR what !~ '^[A-Z]' ORDER BY n, source DESC \gexec
+SELECT is_empty($$SELECT what FROM seen JOIN says USING (n) WHERE seen.source = 'truth' AND seen.signals <> ''$$, 'what the declared source says is no news');
+SELECT results_eq($$SELECT what, seen.signals FROM seen JOIN says USING (n) WHERE seen.source = 'other' ORDER BY n$$, $$SELECT what, signals FROM says ORDER BY n$$, 'what another says is reported, by signal');
 
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -1,7 +1,6 @@
 -- track() and ingest(): what is taken, what is refused or set aside, and what
 -- each of them leaves in the inbox.
 -- mission: 1
--- mission: 17
 SELECT plan(48);
 
 CREATE VIEW pg_temp.inbox AS SELECT * FROM journey.inbox_0 UNION ALL SELECT * FROM journey.inbox_1 UNION ALL SELECT * FROM journey.inbox_2;

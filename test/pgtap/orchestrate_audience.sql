@@ -1,9 +1,11 @@
 -- Audiences: a purchase takes a person out of those that a channel of mode
 -- state has put them into, in the next lap, and lets nobody be put in after it.
+-- So do an opt-out, an erasure, suppress().
 -- mission: 22
--- What would break if this failed: people are shown for weeks what they have bought.
+-- What would break if this failed: people are shown for weeks what they have
+-- bought, and advertisers keep the addresses of people who said no.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(26);
+SELECT plan(49);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.journey_doc(name, '{"on": "wishlist_added", "data": {"sku": "event.sku"}}', jsonb_build_object(
     'add', jsonb_build_object('send', jsonb_build_object('channel', channel, 'template', 't_sku', 'data', '{"sku": "entry.sku"}'::jsonb), 'next', 'done'),
@@ -100,6 +102,84 @@ SELECT journey.run_until_idle();
 SELECT pg_temp.buy('eve', 'O10');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.waits('eve')$$, $$VALUES ('remove J2 transactional 10:10')$$, 'the later addition is taken back by the later purchase');
+
+-- out by what the person says, which no journey lists
+CREATE FUNCTION pg_temp.send_all() RETURNS bigint LANGUAGE sql AS $$
+    SELECT count(journey.ack(c.action_id, c.token, 'ref')) FROM journey.claim('retargeting', 100) c, LATERAL journey.begin_send(c.action_id, c.token) b WHERE b.granted
+$$;
+SELECT pg_temp.move('2026-03-03 10:00+00');
+SELECT pg_temp.send_all();
+SELECT pg_temp.member(p) FROM unnest(ARRAY['opt', 'all', 'byaddress', 'other', 'cust', 'gone', 'rest', 'hand', 'back', 'brand', 'aside']) p;
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.send_all(), 11::bigint, 'eleven are in');
+SELECT journey.run_until_idle();
+CREATE TABLE client (id text PRIMARY KEY, ads text);
+SELECT journey.attach('client', 'customer', '{"subject": {"customer_id": "id"}, "consents": [{"channel": "retargeting", "purpose": "marketing", "column": "ads", "values": {"yes": "granted", "no": "denied"}}]}');
+INSERT INTO client VALUES ('cust', 'yes');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'consent_revoked', pg_temp.who('opt'), '{"channel": "retargeting", "purpose": "marketing"}');
+SELECT journey.track('shop', 'unsubscribed', pg_temp.who('all'), '{}');
+SELECT journey.track('shop', 'consent_revoked', pg_temp.who('byaddress'), '{"channel": "email"}');
+SELECT journey.track('shop', 'consent_revoked', pg_temp.who('other'), '{"channel": "sms"}');
+SELECT journey.track('shop', 'consent_revoked', pg_temp.who('other'), '{"channel": "retargeting", "purpose": "service"}');
+UPDATE client SET ads = 'no';
+SELECT journey.track('shop', 'erased', pg_temp.who('gone'), '{}');
+SELECT journey.track('shop', 'restricted', pg_temp.who('rest'), '{}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.waits('opt')$$, $$VALUES ('remove J1 transactional 10:00')$$, 'an opt-out from the channel takes out');
+SELECT results_eq($$SELECT pg_temp.waits('all')$$, $$VALUES ('remove J1 transactional 10:00')$$, 'and so does one from everything');
+SELECT results_eq($$SELECT pg_temp.waits('byaddress')$$, $$VALUES ('remove J1 transactional 10:00')$$, 'one from what its addresses are');
+SELECT is_empty($$SELECT pg_temp.waits('other')$$, 'but not one from something else');
+SELECT results_eq($$SELECT pg_temp.waits('cust')$$, $$VALUES ('remove J1 transactional 10:00')$$, 'a box that a customer cleared');
+SELECT results_eq($$SELECT pg_temp.waits('gone')$$, $$VALUES ('remove J1 transactional 10:00')$$, 'an erasure');
+SELECT results_eq($$SELECT pg_temp.waits('rest')$$, $$VALUES ('remove J1 transactional 10:00')$$, 'and a restriction');
+SELECT results_eq($$SELECT d.reason, d.rule FROM journey.decision d WHERE d.kind = 'removal' AND d.profile_id IN (pg_temp.pid('opt'), pg_temp.pid('gone')) ORDER BY 1$$,
+    $$VALUES ('erased', 'erased'), ('opted_out', 'consent_revoked')$$, 'decisions say why');
+SELECT journey.track('shop', 'erased', pg_temp.who('gone'), '{}', message_id => 'again');
+UPDATE journey.profile SET restricted = true WHERE profile_id = pg_temp.pid('rest');
+SELECT ok(pg_temp.send(p, 'retargeting'), 'neither erasure nor restriction stops the removal') FROM unnest(ARRAY['gone', 'rest']) p;
+
+-- suppress() writes no event
+SELECT ok(journey.suppress(pg_temp.who('hand'), reason => 'asked by phone'), 'somebody is suppressed by hand');
+SELECT journey.suppress(pg_temp.who('back'));
+SELECT journey.unsuppress(pg_temp.who('back'));
+SELECT journey.suppress(pg_temp.who('brand'), 'abroad');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.waits('hand')$$, $$VALUES ('remove J1 transactional 10:00')$$, 'the next lap takes them out');
+SELECT is_empty($$SELECT pg_temp.waits(p) FROM unnest(ARRAY['back', 'brand']) p$$, 'unless it has been taken back, or is about another brand');
+SELECT is_empty($$SELECT 1 FROM journey.suppression WHERE unread$$, 'once');
+SELECT ok(pg_temp.send('hand', 'retargeting'), 'the suppression does not stop the removal');
+
+-- an opt-out that no lap can take, and a purchase
+ALTER TABLE journey.event ADD CONSTRAINT poison CHECK (source <> 'sick') NOT VALID;
+SELECT journey.track('sick', 'unsubscribed', pg_temp.who('aside'), '{"channel": "retargeting"}');
+SELECT journey.track('sick', 'order_placed', pg_temp.who('brand'), '{"order_id": "O77"}');
+SELECT journey.run_until_idle();
+ALTER TABLE journey.event DROP CONSTRAINT poison;
+SELECT results_eq($$SELECT pg_temp.waits('aside')$$, $$VALUES ('remove J1 transactional 10:00')$$, 'an opt-out that had to be set aside takes out');
+SELECT results_eq($$SELECT pg_temp.waits('brand')$$, $$VALUES ('remove J1 transactional 10:00')$$, 'a purchase as well');
+
+-- put in by an order: that order does not take out, however often it is told
+SELECT journey.apply(pg_temp.journey_doc('buyers', '{"on": "order_placed", "key": "order", "data": {"sku": "''J9''"}}',
+    '{"add": {"send": {"channel": "retargeting", "template": "t_sku", "data": {"sku": "entry.sku"}}, "next": "done"}, "done": {"exit": "finished"}}', '{"reentry": {"per": "key", "after": "7 days"}}'));
+SELECT pg_temp.person('fan');
+SELECT journey.track('shop', 'consent_granted', pg_temp.who('fan'), '{"channel": "retargeting"}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.buy('fan', 'O90');
+SELECT journey.run_until_idle();
+SELECT ok(pg_temp.send('fan', 'retargeting'), 'a buyer is put in');
+SELECT journey.run_until_idle();
+SELECT pg_temp.buy('fan', 'O90', 'till');
+SELECT journey.run_until_idle();
+SELECT is_empty($$SELECT pg_temp.waits('fan')$$, 'the same order, told by another source, takes nobody out');
+SELECT pg_temp.buy('fan', 'O91');
+SELECT journey.run_until_idle();
+SELECT ok('remove J9 transactional 10:00' IN (SELECT pg_temp.waits('fan')), 'the next one does');
+
+-- no template can pass an addition off as a removal, which nothing would stop
+SELECT results_eq($$SELECT DISTINCT severity, code FROM journey.lint('{"kind": "template", "name": "sly", "variables": {"_remove": "text"}, "content": {"en": {"subject": "x", "body": "{{_remove}}"}}}') WHERE pointer = '/variables/_remove'$$,
+    $$VALUES ('error', 'wrong_value')$$, 'a variable cannot be called as what marks a removal');
+SELECT throws_ok($$SELECT journey.apply('{"kind": "template", "name": "sly", "variables": {"_remove": "text"}, "content": {"en": {"subject": "x", "body": "y"}}}')$$, '22023', NULL, 'and is not taken');
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

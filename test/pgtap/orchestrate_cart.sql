@@ -1,6 +1,6 @@
 -- Cart recovery from entry to outbox, and each way in which it does not get there.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(38);
+SELECT plan(43);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 
@@ -129,6 +129,33 @@ SELECT results_eq($$SELECT pg_temp.refusals('gus')$$, $$VALUES ('cart not_enroll
 SELECT journey.track('shop', 'checkout_step_viewed', pg_temp.who('gus'), '{"step": "payment", "cart_id": "C8"}');
 SELECT journey.run_until_idle();
 SELECT is((SELECT sum(not_entered) FROM journey.journey_day), 1::numeric, 'a condition that does not hold is counted');
+
+-- what was waiting, sent and refused: each action with what allowed it, what may stop it or did, and what came of it
+-- mission: 3
+SELECT pg_temp.person('mea'), pg_temp.person('meb');
+SELECT pg_temp.cart('mea', 'M1'), pg_temp.cart('meb', 'M2');
+SELECT pg_temp.move('2026-03-10 11:03+00');
+SELECT pg_temp.move('2026-03-10 12:03+00');
+CREATE FUNCTION pg_temp.message(c text) RETURNS SETOF text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', m.status, nullif(m.reason, ''), m.stopped_by ->> 'ref', m.attempt, to_char(m.sent_at, 'HH24:MI'),
+                     'opened ' || to_char(m.opened_at, 'HH24:MI'), 'clicked ' || to_char(m.clicked_at, 'HH24:MI'), m.order_id, m.amount)
+    FROM journey.message m WHERE m.profile_id = pg_temp.pid(c) $$;
+SELECT results_eq($$SELECT pg_temp.message(c) FROM unnest(ARRAY['mea', 'meb']) c$$, $$VALUES ('pending 0'), ('pending 0')$$, 'two actions, of which nothing has come yet');
+SELECT pg_temp.send('mea');
+SELECT pg_temp.buy('meb', 'OM2');
+SELECT pg_temp.send('meb');
+SELECT journey.run_until_idle();
+SELECT journey.track('esp', 'message_opened', '{}', jsonb_build_object('action_id', action_id, 'machine', true), '2026-03-10 12:04+00') FROM journey.message WHERE profile_id = pg_temp.pid('mea');
+SELECT journey.track('esp', 'message_opened', '{}', jsonb_build_object('action_id', action_id), '2026-03-10 12:10+00') FROM journey.message WHERE profile_id = pg_temp.pid('mea');
+SELECT journey.track('esp', 'message_clicked', '{}', jsonb_build_object('action_id', action_id), '2026-03-10 12:11+00') FROM journey.message WHERE profile_id = pg_temp.pid('mea');
+SELECT pg_temp.move('2026-03-10 12:15+00');
+SELECT pg_temp.buy('mea', 'OM1');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.message('mea')$$, $$VALUES ('sent 1 12:03 opened 12:10 clicked 12:11 OM1 50')$$, 'the outcome of one that was sent, up to the order that it was for; what a machine opened is none');
+SELECT results_eq($$SELECT pg_temp.message('meb')$$, $$VALUES ('refused ordered order:OM2 0 OM2 50')$$, 'and of one that an order stopped, with the order');
+SELECT is_empty($$SELECT * FROM journey.message m WHERE m.suppress_on IS DISTINCT FROM '["order_placed"]' AND m.suppress_on IS DISTINCT FROM '[{"on": "order_placed", "match": false}]'
+    OR m.versions -> 'journey/cart' IS NULL OR m.arm <> 'treatment' OR m.purpose <> 'marketing' OR m.clauses IS NULL OR m.status IS NULL$$, 'each has its eligibility and what may stop it');
+SELECT results_eq($$SELECT count(*) FROM journey.message$$, $$SELECT (SELECT count(*) FROM journey.outbox) + (SELECT count(*) FROM journey.outbox_history)$$, 'and there is a row for every action');
 
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
 -- the touchpoint: the journey's own, else what goes with its stage

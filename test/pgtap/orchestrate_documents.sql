@@ -1,5 +1,5 @@
 -- Plan, apply, activate, export, retire: versions, locks, drafts, and what the caches see.
--- mission: 5, 22, 23, 117, 212
+-- mission: 22, 23, 212
 SET client_min_messages = warning;
 \set cart `cat test/fixtures/cart_recovery.json`
 \set confirmation `cat test/fixtures/order_confirmation.json`

@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(82);
+SELECT plan(104);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -18,7 +18,7 @@ CREATE FUNCTION pg_temp.last_decision(c text, j text) RETURNS journey.decision L
 $$;
 
 -- consent and address
--- mission: 116, 99
+-- mission: 116
 SELECT journey.apply(pg_temp.one_mail('plain'));
 SELECT pg_temp.person('no', false);
 SELECT pg_temp.wish('no');
@@ -113,7 +113,7 @@ SELECT is((SELECT count(*) FROM journey.outbox WHERE journey = 'told'), 5::bigin
 SELECT journey.retire('journey', 'ruled'), journey.retire('journey', 'told'), journey.retire('rule_set', 'gate');
 
 -- what is too old to be trusted holds a send until it is fresh, or too late
--- mission: 6
+-- mission: 6, 129
 SELECT journey.apply(pg_temp.one_mail('fresh', '{}', '{"require": [{"when": "source.age(''erp'') <= interval ''20 minutes''", "reason": "stale_data"}], "not_after": "30 minutes"}'));
 SELECT journey.track('erp', 'price_changed', '{}', '{"sku": "J1", "price": 3}');
 SELECT pg_temp.person('sta');
@@ -122,10 +122,12 @@ SELECT pg_temp.wish('sta');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.refusals('sta')$$, $$VALUES ('fresh held stale_data')$$, 'a source that was silent for too long holds the send');
 SELECT results_eq($$SELECT pg_temp.stands('sta')$$, $$VALUES ('fresh mail active')$$, 'which waits where it is');
+SELECT results_eq($$SELECT planned_at, wake_at FROM journey.timer$$, $$VALUES ('2026-03-02 11:30+00'::timestamptz, '2026-03-02 11:35+00'::timestamptz)$$, 'until a new time, and the one it was planned for is kept');
 SELECT journey.track('erp', 'price_changed', '{}', '{"sku": "J1", "price": 4}');
 SELECT journey.run_until_idle();
 SELECT pg_temp.move('2026-03-02 11:35+00');
 SELECT results_eq($$SELECT pg_temp.outbox('sta')$$, $$VALUES ('fresh mail email')$$, 'a few minutes after the source has spoken it is decided again');
+SELECT is((SELECT not_after FROM journey.outbox WHERE profile_id = pg_temp.pid('sta')), '2026-03-02 12:00+00'::timestamptz, 'and may be sent no longer than if it had not been held');
 SELECT pg_temp.person('stb');
 SELECT pg_temp.move('2026-03-02 12:00+00');
 SELECT pg_temp.wish('stb');
@@ -137,7 +139,7 @@ SELECT results_eq($$SELECT pg_temp.stands('stb')$$, $$VALUES ('fresh finished fi
 SELECT journey.retire('journey', 'fresh');
 
 -- stock
--- mission: 12, 52, 98
+-- mission: 12, 52
 SELECT journey.apply(pg_temp.one_mail('stock', '{}', '{"template": "t_sku", "data": {"sku": "entry.sku"}, "require": ["stock:sku"]}', '{"data": {"sku": "event.sku"}}'));
 SELECT journey.track('shop', 'stock_changed', '{}', '{"sku": "IN", "available": 3}');
 SELECT journey.track('shop', 'stock_changed', '{}', '{"sku": "OUT", "available": 0}');
@@ -149,7 +151,76 @@ SELECT pg_temp.wish('stu', 'OUT');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.outbox('sto')$$, $$VALUES ('stock mail email')$$, 'what is in stock is sent');
 SELECT is((SELECT stock_sku FROM journey.outbox WHERE profile_id = pg_temp.pid('sto')), ARRAY['IN'], 'and is looked at again by the permit');
+-- mission: 3
+SELECT is((SELECT clauses FROM journey.message WHERE profile_id = pg_temp.pid('sto')), '[{"clause": "IN is in stock", "verdict": true}]', 'the action carries what made it eligible');
 SELECT results_eq($$SELECT pg_temp.refusals('stu')$$, $$VALUES ('stock refused out_of_stock')$$, 'what is not is refused');
+-- read again by whoever claims, where the shop keeps it: in its stock tables, over all of them, or in its table of products
+CREATE FUNCTION pg_temp.claimed() RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    answer text;
+BEGIN
+    PERFORM journey.release(ARRAY[c.action_id], ARRAY[c.token]) FROM journey.claim('email', 100) c WHERE c.profile_id = pg_temp.pid('sto');
+    SELECT concat_ws(' ', d.kind, d.verdict, d.reason) INTO answer FROM journey.decision d WHERE d.profile_id = pg_temp.pid('sto') AND d.kind = 'claim';
+    RETURN coalesce(answer, 'claimed');
+END $$;
+CREATE TABLE shop_product (id text PRIMARY KEY, pieces int);
+INSERT INTO shop_product VALUES ('IN', 0);
+SELECT count(*) FROM journey.attach('shop_product', 'product', '{"sku": "id", "available": "pieces"}', backfill => false);
+CREATE TABLE store_stock (sku text, on_hand int);
+CREATE TABLE web_stock (sku text, on_hand int);
+INSERT INTO store_stock VALUES ('IN', 0);
+INSERT INTO web_stock VALUES ('IN', 1);
+SELECT count(*) FROM unnest('{store_stock,web_stock}'::text[]) t CROSS JOIN LATERAL journey.attach(t::regclass, 'stock', backfill => false);
+SELECT is(pg_temp.claimed(), 'claimed', 'sold out in one stock table and not in the other, it goes, whatever the product says');
+SELECT count(*) FROM unnest('{store_stock,web_stock}'::text[]) t CROSS JOIN LATERAL journey.detach(t);
+SELECT is(pg_temp.claimed(), 'claim refused out_of_stock', 'without them the table of products is asked, and a row refuses');
+SELECT is_empty($$SELECT 1 FROM journey.attempt_log WHERE profile_id = pg_temp.pid('sto')$$, 'nothing is sent');
+SELECT count(*) FROM journey.detach('shop_product');
+-- where the shop's own table is attached it is read at the decision, whatever was observed last; so it is by rules
+CREATE TABLE public.shop_stock (sku text PRIMARY KEY, on_hand text);
+INSERT INTO public.shop_stock VALUES ('GONE', '3'), ('BACK', '0');
+SELECT count(*) FROM journey.attach('shop_stock', 'stock', '{"sku": "sku", "available": "on_hand"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT sku, available FROM journey.product WHERE sku IN ('GONE', 'BACK') ORDER BY 1$$, $$VALUES ('BACK', 0::numeric), ('GONE', 3)$$, 'what was observed');
+ALTER TABLE public.shop_stock DISABLE TRIGGER ALL;
+UPDATE public.shop_stock SET on_hand = CASE sku WHEN 'GONE' THEN '0' ELSE '5' END;
+ALTER TABLE public.shop_stock ENABLE ALWAYS TRIGGER journey_capture_stock;
+SELECT pg_temp.person(c) FROM unnest(ARRAY['stv', 'stw', 'stx', 'sty']) c;
+SELECT pg_temp.wish('stv', 'GONE'), pg_temp.wish('stw', 'BACK');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT d.verdict, d.reason, d.clauses -> -1 FROM pg_temp.last_decision('stv', 'stock') d$$,
+    $$VALUES ('refused', 'out_of_stock', '{"clause": "GONE is in stock", "verdict": false}'::jsonb)$$, 'what has sold out is refused at the decision');
+SELECT results_eq($$SELECT pg_temp.outbox('stw')$$, $$VALUES ('stock mail email')$$, 'what has come in is not');
+SELECT ok(pg_temp.send('stw'), 'the permit agrees');
+SELECT results_eq($$SELECT verdict, "values" -> 'product.available' FROM unnest(ARRAY['GONE', 'BACK']) sku, journey.explain_rule('product.available > 0', pg_temp.who('stw'), jsonb_build_object('sku', sku))$$,
+    $$VALUES ('false', '0'::jsonb), ('true', '5')$$, 'rules read the same');
+-- a table that cannot be read now leaves what was observed, and no lap waits for it
+CREATE EXTENSION IF NOT EXISTS dblink;
+\set pw `echo "$PGPASSWORD"`
+SELECT dblink_connect('other', format('dbname=%s host=%s port=%s user=%s password=%s', current_database(), :'HOST', :'PORT', :'USER', COALESCE(NULLIF(:'pw', ''), 'x'))) \g /dev/null
+SELECT dblink_exec('other', 'BEGIN; LOCK TABLE public.shop_stock IN ACCESS EXCLUSIVE MODE') \g /dev/null
+SELECT pg_temp.wish('stx', 'GONE');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.outbox('stx')$$, $$VALUES ('stock mail email')$$, 'while the shop changes its table, what was observed counts');
+SELECT dblink_exec('other', 'ROLLBACK'), dblink_disconnect('other') \g /dev/null
+SELECT ok(NOT pg_temp.send('stx'), 'and the permit looks again');
+SELECT journey.run_until_idle();
+ALTER TABLE public.shop_stock DISABLE TRIGGER ALL;
+UPDATE public.shop_stock SET on_hand = 'many' WHERE sku = 'BACK';
+ALTER TABLE public.shop_stock ENABLE ALWAYS TRIGGER journey_capture_stock;
+BEGIN;
+SELECT pg_temp.wish('sty', 'GONE');
+COMMIT;
+BEGIN;
+SELECT journey.run_until_idle();
+SELECT is_empty($$SELECT mode FROM pg_locks WHERE relation = 'public.shop_stock'::regclass$$, 'a lap holds no lock on the shop''s table to its end');
+COMMIT;
+SELECT results_eq($$SELECT pg_temp.refusals('sty')$$, $$VALUES ('stock refused out_of_stock')$$, 'one odd value is of its own product');
+SELECT pg_temp.wish('sty', 'BACK');
+SELECT journey.run_until_idle();
+SELECT is((pg_temp.last_decision('sty', 'stock')).reason, 'out_of_stock', 'which is what was observed');
+SELECT is_empty('SELECT * FROM journey.quarantine', 'and no event is to blame');
+SELECT journey.detach('public.shop_stock');
 SELECT journey.retire('journey', 'stock');
 
 -- holdout: nobody of the control group is ever enqueued, and arms do not move
@@ -312,6 +383,8 @@ SELECT results_eq($$SELECT verdict, reason, (inputs ->> 'held_until')::timestamp
                     FROM pg_temp.last_decision('run', 'rungs')$$,
     $$VALUES ('held', 'capped', '2026-03-03 16:00+00'::timestamptz, ARRAY['email capped', 'sms capped'])$$, 'of two channels that are capped the one is waited for that opens');
 SELECT journey.retire('journey', 'rungs');
+SELECT results_eq($$SELECT planned_at, wake_at FROM journey.timer WHERE profile_id = pg_temp.pid('hol')$$,
+    $$VALUES ('2026-03-03 14:00+00'::timestamptz, '2026-03-03 15:00+00'::timestamptz)$$, 'beside the time that it was planned for');
 SELECT pg_temp.move('2026-03-03 14:59+00');
 SELECT is_empty($$SELECT pg_temp.outbox('hol')$$, 'nothing is in the outbox before');
 SELECT pg_temp.move('2026-03-03 15:00+00');
@@ -347,8 +420,8 @@ SELECT pg_temp.wish('lou'), journey.track('shop', 'product_viewed', pg_temp.who(
 SELECT journey.run_until_idle();
 SELECT pg_temp.house('{"from": "22:00", "to": "06:00", "zone": "UTC"}');
 SELECT ok(NOT pg_temp.send('lou'), 'quiet hours of the house that begin after the decision hold at the permit');
-SELECT results_eq($$SELECT reason, claim_at FROM journey.outbox WHERE profile_id = pg_temp.pid('lou')$$, $$VALUES ('quiet_hours', '2026-03-29 06:00+00'::timestamptz)$$,
-                  'it waits for their end');
+SELECT results_eq($$SELECT reason, claim_at, due_at FROM journey.outbox WHERE profile_id = pg_temp.pid('lou')$$,
+                  $$VALUES ('quiet_hours', '2026-03-29 06:00+00'::timestamptz, '2026-03-28 22:30+00'::timestamptz)$$, 'it waits for their end, and was due before');
 SELECT ok(pg_temp.send('ear'), 'a journey with hours of its own goes by them');
 SELECT journey.run_until_idle();
 SELECT pg_temp.wish('lat');
@@ -368,7 +441,25 @@ SELECT journey.retire('journey', 'early');
 
 -- purposes: an order confirmation at 03:00 to a held-out, capped, unsubscribed buyer; a marketing mail in the same state
 -- mission: 213
-SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC", "holdout": 0.99, "caps": [{"channel": "*", "max": 1, "per": "30 days", "window": "rolling"}], "quiet_hours": {"from": "21:00", "to": "08:00"}}'::jsonb);
+-- of the people who are there, the house holds out half: two of them, and three whom it does not
+SELECT pg_temp.person('b' || n) FROM generate_series(1, 20) n;
+SELECT journey.run_until_idle();
+CREATE TEMP TABLE half AS
+    SELECT c, held, row_number() OVER (PARTITION BY held ORDER BY n) AS nth
+    FROM (SELECT n, 'b' || n AS c, journey.assign('policy/house', pg_temp.pid('b' || n)) < 0.5 AS held FROM generate_series(1, 20) n) x;
+SELECT (SELECT c FROM half WHERE held AND nth = 1) AS buyer, (SELECT c FROM half WHERE held AND nth = 2) AS held,
+       (SELECT c FROM half WHERE NOT held AND nth = 1) AS capped, (SELECT c FROM half WHERE NOT held AND nth = 2) AS gone,
+       (SELECT c FROM half WHERE NOT held AND nth = 3) AS night \gset
+-- two have had their mail of the month, two want no more
+SELECT journey.apply(pg_temp.one_mail('before'));
+SELECT pg_temp.wish(c) FROM unnest(ARRAY[:'buyer', :'capped']) c;
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM unnest(ARRAY[:'buyer', :'capped']) c WHERE pg_temp.send(c)), 2::bigint, 'two have had a mail');
+SELECT journey.run_until_idle();
+SELECT journey.retire('journey', 'before');
+SELECT journey.track('shop', 'unsubscribed', pg_temp.who(c), '{}') FROM unnest(ARRAY[:'buyer', :'gone']) c;
+SELECT journey.run_until_idle();
+SELECT journey.apply('{"kind": "policy", "name": "house", "zone": "UTC", "holdout": 0.5, "caps": [{"channel": "*", "max": 1, "per": "30 days", "window": "rolling"}], "quiet_hours": {"from": "21:00", "to": "08:00"}}'::jsonb);
 SELECT journey.apply(jsonb_build_array(
     pg_temp.journey_doc('confirmation', '{"on": "order_placed", "key": "order", "data": {"order_id": "event.order_id", "amount": "event.amount"}}',
         '{"mail": {"send": {"channel": "email", "template": "t_order", "data": {"order_id": "entry.order_id", "amount": "entry.amount"}}, "next": "done"}, "done": {"exit": "finished"}}',
@@ -376,21 +467,23 @@ SELECT journey.apply(jsonb_build_array(
     pg_temp.journey_doc('thanks', '{"on": "order_placed", "key": "order"}',
         '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}')));
 SELECT pg_temp.move('2026-04-02 03:00+00');
-SELECT pg_temp.person('buyer');
+SELECT pg_temp.buy(c, 'O-' || c) FROM unnest(ARRAY[:'buyer', :'held', :'capped', :'gone', :'night']) c;
 SELECT journey.run_until_idle();
-SELECT journey.track('shop', 'unsubscribed', pg_temp.who('buyer'), '{}');
+SELECT results_eq(format('SELECT pg_temp.outbox(%L)', :'buyer'), $$VALUES ('confirmation mail email')$$, 'the confirmation is enqueued, the marketing mail is not');
+SELECT is((SELECT payload FROM journey.outbox WHERE journey = 'confirmation' AND profile_id = pg_temp.pid(:'buyer')),
+          jsonb_build_object('order_id', 'O-' || :'buyer', 'amount', 50), 'with order and amount');
+SELECT is((SELECT due_at FROM journey.outbox WHERE journey = 'confirmation' AND profile_id = pg_temp.pid(:'buyer')), '2026-04-02 03:00+00'::timestamptz, 'at once, although it is night');
+SELECT is((SELECT own_ref FROM journey.outbox WHERE journey = 'confirmation' AND profile_id = pg_temp.pid(:'buyer')), 'order:O-' || :'buyer', 'its own order does not stop it');
+SELECT ok(('thanks refused opted_out' IN (SELECT pg_temp.refusals(:'buyer'))), 'the marketing mail is refused');
+-- each of the four reasons alone keeps a marketing mail back, and none a confirmation
+SELECT results_eq(format($$SELECT verdict, reason, inputs ->> 'due_at' IS NULL FROM unnest(ARRAY[%L, %L, %L]) WITH ORDINALITY p(c, n), pg_temp.last_decision(c, 'thanks') ORDER BY n$$, :'held', :'capped', :'gone'),
+    $$VALUES ('refused', 'holdout', true), ('refused', 'capped', true), ('refused', 'opted_out', true)$$, 'held out, capped, unsubscribed: a marketing mail to each is refused for that');
+SELECT is((SELECT due_at FROM journey.outbox WHERE journey = 'thanks'), '2026-04-02 08:00+00'::timestamptz, 'to somebody who is none of these it waits for the morning');
+SELECT is((SELECT array_agg(c) FROM unnest(ARRAY[:'buyer', :'held', :'capped', :'gone', :'night']) c WHERE NOT pg_temp.send(c)), NULL, 'all of them get the permit for the confirmation');
 SELECT journey.run_until_idle();
-SELECT pg_temp.buy('buyer', 'O1');
-SELECT journey.run_until_idle();
-SELECT results_eq($$SELECT pg_temp.outbox('buyer')$$, $$VALUES ('confirmation mail email')$$, 'the confirmation is enqueued, the marketing mail is not');
-SELECT is((SELECT payload FROM journey.outbox WHERE journey = 'confirmation'), '{"order_id": "O1", "amount": 50}'::jsonb, 'with order and amount');
-SELECT is((SELECT due_at FROM journey.outbox WHERE journey = 'confirmation'), '2026-04-02 03:00+00'::timestamptz, 'at once, although it is night');
--- mission: 213
-SELECT is((SELECT own_ref FROM journey.outbox WHERE journey = 'confirmation'), 'order:O1', 'its own order does not stop it');
-SELECT ok(pg_temp.send('buyer'), 'and the permit is granted');
-SELECT journey.run_until_idle();
-SELECT ok('thanks refused opted_out' IN (SELECT pg_temp.refusals('buyer')), 'the marketing mail is refused');
-SELECT is((SELECT arm FROM journey.enrollment WHERE journey = 'confirmation'), 'treatment', 'nobody is held out from what they have to know');
+SELECT results_eq($$SELECT journey, granted_at, count(*) FROM journey.attempt_log WHERE granted_at >= '2026-04-02 03:00+00' GROUP BY 1, 2$$,
+    $$VALUES ('confirmation', '2026-04-02 03:00+00'::timestamptz, 5::bigint)$$, 'and nobody at that hour one for anything else');
+SELECT is((SELECT DISTINCT arm FROM journey.enrollment WHERE journey = 'confirmation'), 'treatment', 'nobody is held out from what they have to know');
 
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');

@@ -1,7 +1,8 @@
 -- Two people whom an event names together stay two and are linked for good: whom that
 -- concerns, and what the one's orders do to the other.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(40);
+\ir ../lib/orphans.sql
+SELECT plan(41);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 -- mission: 97, 114
 
@@ -222,5 +223,6 @@ SELECT results_eq($$SELECT pg_temp.sent('late')$$, $$VALUES ('A-late refused ord
 SELECT journey.run_until_idle() \g /dev/null
 
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
+SELECT is_empty('SELECT pg_temp.orphans()', 'no row of any table is left behind');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

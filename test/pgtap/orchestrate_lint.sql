@@ -1,5 +1,5 @@
 -- Every rule of lint, with a document that breaks it and one that does not (docs/lint.md).
--- mission: 7, 9, 52, 118, 183
+-- mission: 7, 9, 118, 183
 SET client_min_messages = warning;
 \set cart `cat test/fixtures/cart_recovery.json`
 \set confirmation `cat test/fixtures/order_confirmation.json`

@@ -1,6 +1,6 @@
 -- suppress_on with match, own objects, scopes, and what an order names.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(26);
+SELECT plan(32);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- socks do not end the coffee reminder
@@ -146,6 +146,63 @@ SELECT journey.run_until_idle();
 SELECT journey.track('shop', 'order_placed', '{"email": "partner@example.com"}', '{"order_id": "OG", "cart_id": "GC", "amount": 10, "currency": "EUR"}');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.stands('gst')$$, $$VALUES ('cart GC exited ordered')$$, 'an order ends the cart that it names, whoever placed it');
+
+-- caps, too, count brand by brand until the house says that they cross scopes; then decisions and permits count all
+-- mission: 220
+CREATE FUNCTION pg_temp.house(more jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM journey.apply('{"kind": "policy", "name": "house", "zone": "UTC"}' || more);
+END $$;
+CREATE FUNCTION pg_temp.two_brands(c text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN (SELECT string_agg(concat_ws(' ', e.scope, e.exit_reason, h.status, nullif(d.reason, '')), ', ' ORDER BY e.scope)
+            FROM journey.enrollment e LEFT JOIN journey.outbox_history h USING (bucket, profile_id, enrollment_id)
+            LEFT JOIN journey.decision d ON d.enrollment_id = e.enrollment_id AND d.verdict = 'refused' WHERE e.profile_id = pg_temp.pid(c));
+END $$;
+SELECT journey.retire('journey', name) FROM journey.document WHERE kind = 'journey' AND state = 'active';
+SELECT journey.apply(pg_temp.journey_doc(name, '{"on": "wishlist_added", "key": {"product": "event.sku"}}',
+    '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "sent"}, "sent": {"exit": "sent"}, "done": {"exit": "not"}}',
+    jsonb_build_object('scope', name, 'caps', '[]'::jsonb)))
+FROM unnest(ARRAY['blue', 'red']) name;
+SELECT journey.apply(pg_temp.journey_doc('any', '{"on": "product_viewed", "key": {"product": "event.sku"}}',
+    '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "sent"}, "sent": {"exit": "sent"}, "done": {"exit": "not"}}',
+    '{"caps": [{"channel": "email", "max": 1, "per": "1 day", "window": "rolling"}]}'));
+\set cap '{"caps": [{"channel": "*", "max": 1, "per": "1 day", "window": "rolling"}]}'
+-- each in turn: a blue mail sent, then a red one decided
+CREATE PROCEDURE pg_temp.in_turn(c text, type text) LANGUAGE plpgsql AS $$
+BEGIN
+    FOR n IN 0..1 LOOP
+        PERFORM journey.track((ARRAY['blue', 'red'])[n + 1], type, pg_temp.who(c), jsonb_build_object('sku', n));
+        COMMIT;
+        PERFORM journey.run_until_idle();
+        COMMIT;
+        PERFORM pg_temp.send(c);
+        COMMIT;
+        PERFORM journey.run_until_idle();
+        COMMIT;
+    END LOOP;
+END $$;
+SELECT pg_temp.move('2026-04-20 10:00+00');
+SELECT pg_temp.person(c, true, s) FROM unnest(ARRAY['apart', 'house', 'own', 'beside']) c, unnest(ARRAY['blue', 'red']) s;
+SELECT journey.run_until_idle();
+SELECT pg_temp.house(:'cap');
+CALL pg_temp.in_turn('apart', 'wishlist_added');
+SELECT is(pg_temp.two_brands('apart'), 'blue sent sent, red sent sent', 'a mail of one brand does not cap the other''s');
+SELECT pg_temp.house('{"caps_cross_scopes": true}'::jsonb || :'cap');
+CALL pg_temp.in_turn('house', 'wishlist_added');
+SELECT is(pg_temp.two_brands('house'), 'blue sent sent, red not capped', 'it does when the house says so');
+SELECT pg_temp.house('{"caps_cross_scopes": true}');
+CALL pg_temp.in_turn('own', 'product_viewed');
+SELECT is(pg_temp.two_brands('own'), 'blue sent sent, red not capped', 'in a journey of all brands with a cap of its own, too');
+SELECT pg_temp.house(:'cap');
+SELECT journey.track(s, 'wishlist_added', pg_temp.who('beside'), jsonb_build_object('sku', s)) FROM unnest(ARRAY['blue', 'red']) s;
+SELECT journey.run_until_idle();
+SELECT is((SELECT count(*) FROM journey.outbox WHERE profile_id = pg_temp.pid('beside')), 2::bigint, 'two were decided side by side');
+SELECT pg_temp.house('{"caps_cross_scopes": true}'::jsonb || :'cap');
+SELECT pg_temp.send('beside');
+SELECT journey.run_until_idle();
+SELECT matches(pg_temp.two_brands('beside'), '^(blue|red)( not refused capped| sent sent), (blue|red)( not refused capped| sent sent)$', 'permits count the house''s word of the moment');
+SELECT is((SELECT count(*) FROM journey.attempt_log WHERE profile_id = pg_temp.pid('beside')), 1::bigint, 'and grant one');
 
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');

@@ -1,24 +1,48 @@
 -- What does not go as planned: several devices, a database that is off, a rule that breaks, a document that is replaced.
 \ir ../fixtures/orchestrate.sql
 \set pw `echo "$PGPASSWORD"`
-SELECT plan(20);
+SELECT plan(24);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 SELECT journey.run_until_idle();
 
--- browsing on the phone, returning on the desktop: one person, one enrollment
--- mission: 14, 28
-SELECT pg_temp.person('mob');
-SELECT journey.track('web', 'product_viewed', '{"anonymous_id": "phone"}', '{"sku": "J1"}');
+-- browsing on the phone, returning on the desktop: one customer, one enrollment, whichever way the two became known
+-- mission: 14
+SELECT journey.apply(pg_temp.journey_doc('browse', '{"on": "product_viewed"}',
+    '{"idle": {"wait": {"for": "1 hour"}, "next": "mail"}, "mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}',
+    '{"identity": {"min_confidence": "medium"}}'));
 SELECT journey.run_until_idle();
-SELECT journey.track('web', 'session_started', '{"anonymous_id": "desktop", "email": "mob@example.com"}', '{}');
+CREATE FUNCTION pg_temp.views(subject jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM journey.track('web', 'product_viewed', subject, '{"sku": "J1"}');
+END $$;
+SELECT pg_temp.person(c) FROM unnest('{later,once,before}'::text[]) c;
+SELECT pg_temp.views('{"anonymous_id": "before-phone"}'), pg_temp.views('{"anonymous_id": "before-desktop"}'), pg_temp.views('{"anonymous_id": "nobody-phone"}');
 SELECT journey.run_until_idle();
-SELECT journey.track('web', 'cart_item_added', '{"anonymous_id": "desktop"}', '{"sku": "J1", "quantity": 1, "price": 9, "cart_id": "M1"}');
-SELECT journey.track('web', 'checkout_step_viewed', '{"anonymous_id": "desktop"}', '{"step": "shipping", "cart_id": "M1"}');
-SELECT journey.track('app', 'checkout_step_viewed', pg_temp.who('mob'), '{"step": "shipping", "cart_id": "M1"}');
+SELECT is((SELECT count(*) FROM journey.enrollment WHERE journey = 'browse'), 0::bigint, 'browsers of whom nothing more is known enter nothing');
+-- one after the other, in laps of their own
+SELECT pg_temp.views('{"anonymous_id": "later-phone", "email": "later@example.com"}'), journey.run_until_idle();
+SELECT pg_temp.views('{"anonymous_id": "later-desktop", "customer_id": "later"}'), journey.run_until_idle();
+SELECT pg_temp.views('{"anonymous_id": "later-desktop"}'), pg_temp.views('{"anonymous_id": "later-phone"}');
+-- in one lap, and not yet known when the first pages are viewed
+SELECT pg_temp.views('{"anonymous_id": "once-phone", "email": "once@example.com"}'), pg_temp.views('{"anonymous_id": "once-desktop", "customer_id": "once"}');
+SELECT pg_temp.views('{"anonymous_id": "before-phone", "email": "before@example.com"}'), pg_temp.views('{"anonymous_id": "before-desktop", "customer_id": "before"}');
 SELECT journey.run_until_idle();
-SELECT is((SELECT count(*) FROM journey.enrollment WHERE key = 'M1'), 1::bigint, 'two devices of one customer give exactly one enrollment');
-SELECT results_eq($$SELECT pg_temp.stands('mob')$$, $$VALUES ('cart M1 idle active')$$, 'and it is the customer''s');
+SELECT results_eq($$SELECT i.value, count(*) FROM journey.enrollment e JOIN journey.identity i USING (profile_id) WHERE e.journey = 'browse' AND i.namespace = 'customer_id' GROUP BY 1 ORDER BY 1$$,
+    $$VALUES ('before', 1::bigint), ('later', 1), ('once', 1)$$, 'two sessions of one customer give exactly one enrollment');
+SELECT is((SELECT count(*) FROM journey.enrollment WHERE journey = 'browse'), 3::bigint, 'and nobody else has one');
+-- a cart that is filled on the phone and looked at on the desktop
+SELECT journey.track('web', 'cart_item_added', '{"anonymous_id": "later-phone"}', '{"sku": "J1", "quantity": 1, "price": 9, "cart_id": "M1"}');
+SELECT journey.track('web', 'checkout_step_viewed', '{"anonymous_id": "later-phone"}', '{"step": "shipping", "cart_id": "M1"}');
+SELECT journey.run_until_idle();
+SELECT journey.track('web', 'checkout_step_viewed', '{"anonymous_id": "later-desktop"}', '{"step": "shipping", "cart_id": "M1"}');
+SELECT journey.track('app', 'checkout_step_viewed', pg_temp.who('later'), '{"step": "shipping", "cart_id": "M1"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands('later')$$, $$VALUES ('browse idle active'), ('cart M1 idle active')$$, 'a cart on both of them is one enrollment, too');
+SELECT pg_temp.move('2026-03-02 11:00+00');
+SELECT results_eq($$SELECT i.value, o.journey FROM journey.outbox o JOIN journey.identity i USING (profile_id) WHERE i.namespace = 'customer_id' ORDER BY 1, 2$$,
+    $$VALUES ('before', 'browse'), ('later', 'browse'), ('later', 'cart'), ('once', 'browse')$$, 'and each gets one message');
+SELECT journey.retire('journey', 'browse');
 
 -- off: a purchase counts even while nothing else does
 SELECT pg_temp.person('off');
@@ -101,6 +125,20 @@ SELECT journey.track('shop', 'wishlist_added', pg_temp.who('key'), '{"sku": "A"}
 SELECT journey.run_until_idle();
 SELECT ok('eager idle active' IN (SELECT pg_temp.stands('key')), 'once it has been consumed they may');
 SELECT journey.retire('journey', 'eager');
+
+-- what one person does with another's cart ends the other's journey about it, whichever way the event came
+SELECT journey.apply(pg_temp.journey_doc('shared', '{"on": "checkout_started", "key": "cart"}', '{"idle": {"wait": {"for": "1 day"}, "next": "done"}, "done": {"exit": "finished"}}',
+    '{"exit": [{"on": "cart_viewed", "match": "event.cart_id = key", "reason": "seen"}]}'));
+SELECT pg_temp.person(p) FROM unnest('{o1,o2,t1,t2}'::text[]) p;
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'checkout_started', pg_temp.who(p), jsonb_build_object('cart_id', 'C' || p)) FROM unnest('{o1,o2}'::text[]) p;
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'cart_viewed', '{"customer_id": "t1"}', '{"cart_id": "Co1"}');
+INSERT INTO journey.inbox_copy (source, type, subject, props) VALUES ('shop', 'cart_viewed', '{"customer_id": "t2"}', '{"cart_id": "Co2"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands(p) FROM unnest('{o1,o2}'::text[]) p$$, $$VALUES ('shared Co1 exited seen'), ('shared Co2 exited seen')$$,
+    'a copied event reaches whose cart it names as a tracked one does');
+SELECT journey.retire('journey', 'shared');
 
 -- erased and restricted people leave
 SELECT pg_temp.person('gone');

@@ -56,6 +56,7 @@ EXCEPTION WHEN SQLSTATE 'JT001' THEN
 END $$;
 
 -- I1, I11: what stood before the permit
+-- mission: 97
 SELECT matches(pg_temp.damage(format($$
     INSERT INTO journey.suppression (bucket, profile_id, seq, type, ref, scope, reason, occurred_at, effective_at, fence_xact, incarnation, lap)
     SELECT t.bucket, t.profile_id, 0, 'order_placed', 'order:x', '*', 'ordered', now(), now(), xid8 '3', b.incarnation, 1000000
@@ -71,7 +72,7 @@ CREATE FUNCTION pg_temp.stop(who text, more text DEFAULT '{}') RETURNS text LANG
         SELECT (jsonb_populate_record(NULL::journey.suppression, jsonb_build_object(
             'bucket', t.bucket, 'profile_id', t.profile_id, 'seq', 0, 'type', 'order_placed', 'ref', 'order:x', 'scope', t.scope,
             'channel', '*', 'purpose', '*', 'reason', 'ordered', 'occurred_at', now(), 'effective_at', now(), 'fence_xact', '3',
-            'incarnation', b.incarnation, 'lap', 1000000, 'matched', '{}'::text[], 'linked', false) || %2$L)).*
+            'incarnation', b.incarnation, 'lap', 1000000, 'matched', '{}'::text[], 'linked', false, 'unread', false) || %2$L)).*
         FROM journey.attempt_log t JOIN journey.permit_batch b USING (permit_batch) WHERE t.profile_id = %1$L$f$, who, more)
 $$;
 SELECT is(pg_temp.damage(pg_temp.stop(:'sent', '{"scope": "red"}')), 'nothing is named', 'I1: not after an order of another scope');
@@ -109,6 +110,7 @@ SELECT is(pg_temp.damage(format($$
     DELETE FROM journey.decision WHERE profile_id = %1$L AND kind IN ('claim', 'permit')$$, :'left')), 'I4', 'I4: a refusal without its audit row');
 SELECT is(pg_temp.damage(format($$INSERT INTO journey.decision SELECT (pg_temp.again(d, 'decision_id', gen_random_uuid())).* FROM journey.decision d WHERE d.profile_id = %L AND d.kind = 'permit' AND d.verdict = 'refused'$$, :'left')), 'I4', 'I4: refused twice');
 -- I5: the control group
+-- mission: 169
 SELECT matches(pg_temp.damage(format($$UPDATE journey.enrollment SET arm = 'control' WHERE profile_id = %L$$, :'sent')), '\mI5\M', 'I5: a held-out person has an action');
 SELECT is(pg_temp.damage($$UPDATE journey.exposure SET place = place / 2$$), 'I5', 'I5: a place that nobody can recompute');
 SELECT is(pg_temp.damage($$UPDATE journey.exposure SET arm = 'other'$$), 'I5', 'I5: another arm than the enrollment');

@@ -2,7 +2,7 @@
 -- What would break if this failed: a test clock on a live shop, a pause that leaks, test rows in the figures.
 \ir ../fixtures/orchestrate.sql
 \set pw `echo "$PGPASSWORD"`
-SELECT plan(54);
+SELECT plan(59);
 SELECT journey.set_clock('2026-03-02 09:00+00');
 
 CREATE FUNCTION pg_temp.hint(call text) RETURNS text LANGUAGE plpgsql AS $$
@@ -111,7 +111,17 @@ SELECT set_eq($$SELECT i.value, b.granted, b.reason FROM journey.claim('email', 
                 JOIN journey.identity i ON i.profile_id = c.profile_id AND i.namespace = 'customer_id',
                 LATERAL journey.begin_send(c.action_id, c.token) b$$,
               $$VALUES ('m2', true, NULL::text), ('m3', false, 'sandbox')$$, 'the test profile gets its permit, the other is refused');
+SELECT ok(journey.mark_test(pg_temp.who('m2'), false), 'it can be made one like the others');
+SELECT is_empty('SELECT 1 FROM journey.test_profile', 'and is none then');
 
+SELECT pg_temp.person('n' || n) FROM generate_series(1, 10) n;
+SELECT journey.run_until_idle();
+SELECT journey.mark_test(pg_temp.who('n7'), true);
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who(c), '{"sku": "B"}') FROM unnest('{n1,n2,n3,n4,n5,n6,n7,n8,n9,n10}'::text[]) c;
+SELECT journey.run_until_idle();
+SELECT set_eq($$SELECT i.value FROM journey.claim_and_begin('email', 100) c JOIN journey.identity i ON i.profile_id = c.profile_id AND i.namespace = 'customer_id'$$, ARRAY['n7'], 'in one call, too');
+SELECT set_eq($$SELECT i.value FROM journey.attempt_log a JOIN journey.identity i ON i.profile_id = a.profile_id AND i.namespace = 'customer_id'$$, ARRAY['m2', 'n7'], 'nobody else ever had a permit');
+SELECT is((SELECT count(*) FROM journey.decision d WHERE d.journey = 'hello' AND d.verdict = 'enqueue' AND NOT d.test), 12::bigint, 'but all of them were decided for, on live traffic');
 SELECT journey.track('shop', 'product_viewed', pg_temp.who('m1'), '{"sku": "A"}', message_id => 'seen');
 SELECT journey.run_until_idle();
 SELECT is((SELECT count(*) FROM journey.event WHERE message_id = 'seen'), 1::bigint, 'a message that the test has seen is new');

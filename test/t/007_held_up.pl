@@ -55,6 +55,16 @@ ok($node->poll_query_until('postgres', lives_in('Paris')), 'the lap goes on');
 cmp_ok(time() - $began, '<=', 3, 'at once');
 ok($node->poll_query_until('postgres', "SELECT status = 'ok' FROM journey.health WHERE topic = 'worker'"), 'and health says so');
 
+# an administrator who marks a test profile and goes for lunch holds up nobody
+$holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN');
+is($holder->query_safe(q{SELECT journey.mark_test('{"customer_id": "1"}')}), 't', 'a test profile is marked, in a transaction that stays open');
+identified('Lyon');
+ok($node->poll_query_until('postgres', lives_in('Lyon')), 'laps write that very person meanwhile');
+$holder->query_safe('COMMIT');
+$holder->quit;
+is($node->safe_psql('postgres', q{SELECT count(*) FROM journey.test_profile WHERE profile_id = journey.profile_id('{"customer_id": "1"}')}), '1', 'and the mark stands');
+
 # in the search for an event that fails: what it writes at its end is held
 $node->safe_psql('postgres', q{ALTER TABLE journey.event ADD CONSTRAINT poison CHECK (props ->> 'query' IS DISTINCT FROM 'poison')});
 sub poisoned
