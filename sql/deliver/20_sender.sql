@@ -45,4 +45,4 @@ CREATE FUNCTION journey.next_due(channel text) RETURNS timestamptz
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_next_due';
 COMMENT ON FUNCTION journey.next_due(text) IS
-    'When the next action of the channel may be claimed; null when none waits.';
+    'When the next action of the channel may be claimed; null when none waits, or when what waits is paused.';

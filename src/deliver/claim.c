@@ -25,8 +25,6 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -49,7 +47,8 @@ JNY_CHANGE(take, "outbox", "outbox_claim", "channel, priority, claim_at >=", JNY
 		   "status, lease_until, token, sender, claimed_at, granted_at, permit_batch, attempt");
 /* The first row below a priority: that of the next one. */
 JNY_LOOKUP(next_priority, "outbox", "outbox_claim", "channel, priority <", "priority", "t.claim_at IS NOT NULL");
-JNY_LOOKUP(of_priority, "outbox", "outbox_claim", "channel, priority, claim_at >=", "claim_at, status", "t.claim_at IS NOT NULL");
+JNY_LOOKUP(of_priority, "outbox", "outbox_claim", "channel, priority, claim_at >=",
+		   "claim_at, status, scope, journey, template, test", "t.claim_at IS NOT NULL");
 JNY_INSERT(leases, "lease", "until, lease_id, actions");
 
 /* ---- the hint ------------------------------------------------------------- */
@@ -349,26 +348,6 @@ jny_require_sender_session(const char *what)
 				 errhint("Call it in a transaction of its own, at READ COMMITTED.")));
 }
 
-static void
-require_own_channel(JnyClaim *c)
-{
-	ListCell   *lc;
-
-	if (c->channel->senders == NIL || superuser_arg(GetSessionUserId()))
-		return;
-	foreach(lc, c->channel->senders)
-	{
-		Oid			role = get_role_oid(lfirst(lc), true);
-
-		if (OidIsValid(role) && has_privs_of_role(GetSessionUserId(), role))
-			return;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("permission denied to claim from channel \"%s\"", c->channel->name),
-			 errhint("Its document lists the roles that may, under \"senders\".")));
-}
-
 /* Mode, pauses and the channel's document; false when nothing is claimable. Inside SPI_connect(). */
 static bool
 open_claim(JnyClaim *c, const char *channel, Interval *lease)
@@ -380,7 +359,7 @@ open_claim(JnyClaim *c, const char *channel, Interval *lease)
 	c->channel = jny_house_channel(c->gate.house, channel);
 	if (!c->channel->defined)
 		jny_require_channel(channel);
-	require_own_channel(c);
+	jny_require_own_channel(c->channel, "claim from");
 	jny_house_read_pauses(c->gate.house);
 	if (c->gate.house->all_paused || jny_house_paused(c->gate.house, JNY_PAUSED_CHANNEL, channel))
 		return false;
@@ -415,18 +394,30 @@ jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
 	return true;
 }
 
+/* Waits for its time, and not for the end of a pause. */
 static bool
-is_pending(const JnyRow *row, void *arg)
+is_coming(const JnyRow *row, void *arg)
 {
-	return jny_text_is(row, 1, "pending");
+	const JnyGate *gate = arg;
+
+	return jny_text_is(row, 1, "pending") && DatumGetBool(row->values[5]) == gate->node.test &&
+		!jny_house_paused(gate->house, JNY_PAUSED_SCOPE, jny_row_text(row, 2)) &&
+		!jny_house_paused(gate->house, JNY_PAUSED_JOURNEY, jny_row_text(row, 3)) &&
+		!jny_house_paused(gate->house, JNY_PAUSED_TEMPLATE, jny_row_text(row, 4));
 }
 
 TimestampTz
 jny_next_due(const char *channel)
 {
+	JnyGate		gate = {.house = palloc0(sizeof(JnyHouse))};
 	int			priority = PG_INT32_MAX;
 	TimestampTz due = DT_NOEND;
 
+	jny_node_read(&gate.node);
+	jny_house_read_pauses(gate.house);
+	if (gate.node.mode == JNY_MODE_OFF || gate.house->all_paused ||
+		jny_house_paused(gate.house, JNY_PAUSED_CHANNEL, channel))
+		return due;
 	while (next_below(channel, &priority))
 	{
 		JnyCols    *keys = jny_cols_of(&of_priority);
@@ -436,7 +427,7 @@ jny_next_due(const char *channel)
 		jny_cols_set(keys, 1, Int32GetDatum(priority));
 		jny_cols_set(keys, 2, TimestampTzGetDatum(DT_NOBEGIN));
 		jny_cols_next(keys);
-		first = jny_lookup_first(&of_priority, keys, is_pending, NULL);
+		first = jny_lookup_first(&of_priority, keys, is_coming, &gate);
 		if (first->n > 0)
 			due = Min(due, jny_row_time(&first->row[0], 0));
 	}

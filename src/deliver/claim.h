@@ -34,7 +34,7 @@ jny_claim_exhausted(const JnyClaim *claim)
 
 /* Takes up to n actions; false when nothing is claimable at all. Inside SPI_connect(). */
 extern bool jny_claim(JnyClaim *claim, const char *channel, int n, Interval *lease);
-/* DT_NOEND when nothing waits. Inside SPI_connect(). */
+/* DT_NOEND when nothing waits that may be claimed when its time comes. Inside SPI_connect(). */
 extern TimestampTz jny_next_due(const char *channel);
 
 /* 25001 unless READ COMMITTED, 25006 on a standby. */
