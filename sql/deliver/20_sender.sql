@@ -8,7 +8,7 @@ CREATE FUNCTION journey.claim(channel text, n integer DEFAULT 100, lease interva
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_claim';
 COMMENT ON FUNCTION journey.claim(text, integer, interval, text, interval) IS
-    'Takes up to n (at most 1000) due actions of a channel under a lease, by priority, then by claim_at: the due time, or later after a retry, a rate or quiet hours. Gives no address: ask begin_send. Empty while the database is off or the channel paused. wait: sleeps in the server up to that long (at most 1 second) for work. Needs READ COMMITTED (25001) and the primary.';
+    'Takes up to n (at most 1000) due actions of a channel under a lease, by priority, then by claim_at: the due time, or later after a retry, a rate or quiet hours. Gives no address: ask begin_send. Empty while the database is off or the channel paused. wait: sleeps in the server up to that long (at most 1 second) for work. Judges at most 100 for each of n and 1000 in all: when so many were refused it gives what it has, and next_due is still in the past. Needs READ COMMITTED (25001) and the primary; a channel with a rate is not claimed in a transaction block (25001).';
 
 CREATE FUNCTION journey.begin_send(action_id uuid, token bigint)
     RETURNS TABLE (granted boolean, reason text, final boolean, retry_at timestamptz, contact jsonb, headers jsonb,
@@ -45,4 +45,4 @@ CREATE FUNCTION journey.next_due(channel text) RETURNS timestamptz
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_next_due';
 COMMENT ON FUNCTION journey.next_due(text) IS
-    'When the next action of the channel may be claimed; null when none waits.';
+    'When the next action of the channel may be claimed; null when none waits, or when what waits is paused.';

@@ -122,6 +122,7 @@ CREATE TABLE journey.backfill (
     started_at timestamptz NOT NULL,
     problem text,
     retry_at timestamptz,
+    later boolean NOT NULL DEFAULT false,
     PRIMARY KEY (attachment, part)
 ) WITH (fillfactor = 50);
 CREATE INDEX backfill_holds ON journey.backfill (attachment) WHERE holds_permits;
@@ -138,6 +139,13 @@ COMMENT ON COLUMN journey.backfill.xact IS 'Transaction of the last portion; nul
 COMMENT ON COLUMN journey.backfill.started_at IS 'When this began.';
 COMMENT ON COLUMN journey.backfill.problem IS 'Why the last attempt to go on failed; null = it did not.';
 COMMENT ON COLUMN journey.backfill.retry_at IS 'Not tried again before, real time.';
+COMMENT ON COLUMN journey.backfill.later IS 'Not of the attach: a partition that came with rows, or is read again since another was truncated.';
+
+CREATE TABLE journey.leaf (
+    capture oid PRIMARY KEY
+);
+COMMENT ON TABLE journey.leaf IS 'Partitions of attached tables that have been seen: one that is not here has come since, and what it has is read.';
+COMMENT ON COLUMN journey.leaf.capture IS 'Its capture trigger: a partition that was away and comes back has another.';
 
 -- How far the inbox has been consumed: (previous snapshot, frozen window, last seq applied in it).
 CREATE TABLE journey.cursor (

@@ -20,12 +20,26 @@ CREATE FUNCTION journey._attachments_changed() RETURNS void
 COMMENT ON FUNCTION journey._attachments_changed() IS
     'Tells every session, once this transaction commits, to look again at which tables are attached.';
 
+CREATE FUNCTION journey._has_blocks(part oid) RETURNS boolean
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_has_blocks';
+COMMENT ON FUNCTION journey._has_blocks(oid) IS
+    'Has this table a block that may hold rows? True, too, while somebody has it locked: nobody is waited for.';
+
+CREATE FUNCTION journey._watch_truncate() RETURNS integer
+    LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_watch_truncate';
+COMMENT ON FUNCTION journey._watch_truncate() IS
+    'Puts the TRUNCATE trigger of attached tables on partitions that have none, and returns on how many: PostgreSQL gives them only triggers for each row. One that is locked is left for the next call.';
+
 CREATE FUNCTION journey._stock(skus text[]) RETURNS TABLE (sku text, available numeric)
     LANGUAGE C STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_stock';
 COMMENT ON FUNCTION journey._stock(text[]) IS
-    'Stock as the attached tables have it now, a row for each table that knows the sku, under the caller''s snapshot: those of kind stock or, without any, the tables of products whose map has "available". No row for what no table knows or whose mapping no longer fits.';
+    'Stock as the attached tables have it now, a row for each table that knows the sku (the sum over its rows), under the caller''s snapshot: those of kind stock or, without any, the tables of products whose map has "available". No row for what no table knows, what is no number, or whose mapping no longer fits; null for every sku while somebody has such a table locked, for which nobody waits.';
 
 CREATE FUNCTION journey._column_text(rel regclass, name text) RETURNS text
     LANGUAGE C STABLE STRICT PARALLEL SAFE

@@ -1,13 +1,13 @@
 -- ---- what runs as the extension's owner, for an administrator -------------
 
 CREATE FUNCTION journey._captures()
-    RETURNS TABLE (attachment integer, rel oid, root boolean, enabled "char", scope text)
+    RETURNS TABLE (attachment integer, capture oid, rel oid, root boolean, enabled "char", scope text)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 BEGIN
     RETURN QUERY
-    SELECT x.args[1]::integer, x.tgrelid, x.tgparentid = 0, x.tgenabled, x.args[4]
+    SELECT x.args[1]::integer, x.oid, x.tgrelid, x.tgparentid = 0, x.tgenabled, x.args[4]
     FROM (SELECT t.*, string_to_array(encode(t.tgargs, 'escape'), '\000') AS args
           FROM pg_trigger t
           WHERE t.tgfoid = 'journey._capture()'::regprocedure AND t.tgname LIKE 'journey\_capture\_%') x
@@ -16,6 +16,87 @@ END
 $$;
 COMMENT ON FUNCTION journey._captures() IS
     'The capture triggers that are really there: of which attachment, on which table (root: not one that a partition has from its parent), enabled how, for which scope.';
+
+-- ---- partitions that come later ---------------------------------------------
+
+CREATE FUNCTION journey._backfill_later(attachment integer, parts oid[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    -- of no file yet: the lap that begins to read finds which, and how many blocks it has
+    INSERT INTO journey.backfill AS b (attachment, part, file, holds_permits, blocks_total, started_at, later)
+    SELECT a.attachment, c.oid, 0, a.kind NOT IN ('product', 'stock'), 1, clock_timestamp(), true
+    FROM journey.attachment a, pg_class c
+    WHERE a.attachment = _backfill_later.attachment AND c.oid = ANY (parts) AND c.relkind = 'r' AND journey._has_blocks(c.oid)
+    ON CONFLICT ON CONSTRAINT backfill_pkey
+    DO UPDATE SET file = 0, blocks_total = 1, blocks_done = 0, problem = NULL, retry_at = NULL;
+END
+$$;
+COMMENT ON FUNCTION journey._backfill_later(integer, oid[]) IS
+    'Has the laps read all that these partitions of an attached table hold, where they hold anything.';
+
+-- Also called within the shop's ALTER TABLE ... ATTACH PARTITION, which waits for none of us.
+CREATE FUNCTION journey._note_leaves() RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    SET lock_timeout = '200ms'
+AS $$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN
+        SELECT t.attachment, array_agg(t.capture) AS captures, array_agg(t.rel) AS rels
+        FROM journey._captures() t
+        JOIN journey.attachment a ON a.attachment = t.attachment AND a.detached_at IS NULL
+        WHERE NOT t.root AND NOT EXISTS (SELECT FROM journey.leaf l WHERE l.capture = t.capture)
+        GROUP BY t.attachment
+    LOOP
+        INSERT INTO journey.leaf SELECT unnest(r.captures) ON CONFLICT DO NOTHING;
+        PERFORM journey._backfill_later(r.attachment, r.rels);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION journey._note_leaves() IS
+    'Notes partitions that attached tables have got since, and has the laps read those that came with rows.';
+
+CREATE FUNCTION journey._leaves_known(attachment integer) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    INSERT INTO journey.leaf
+    SELECT t.capture FROM journey._captures() t WHERE t.attachment = _leaves_known.attachment AND NOT t.root
+    ON CONFLICT DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION journey._leaves_known(integer) IS
+    'Notes the partitions that an attached table has as seen: all of them are about to be read, or none is wanted.';
+
+-- A row that TRUNCATE took is known to nobody. So every cart of the source is
+-- emptied, and what the other partitions have is read again.
+CREATE FUNCTION journey._leaf_truncated(attachment integer) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    r record;
+BEGIN
+    FOR r IN
+        SELECT t.attachment, array_agg(t.rel) AS rels
+        FROM journey.attachment a
+        JOIN journey.attachment b ON b.source = a.source AND b.kind IN ('cart', 'cart_line') AND b.detached_at IS NULL
+        JOIN journey._captures() t ON t.attachment = b.attachment
+        WHERE a.attachment = _leaf_truncated.attachment
+          AND EXISTS (SELECT FROM journey._captures() l WHERE l.attachment = a.attachment AND NOT l.root)
+        GROUP BY t.attachment
+    LOOP
+        PERFORM journey._backfill_later(r.attachment, r.rels);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION journey._leaf_truncated(integer) IS
+    'Has the laps read the carts and cart lines of a source again, when the attached table is one with partitions.';
 
 -- A table's name is where its trigger is. One that is gone has only the name
 -- that was noted, and when another attached table has taken that, it is replaced.
@@ -63,6 +144,8 @@ DECLARE
 BEGIN
     LOCK TABLE journey.attachment IN SHARE ROW EXCLUSIVE MODE;
     PERFORM journey._attach_follow();
+    -- a partition that nobody has seen yet came to the attachment that this one may replace
+    PERFORM journey._note_leaves();
     INSERT INTO journey.source (source) SELECT _attach_register.source
     ON CONFLICT DO NOTHING;
     SELECT s.scope INTO scope FROM journey.source s WHERE s.source = _attach_register.source;
@@ -135,8 +218,11 @@ CREATE FUNCTION journey._reconcile(attachment integer) RETURNS bigint
 AS $$
 DECLARE
     a journey.attachment := (SELECT x FROM journey.attachment x WHERE x.attachment = _reconcile.attachment);
-    n bigint := journey._read_attached(attachment, a.backfilled_at IS NOT NULL);
+    n bigint;
 BEGIN
+    -- first: one that comes while the others are read is read by laps
+    PERFORM journey._leaves_known(attachment);
+    n := journey._read_attached(attachment, a.backfilled_at IS NOT NULL);
     IF n IS NULL THEN
         RETURN NULL;
     END IF;
@@ -440,6 +526,8 @@ BEGIN
                'journey_truncate_' || kind, rel, format('%L, %L, %L, %L, %L', registered.attachment, kind, source_name, registered.scope, '{}')),
         format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', rel, 'journey_capture_' || kind),
         format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', rel, 'journey_truncate_' || kind)]);
+    PERFORM journey._watch_truncate();
+    PERFORM journey._leaves_known(registered.attachment);
     RETURN QUERY SELECT 'attached'::text, rel::text,
                         format('attachment %s, kind %s, source %s, scope %s', registered.attachment, kind, source_name, registered.scope), NULL::bigint;
     IF NOT backfill THEN
@@ -574,6 +662,8 @@ DECLARE
     r record;
 BEGIN
     PERFORM journey._attach_follow();
+    PERFORM journey._note_leaves();
+    DELETE FROM journey.leaf l WHERE NOT EXISTS (SELECT FROM journey._captures() t WHERE t.capture = l.capture);
     FOR r IN
         WITH live AS (
             SELECT a.*, root.rel AS relid,
@@ -629,4 +719,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey._check_attachments() IS
-    'Compares attachments with the triggers and columns that are really there: follows renames, keeps attachment.broken, opens and closes the incidents capture_disabled and mapping_broken. Returns what is wrong now. While attachment.broken is set, permits that an event could end must answer stale_data.';
+    'Compares attachments with the triggers and columns that are really there: follows renames, has new partitions read, keeps attachment.broken, opens and closes the incidents capture_disabled and mapping_broken. Returns what is wrong now. While attachment.broken is set, permits that an event could end must answer stale_data.';

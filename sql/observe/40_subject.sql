@@ -1,37 +1,73 @@
-CREATE FUNCTION journey.profile_id(subject jsonb) RETURNS uuid
-    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
+-- A key of a namespace that does not cross scopes is stored with its scope in
+-- front. Whoever names a person says it as events do, without.
+CREATE FUNCTION journey._key_forms(namespace text, value text, scope text) RETURNS SETOF text
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    -- as it is stored, which also names the scope
+    RETURN NEXT journey.normalise(namespace, value);
+    IF (SELECT n.crosses_scopes FROM journey.namespace n WHERE n.namespace = _key_forms.namespace) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY
+    SELECT x.scope || ':' || journey.normalise(namespace, value)
+    FROM (SELECT scope WHERE scope IS NOT NULL
+          UNION
+          SELECT s.scope FROM journey.source s WHERE _key_forms.scope IS NULL
+          UNION
+          SELECT 'default' WHERE scope IS NULL) AS x (scope);
+END
+$$;
+COMMENT ON FUNCTION journey._key_forms(text, text, text) IS
+    'The values under which a key may be stored: where its namespace does not cross scopes, one for the scope that is given, or for each.';
+
+CREATE FUNCTION journey.profile_id(subject jsonb, scope text DEFAULT NULL) RETURNS uuid
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
     r record;
-    hash bigint;
-    found_id uuid;
+    found_ids uuid[];
+    forms text;
+    unclear text;
+    unclear_forms text;
 BEGIN
-    IF jsonb_typeof(subject) <> 'object' THEN
+    IF jsonb_typeof(subject) IS DISTINCT FROM 'object' THEN
         RETURN NULL;
     END IF;
     FOR r IN
-        SELECT n.namespace, journey.normalise(n.namespace, k.value) AS value
+        SELECT n.namespace, k.value
         FROM jsonb_each_text(subject) AS k(namespace, value)
         JOIN journey.namespace n ON n.namespace = k.namespace
         WHERE n.class IN ('person', 'session')
         ORDER BY n.rank DESC
     LOOP
-        hash := journey.key_hash(r.namespace, r.value);
-        SELECT i.profile_id INTO found_id
-        FROM journey.identity i
-        WHERE i.bucket = ((hash >> 54) & 1023)::smallint AND i.key_hash = hash
-          AND i.namespace = r.namespace AND i.value = r.value;
-        IF found_id IS NOT NULL THEN
-            RETURN found_id;
+        SELECT array_agg(DISTINCT i.profile_id), string_agg(DISTINCT i.value, ', ') INTO found_ids, forms
+        FROM journey._key_forms(r.namespace, r.value, profile_id.scope) AS f (value)
+        CROSS JOIN LATERAL journey.key_hash(r.namespace, f.value) AS h (hash)
+        JOIN journey.identity i ON i.bucket = ((h.hash >> 54) & 1023)::smallint AND i.key_hash = h.hash
+                               AND i.namespace = r.namespace AND i.value = f.value;
+        IF cardinality(found_ids) = 1 THEN
+            RETURN found_ids[1];
+        ELSIF cardinality(found_ids) > 1 AND unclear IS NULL THEN
+            unclear := r.namespace;
+            unclear_forms := forms;
         END IF;
     END LOOP;
+    IF unclear IS NOT NULL THEN
+        RAISE EXCEPTION 'the subject names several people: % has another owner in each scope', unclear
+            USING ERRCODE = 'cardinality_violation',
+                  DETAIL = format('Keys of namespace %s do not cross scopes, and these are known: %s.', unclear, unclear_forms),
+                  HINT = format('Say which: {"%s": "%s"}, or name another key of the person.', unclear, split_part(unclear_forms, ', ', 1));
+    END IF;
     RETURN NULL;
 END
 $$;
-COMMENT ON FUNCTION journey.profile_id(jsonb) IS
-    'The person whom a subject (namespace -> value) names, by its strongest known key; null when nobody is known by any of them.';
+COMMENT ON FUNCTION journey.profile_id(jsonb, text) IS
+    'The person whom a subject (namespace -> value) names, by its strongest known key; null when nobody is known by any of them. A key whose namespace does not cross scopes is that of the scope given, else of the one scope in which it is known; 21000 when several people have it and no other key says which. "scope:value" names the scope, too.';
 
 CREATE FUNCTION journey.stage(subject jsonb) RETURNS text
     LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER

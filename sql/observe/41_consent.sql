@@ -229,7 +229,7 @@ CREATE FUNCTION journey.suppress(subject jsonb, scope text DEFAULT '*', reason t
 AS $$
 #variable_conflict use_column
 DECLARE
-    id uuid := journey.profile_id(subject);
+    id uuid := journey.profile_id(subject, NULLIF(suppress.scope, '*'));
     moment timestamptz := journey.clock();
 BEGIN
     PERFORM journey._demand(suppress.subject IS NOT NULL AND suppress.scope IS NOT NULL, 'suppress',
@@ -254,7 +254,7 @@ CREATE FUNCTION journey.unsuppress(subject jsonb, scope text DEFAULT '*') RETURN
 AS $$
 #variable_conflict use_column
 DECLARE
-    id uuid := journey.profile_id(subject);
+    id uuid := journey.profile_id(subject, NULLIF(unsuppress.scope, '*'));
     n integer;
 BEGIN
     PERFORM journey._demand(unsuppress.subject IS NOT NULL AND unsuppress.scope IS NOT NULL, 'unsuppress',

@@ -352,6 +352,8 @@ DECLARE
     before record;
     its_refs jsonb;
 BEGIN
+    PERFORM journey._demand(kind IS NOT NULL AND name IS NOT NULL AND version IS NOT NULL, 'activate',
+                            'Give the kind, the name and the version of a draft, as in activate(''journey'', ''cart'', 2).');
     LOCK TABLE journey.document IN SHARE ROW EXCLUSIVE MODE;
     SELECT d.state, d.doc, d.applied_by INTO draft
     FROM journey.document AS d
@@ -440,20 +442,27 @@ BEGIN
     PERFORM journey._demand(retire.kind IS NOT NULL AND retire.name IS NOT NULL, 'retire',
                             'Give the kind and the name of a document, as in retire(''journey'', ''cart'').');
     LOCK TABLE journey.document IN SHARE ROW EXCLUSIVE MODE;
-    SELECT string_agg(format('%s "%s"', d.kind, d.name), ', ' ORDER BY d.kind, d.name) INTO users
-    FROM journey.document AS d
-    WHERE d.state = 'active'
-      AND CASE retire.kind
-          WHEN 'template' THEN jsonb_path_exists(d.doc, '$.steps.*.send.template ? (@ == $n)', jsonb_build_object('n', retire.name))
-          WHEN 'channel' THEN jsonb_path_exists(d.doc, '$.steps.*.send.channel[*] ? (@ == $n)', jsonb_build_object('n', retire.name))
-          WHEN 'feature' THEN d.name <> retire.name AND d.doc::text ~ ('\m' || retire.name || '\M')
-          ELSE false END;
+    -- channels and features are taken as they are live, templates in the version that a journey has locked
+    SELECT string_agg(u.said, ', ' ORDER BY u.said) INTO users
+    FROM (SELECT format('%s "%s"', d.kind, d.name) || CASE WHEN d.state <> 'active' THEN format(' version %s, which people are on', d.version) ELSE '' END
+          FROM journey.document AS d
+          WHERE (d.state = 'active'
+                 OR d.kind = 'journey' AND retire.kind IN ('channel', 'feature')
+                    AND EXISTS (SELECT FROM journey.enrollment AS e WHERE e.journey = d.name AND e.version = d.version AND e.exited_at IS NULL))
+            AND CASE retire.kind
+                WHEN 'template' THEN jsonb_path_exists(d.doc, '$.steps.*.send.template ? (@ == $n)', jsonb_build_object('n', retire.name))
+                WHEN 'channel' THEN jsonb_path_exists(d.doc, '$.steps.*.send.channel[*] ? (@ == $n)', jsonb_build_object('n', retire.name))
+                WHEN 'feature' THEN d.name <> retire.name AND d.doc::text ~ ('\m' || retire.name || '\M')
+                ELSE false END
+          UNION ALL
+          SELECT 'actions that wait in the outbox'
+          WHERE retire.kind = 'channel' AND EXISTS (SELECT FROM journey.outbox AS o WHERE o.channel = retire.name)) AS u (said);
     IF users IS NOT NULL THEN
         RAISE EXCEPTION USING
             ERRCODE = 'dependent_objects_still_exist',
             MESSAGE = format('the %s "%s" is in use', kind, name),
             DETAIL = format('Used by: %s.', users),
-            HINT = 'Change or retire these first.';
+            HINT = 'Change or retire these first; what people are still on, or what waits, ends by itself.';
     END IF;
     UPDATE journey.document AS d SET state = 'retired'
     WHERE d.kind = retire.kind AND d.name = retire.name AND d.state = 'active'
@@ -469,4 +478,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.retire(text, text) IS
-    'Takes a document out of use and returns the version that was live. Nobody enters a retired journey any more; people who are in it stay on their version to the end. Raises 2BP01 while live journeys use it, 42704 when there is none.';
+    'Takes a document out of use and returns the version that was live. Nobody enters a retired journey any more; people who are in it stay on their version to the end. Raises 2BP01 while live journeys use it or, a channel or feature, people are on a version that does, or actions wait on it; 42704 when there is none.';

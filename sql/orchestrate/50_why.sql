@@ -78,7 +78,7 @@ $$;
 COMMENT ON FUNCTION journey._decision_because(jsonb) IS
     'What a row of journey.decision, given as jsonb, was based on: rule, clauses with their verdicts, values, rivals, versions.';
 
-CREATE FUNCTION journey._enrollment_told(person uuid, enrollment uuid)
+CREATE FUNCTION journey._enrollment_told(person uuid, enrollment uuid, action uuid DEFAULT NULL)
     RETURNS TABLE (at timestamptz, what text, because text)
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
@@ -93,25 +93,35 @@ BEGIN
         SELECT t.n, t.from_step, t.to_step, t.edge, t.reason, t.at
         FROM journey.transition AS t
         WHERE t.bucket = b AND t.profile_id = person AND t.enrollment_id = enrollment
+    ), actions AS (
+        -- what requeue() has brought back belongs to no enrollment any more: the decision that made it says to which it did
+        SELECT x.*
+        FROM (SELECT o.action_id, o.step, o.enrollment_id, o.decision_id, NULL::timestamptz AS finished_at, o.status, o.reason, o.provider_ref, o.error
+              FROM journey.outbox AS o WHERE o.bucket = b AND o.profile_id = person
+              UNION ALL
+              SELECT h.action_id, h.step, h.enrollment_id, h.decision_id, h.finished_at, h.status, h.reason, h.provider_ref, h.error
+              FROM journey.outbox_history AS h WHERE h.bucket = b AND h.profile_id = person) AS x
+        WHERE x.action_id = action OR x.enrollment_id = enrollment
+           OR x.decision_id IN (SELECT d.decision_id FROM journey.decision AS d
+                                WHERE d.bucket = b AND d.profile_id = person AND d.enrollment_id = enrollment)
     ), told (at, step, place, what, because) AS (
         SELECT d.decided_at, CASE WHEN d.kind = 'entry' THEN NULL ELSE d.step END, 1,
                journey._decision_said(to_jsonb(d)), journey._decision_because(to_jsonb(d))
         FROM journey.decision AS d
-        WHERE d.bucket = b AND d.profile_id = person AND d.enrollment_id = enrollment AND d.verdict <> 'branch'
+        WHERE d.bucket = b AND d.profile_id = person AND d.verdict <> 'branch'
+          AND (d.enrollment_id = enrollment OR d.action_id IN (SELECT x.action_id FROM actions AS x))
         UNION ALL
-        SELECT a.granted_at, coalesce(o.step, h.step), 2,
-               format('%s: permit %s for %s was granted to %s%s', coalesce(o.step, h.step), a.attempt, a.channel, a.sender,
+        SELECT a.granted_at, x.step, 2,
+               format('%s: permit %s for %s was granted to %s%s', x.step, a.attempt, a.channel, a.sender,
                       coalesce(', ' || a.outcome, '')), NULL
         FROM journey.attempt_log AS a
-        LEFT JOIN journey.outbox AS o ON o.bucket = b AND o.profile_id = person AND o.action_id = a.action_id
-        LEFT JOIN journey.outbox_history AS h ON h.bucket = b AND h.profile_id = person AND h.action_id = a.action_id
+        JOIN actions AS x ON x.action_id = a.action_id
         WHERE a.bucket = b AND a.profile_id = person
-          AND coalesce(o.enrollment_id, h.enrollment_id) = enrollment
         UNION ALL
-        SELECT h.finished_at, h.step, 3, format('%s: %s', h.step, h.status) || coalesce(' (' || nullif(h.reason, '') || ')', ''),
-               nullif(concat_ws(', ', 'provider reference ' || h.provider_ref, 'error ' || h.error), '')
-        FROM journey.outbox_history AS h
-        WHERE h.bucket = b AND h.profile_id = person AND h.enrollment_id = enrollment
+        SELECT x.finished_at, x.step, 3, format('%s: %s', x.step, x.status) || coalesce(' (' || nullif(x.reason, '') || ')', ''),
+               nullif(concat_ws(', ', 'provider reference ' || x.provider_ref, 'error ' || x.error), '')
+        FROM actions AS x
+        WHERE x.finished_at IS NOT NULL
     )
     SELECT x.at, x.what, x.because
     FROM (
@@ -137,8 +147,8 @@ BEGIN
     ORDER BY x.at, x.n, x.place;
 END
 $$;
-COMMENT ON FUNCTION journey._enrollment_told(uuid, uuid) IS
-    'Everything that became of one enrollment, in order, in words.';
+COMMENT ON FUNCTION journey._enrollment_told(uuid, uuid, uuid) IS
+    'Everything that became of one enrollment, or of an action without one, in order, in words.';
 
 CREATE FUNCTION journey.why(action_id uuid)
     RETURNS TABLE (at timestamptz, what text, because text)
@@ -149,14 +159,17 @@ AS $$
 DECLARE
     found_action record;
 BEGIN
-    SELECT x.profile_id, x.enrollment_id INTO found_action
-    FROM (SELECT o.profile_id, o.enrollment_id FROM journey.outbox AS o WHERE o.action_id = why.action_id
+    SELECT x.profile_id,
+           coalesce(x.enrollment_id, (SELECT d.enrollment_id FROM journey.decision AS d
+                                      WHERE d.bucket = x.bucket AND d.profile_id = x.profile_id AND d.decision_id = x.decision_id)) AS enrollment_id
+    INTO found_action
+    FROM (SELECT o.bucket, o.profile_id, o.enrollment_id, o.decision_id FROM journey.outbox AS o WHERE o.action_id = why.action_id
           UNION ALL
-          SELECT h.profile_id, h.enrollment_id FROM journey.outbox_history AS h WHERE h.action_id = why.action_id) AS x
+          SELECT h.bucket, h.profile_id, h.enrollment_id, h.decision_id FROM journey.outbox_history AS h WHERE h.action_id = why.action_id) AS x
     LIMIT 1;
     IF FOUND THEN
         RETURN QUERY SELECT t.at, t.what, t.because
-        FROM journey._enrollment_told(found_action.profile_id, found_action.enrollment_id) AS t;
+        FROM journey._enrollment_told(found_action.profile_id, found_action.enrollment_id, why.action_id) AS t;
     END IF;
 END
 $$;
@@ -373,13 +386,15 @@ DECLARE
 BEGIN
     RETURN QUERY
     SELECT a.granted_at, a.channel, a.journey, x.step, a.purpose, x.template, x.template_version,
-           coalesce(a.outcome, x.status), x.provider_ref, a.action_id, x.decision_id
+           -- a late word settles the last attempt, of which nobody knew
+           CASE WHEN x.status = 'sent' AND x.attempt = a.attempt THEN 'sent' ELSE coalesce(a.outcome, x.status) END,
+           x.provider_ref, a.action_id, x.decision_id
     FROM journey.attempt_log AS a
     LEFT JOIN (
-        SELECT o.action_id, o.step, o.template, o.template_version, o.status, o.provider_ref, o.decision_id
+        SELECT o.action_id, o.step, o.template, o.template_version, o.status, o.attempt, o.provider_ref, o.decision_id
         FROM journey.outbox AS o WHERE o.bucket = b AND o.profile_id = person
         UNION ALL
-        SELECT h.action_id, h.step, h.template, h.template_version, h.status, h.provider_ref, h.decision_id
+        SELECT h.action_id, h.step, h.template, h.template_version, h.status, h.attempt, h.provider_ref, h.decision_id
         FROM journey.outbox_history AS h WHERE h.bucket = b AND h.profile_id = person
     ) AS x ON x.action_id = a.action_id
     WHERE a.bucket = b AND a.profile_id = person

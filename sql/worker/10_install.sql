@@ -132,7 +132,7 @@ BEGIN
                   HINT = format('Run journey.detach(%L) first.', r.rel);
     END IF;
     UPDATE journey.node SET mode = 'off', incarnation = 0, test_clock = NULL, changed_at = clock_timestamp();
-    TRUNCATE journey.inbox_0, journey.inbox_1, journey.inbox_2, journey.inbox_copy, journey.inbox_drained, journey.backfill;
+    TRUNCATE journey.inbox_0, journey.inbox_1, journey.inbox_2, journey.inbox_copy, journey.inbox_drained, journey.backfill, journey.leaf;
     UPDATE journey.cursor SET incarnation = 0, previous = NULL, window_snapshot = NULL;
     SELECT count(*) AS n, array_agg(c.relname) FILTER (WHERE c.relkind = 'v') AS views,
            array_agg(c.relname) FILTER (WHERE c.relkind <> 'v') AS tables

@@ -122,8 +122,11 @@ BEGIN
         hint := 'Preload it and restart, or let a scheduler call journey.run_once().';
     ELSIF w.pid IS NULL THEN
         status := CASE WHEN state = 'adopted' THEN 'error' ELSE 'ok' END;
-        detail := 'no worker is running: ' || CASE WHEN current_setting('journey.worker')::boolean THEN coalesce(w.state, 'unknown') ELSE 'journey.worker is off' END;
+        detail := 'no worker is running: ' || CASE WHEN NOT current_setting('journey.worker')::boolean THEN 'journey.worker is off'
+                                                   WHEN w.state = 'no room' THEN 'no room: as many databases as the launcher serves have journey, or had it'
+                                                   ELSE coalesce(w.state, 'unknown') END;
         hint := CASE w.state WHEN 'no slot' THEN 'Raise max_worker_processes.'
+                             WHEN 'no room' THEN 'Let a scheduler call journey.run_once() in this database, or drop a database that needs journey no more.'
                              ELSE 'Look into the server''s log; check journey.worker.' END;
     ELSIF w.held_since IS NOT NULL THEN
         status := 'error';

@@ -12,7 +12,7 @@ SELECT w.database, w.state, w.pid, w.started_at, w.last_lap_at, w.laps, w.events
 FROM journey._workers() w;
 COMMENT ON VIEW journey.stat_worker IS 'The background workers of the cluster, a row per database.';
 COMMENT ON COLUMN journey.stat_worker.database IS 'Name of the database.';
-COMMENT ON COLUMN journey.stat_worker.state IS 'unknown, starting, running, stopping, absent (no extension there), backoff (failed, tries again at next_try) or no slot (max_worker_processes used up).';
+COMMENT ON COLUMN journey.stat_worker.state IS 'unknown, starting, running, stopping, absent (no extension there), backoff (failed, tries again at next_try), no slot (max_worker_processes used up) or no room (as many databases as the launcher serves have journey, or had it).';
 COMMENT ON COLUMN journey.stat_worker.pid IS 'Process id; null = not running.';
 COMMENT ON COLUMN journey.stat_worker.started_at IS 'When it started; null = never.';
 COMMENT ON COLUMN journey.stat_worker.last_lap_at IS 'When its last lap ended; null = none yet.';

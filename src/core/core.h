@@ -53,6 +53,10 @@ extern char *jny_normalise(const char *namespace, const char *value);
 /* 0 <= result < 1: the unit's place on the line that arms divide. */
 extern double jny_assign(const char *salt, const pg_uuid_t *unit);
 
+/* ---- text (text.c) ---------------------------------------------------- */
+
+extern char *jny_clip(const char *text, int bytes);	/* at most so many bytes of it, whole characters */
+
 /* ---- ids (ids.c) ------------------------------------------------------ */
 
 /* Bits that nobody can guess. */
@@ -95,6 +99,15 @@ extern Oid	jny_owner_oid(bool missing_ok);
 extern void jny_watch_relations(void (*changed) (Datum arg, Oid relid));
 /* The worker's shared state lives in worker/, which nobody includes: it leaves its alarm here. */
 extern void (*jny_wake_worker_hook) (void);
+
+/* ---- work that may fail (try.c) ---------------------------------------- */
+
+/*
+ * In a subtransaction. False when it failed: what it did is rolled back, and
+ * the log says that journey could not do this. A cancel is passed on. Not to
+ * keep is for what only reads: the locks go with the subtransaction.
+ */
+extern bool jny_try(void (*work) (void *), void *arg, bool keep, const char *what);
 
 /* ---- prepared statements (plan.c) ------------------------------------- */
 

@@ -76,7 +76,7 @@ jny_guc_init(void)
 	define_int("journey.max_value", "Longest column value that the capture trigger stores; longer ones are cut and flagged.", NULL,
 			   &jny_max_value_bytes, 64, 1024 * 1024 * 64, PGC_SUSET, GUC_UNIT_BYTE);
 	DefineCustomBoolVariable("journey.allow_in_transaction",
-							 "Lets begin_send run inside a transaction block.",
+							 "Lets begin_send, and claim where there is a rate, run inside a transaction block.",
 							 "A permit counts once committed; a sender that turns this on must not send before its COMMIT has returned.",
 							 &jny_allow_in_transaction, false, PGC_USERSET, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("journey.allow_drop_data",

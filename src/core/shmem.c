@@ -66,27 +66,59 @@ jny_shmem_init(void)
 }
 
 JnyDatabase *
-jny_shared_database(Oid dboid, bool make)
+jny_shared_database(Oid dboid)
 {
-	JnyDatabase *unused = NULL;
-
 	for (int i = 0; i < JNY_MAX_DATABASES; i++)
-	{
-		JnyDatabase *db = &jny_shared->db[i];
+		if (jny_shared->db[i].dboid == dboid)
+			return &jny_shared->db[i];
+	return NULL;
+}
 
-		if (db->dboid == dboid)
-			return db;
-		if (db->dboid == InvalidOid && unused == NULL)
-			unused = db;
-	}
-	if (make && unused != NULL)
+JnyDatabase *
+jny_shared_make(Oid dboid, TimestampTz due)
+{
+	JnyDatabase *db = jny_shared_database(dboid);
+	JnyDatabase *place = jny_shared_database(InvalidOid);
+
+	if (db != NULL)
+		return db;
+	for (int i = 0; place == NULL && i < JNY_MAX_DATABASES; i++)
 	{
-		unused->dboid = dboid;
-		unused->sequence = InvalidOid;
-		unused->lap_at = 0;
-		unused->inert = false;
+		db = &jny_shared->db[i];
+		if (!db->kept && db->stoppers == 0 && db->next_try != 0 && db->next_try <= due)
+			place = db;
 	}
-	return make ? unused : NULL;
+	if (place != NULL)
+	{
+		memset(place, 0, offsetof(JnyDatabase, work));
+		place->dboid = dboid;
+		place->sequence = InvalidOid;
+	}
+	return place;
+}
+
+bool
+jny_shared_full(void)
+{
+	for (int i = 0; i < JNY_MAX_DATABASES; i++)
+		if (!jny_shared->db[i].kept)
+			return false;
+	return true;
+}
+
+/* This database has journey, so it takes precedence over those that may not, and keeps its slot. Exclusive lock. */
+static JnyDatabase *
+keep_slot(void)
+{
+	JnyDatabase *db = jny_shared_make(MyDatabaseId, DT_NOEND);
+
+	if (db != NULL && !db->kept)
+	{
+		db->kept = true;
+		if (jny_shared->launcher_latch != NULL)
+			SetLatch(jny_shared->launcher_latch);
+	}
+	return db;
 }
 
 void
@@ -97,7 +129,7 @@ jny_wake_worker(void)
 	if (jny_shared == NULL)
 		return;
 	LWLockAcquire(jny_shared->lock, LW_SHARED);
-	db = jny_shared_database(MyDatabaseId, false);
+	db = jny_shared_database(MyDatabaseId);
 	if (db != NULL && db->latch != NULL && !db->inert)
 		SetLatch(db->latch);
 	LWLockRelease(jny_shared->lock);
@@ -111,7 +143,7 @@ jny_nudge_launcher(void)
 	if (jny_shared == NULL)
 		return;
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-	db = jny_shared_database(MyDatabaseId, true);
+	db = keep_slot();
 	if (db != NULL)
 		db->nudged = true;
 	if (db != NULL && db->latch != NULL)
@@ -133,7 +165,7 @@ my_slot(void)
 	if (jny_shared != NULL && (slot == NULL || slot->dboid != MyDatabaseId))
 	{
 		LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-		slot = jny_shared_database(MyDatabaseId, true);
+		slot = keep_slot();
 		LWLockRelease(jny_shared->lock);
 	}
 	return slot;
@@ -200,7 +232,7 @@ lap_ends(XactEvent event, void *arg)
 		return;
 	lap_is_mine = false;
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-	db = jny_shared_database(MyDatabaseId, false);
+	db = jny_shared_database(MyDatabaseId);
 	if (db != NULL && db->lap_pid == MyProcPid)
 		db->lap_at = 0;
 	LWLockRelease(jny_shared->lock);
@@ -220,7 +252,7 @@ jny_lap_begins(void)
 		registered = true;
 	}
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-	db = jny_shared_database(MyDatabaseId, true);
+	db = keep_slot();
 	/* one that stands there has lost the cursor: it has been committed or rolled back */
 	if (db != NULL && !(lap_is_mine && db->lap_pid == MyProcPid && db->lap_at != 0))
 	{
@@ -240,7 +272,7 @@ jny_lap_under_way(void)
 	if (jny_shared == NULL)
 		return DT_NOEND;
 	LWLockAcquire(jny_shared->lock, LW_SHARED);
-	db = jny_shared_database(MyDatabaseId, false);
+	db = jny_shared_database(MyDatabaseId);
 	if (db != NULL)
 		at = db->lap_at;
 	LWLockRelease(jny_shared->lock);

@@ -23,22 +23,24 @@ typedef enum JnyWorkerState
 	JNY_WORKER_STOPPING,		/* asked to leave */
 	JNY_WORKER_ABSENT,			/* the extension is not there */
 	JNY_WORKER_BACKOFF,			/* it failed; next try at next_try */
-	JNY_WORKER_NO_SLOT			/* max_worker_processes is used up */
+	JNY_WORKER_NO_SLOT,			/* max_worker_processes is used up */
+	JNY_WORKER_NO_ROOM			/* shown only: all slots are kept by other databases */
 } JnyWorkerState;
 
 /* All fields under JnyShared.lock, but the condition variable and next_seq. */
 typedef struct JnyDatabase
 {
 	Oid			dboid;			/* InvalidOid = free slot */
+	bool		kept;			/* journey has been seen there: its backends may hold on to the slot */
 	JnyWorkerState state;
-	bool		stop;			/* somebody asks the worker to leave, and the launcher to keep it out */
+	int			stoppers;		/* commands that ask the worker to leave, and the launcher to keep it out */
 	bool		nudged;			/* look again now */
 	bool		inert;			/* its last lap found it not adopted: commits need not wake the worker */
 	pid_t		pid;
 	Latch	   *latch;			/* of the worker, NULL = none */
 	uint64		generation;		/* of the launcher that started it */
 	int			failures;		/* in a row */
-	TimestampTz next_try;
+	TimestampTz next_try;		/* 0 = never tried, or under way */
 	TimestampTz started_at;
 	TimestampTz last_lap_at;
 	int64		laps;
@@ -66,8 +68,15 @@ extern JnyShared *jny_shared;
 
 /* From _PG_init while the postmaster preloads libraries. */
 extern void jny_shmem_init(void);
-/* The slot of a database, made when asked; NULL when there is none. Caller holds the lock (exclusive when make). */
-extern JnyDatabase *jny_shared_database(Oid dboid, bool make);
+/* The slot of a database, NULL when it has none. Caller holds the lock. */
+extern JnyDatabase *jny_shared_database(Oid dboid);
+/*
+ * The same, made when there is none: a free one, or that of a database without
+ * journey whose next try is due by then. NULL = no room. Exclusive lock.
+ */
+extern JnyDatabase *jny_shared_make(Oid dboid, TimestampTz due);
+/* No room for any other database with journey. Caller holds the lock. */
+extern bool jny_shared_full(void);
 
 /* This database's worker: runs in a commit callback, allocates nothing, raises nothing. */
 extern void jny_wake_worker(void);

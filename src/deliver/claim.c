@@ -7,7 +7,8 @@
  * then they are judged with newer snapshots. A token is the hash of the action
  * under a seed that is random for each look at the index. What
  * is refused is settled at once and the claim goes on, so that a block of
- * ended actions at the head starves nobody.
+ * ended actions at the head starves nobody; but only so far, so that a call's
+ * locks and time are bounded. The next one goes on where it ended.
  *
  * A claim must not walk the dead index entries that an old snapshot keeps:
  * each backend remembers, per channel and priority, up to where it has taken
@@ -24,8 +25,6 @@
 #include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
-#include "miscadmin.h"
-#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
@@ -33,6 +32,8 @@
 
 #include "core/shmem.h"
 
+/* rows that a call may judge for each that it wants; JNY_MAX_BATCH in all */
+#define ROUNDS 100
 /* rows that commit late, other than a lap's, appear a little below what was taken before them */
 #define HINT_SLACK (100 * INT64CONST(1000))
 /* a look from the beginning may take this part of the time */
@@ -46,7 +47,8 @@ JNY_CHANGE(take, "outbox", "outbox_claim", "channel, priority, claim_at >=", JNY
 		   "status, lease_until, token, sender, claimed_at, granted_at, permit_batch, attempt");
 /* The first row below a priority: that of the next one. */
 JNY_LOOKUP(next_priority, "outbox", "outbox_claim", "channel, priority <", "priority", "t.claim_at IS NOT NULL");
-JNY_LOOKUP(of_priority, "outbox", "outbox_claim", "channel, priority, claim_at >=", "claim_at, status", "t.claim_at IS NOT NULL");
+JNY_LOOKUP(of_priority, "outbox", "outbox_claim", "channel, priority, claim_at >=",
+		   "claim_at, status, scope, journey, template, test", "t.claim_at IS NOT NULL");
 JNY_INSERT(leases, "lease", "until, lease_id, actions");
 
 /* ---- the hint ------------------------------------------------------------- */
@@ -205,11 +207,14 @@ take_some(JnyClaim *c, int priority, TimestampTz from, const pg_uuid_t *after, i
 	return works;
 }
 
-/*
- * Takes, judges and keeps what may go, until enough or dry, or until so many
- * had to wait that it seems to be the hour (a consumer that lags) and not the
- * rows. Returns the place reached.
- */
+/* It has what it wants, or has judged as much as one call may. */
+static bool
+is_done(const JnyClaim *c)
+{
+	return list_length(c->granted) >= c->want || jny_claim_exhausted(c);
+}
+
+/* Takes, judges and keeps what may go, until done or dry. Returns the place reached. */
 static TimestampTz
 take_priority(JnyClaim *c, int priority, TimestampTz mark)
 {
@@ -217,9 +222,9 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 	pg_uuid_t	after = {{0}};
 	bool		dry = false;
 
-	while (!dry && list_length(c->granted) < c->want && c->postponed < JNY_MAX_BATCH)
+	while (!dry && !is_done(c))
 	{
-		int			limit = c->want - list_length(c->granted);
+		int			limit = Min(c->want - list_length(c->granted), c->most - c->judged);
 		List	   *works;
 		ListCell   *lc;
 		pg_uuid_t	batch;
@@ -227,6 +232,7 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 		jny_uuid_v7(&batch);
 		works = take_some(c, priority, from, &after, limit, &batch);
 		dry = list_length(works) < limit;
+		c->judged += list_length(works);
 		if (works == NIL)
 			break;
 		from = ((JnyWork *) llast(works))->claim_at;
@@ -244,8 +250,6 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 
 			if (w->reason == NULL)
 				c->granted = lappend(c->granted, w);
-			else if (!w->final)
-				c->postponed++;
 		}
 	}
 	if (dry)
@@ -256,7 +260,7 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 static void
 scan(JnyClaim *c, Hint *h)
 {
-	for (int i = 0; i < h->n && list_length(c->granted) < c->want; i++)
+	for (int i = 0; i < h->n && !is_done(c); i++)
 	{
 		TimestampTz reached = take_priority(c, h->priority[i], h->mark[i]);
 
@@ -265,7 +269,7 @@ scan(JnyClaim *c, Hint *h)
 	}
 	/* more priorities than have a mark */
 	if (h->n == HINT_PRIORITIES)
-		for (int p = h->priority[h->n - 1]; list_length(c->granted) < c->want && next_below(c->channel->name, &p);)
+		for (int p = h->priority[h->n - 1]; !is_done(c) && next_below(c->channel->name, &p);)
 			take_priority(c, p, DT_NOBEGIN);
 }
 
@@ -282,7 +286,7 @@ take_all(JnyClaim *c)
 	c->complete = c->gate.node.test ? c->gate.node.now : Min(c->gate.node.now, jny_lap_under_way());
 	if (age < USECS_PER_SEC)
 		scan(c, h);
-	if (list_length(c->granted) >= c->want)
+	if (is_done(c))
 		return;
 	if (c->granted != NIL && !c->gate.node.test)
 		pause = Max(pause, SOON);
@@ -344,26 +348,6 @@ jny_require_sender_session(const char *what)
 				 errhint("Call it in a transaction of its own, at READ COMMITTED.")));
 }
 
-static void
-require_own_channel(JnyClaim *c)
-{
-	ListCell   *lc;
-
-	if (c->channel->senders == NIL || superuser_arg(GetSessionUserId()))
-		return;
-	foreach(lc, c->channel->senders)
-	{
-		Oid			role = get_role_oid(lfirst(lc), true);
-
-		if (OidIsValid(role) && has_privs_of_role(GetSessionUserId(), role))
-			return;
-	}
-	ereport(ERROR,
-			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-			 errmsg("permission denied to claim from channel \"%s\"", c->channel->name),
-			 errhint("Its document lists the roles that may, under \"senders\".")));
-}
-
 /* Mode, pauses and the channel's document; false when nothing is claimable. Inside SPI_connect(). */
 static bool
 open_claim(JnyClaim *c, const char *channel, Interval *lease)
@@ -375,7 +359,7 @@ open_claim(JnyClaim *c, const char *channel, Interval *lease)
 	c->channel = jny_house_channel(c->gate.house, channel);
 	if (!c->channel->defined)
 		jny_require_channel(channel);
-	require_own_channel(c);
+	jny_require_own_channel(c->channel, "claim from");
 	jny_house_read_pauses(c->gate.house);
 	if (c->gate.house->all_paused || jny_house_paused(c->gate.house, JNY_PAUSED_CHANNEL, channel))
 		return false;
@@ -396,8 +380,9 @@ jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
 	if (!open_claim(c, channel, lease))
 		return false;
 	n = Min(n, JNY_MAX_BATCH);
-	c->postponed = 0;
 	c->want = jny_rate_take(c->channel, c->gate.house, c->gate.node.now, n);
+	c->judged = 0;
+	c->most = Min(JNY_MAX_BATCH, c->want * ROUNDS);
 	if (c->want <= 0)
 		return true;
 	c->gate.permit = c->fused;
@@ -409,18 +394,30 @@ jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
 	return true;
 }
 
+/* Waits for its time, and not for the end of a pause. */
 static bool
-is_pending(const JnyRow *row, void *arg)
+is_coming(const JnyRow *row, void *arg)
 {
-	return jny_text_is(row, 1, "pending");
+	const JnyGate *gate = arg;
+
+	return jny_text_is(row, 1, "pending") && DatumGetBool(row->values[5]) == gate->node.test &&
+		!jny_house_paused(gate->house, JNY_PAUSED_SCOPE, jny_row_text(row, 2)) &&
+		!jny_house_paused(gate->house, JNY_PAUSED_JOURNEY, jny_row_text(row, 3)) &&
+		!jny_house_paused(gate->house, JNY_PAUSED_TEMPLATE, jny_row_text(row, 4));
 }
 
 TimestampTz
 jny_next_due(const char *channel)
 {
+	JnyGate		gate = {.house = palloc0(sizeof(JnyHouse))};
 	int			priority = PG_INT32_MAX;
 	TimestampTz due = DT_NOEND;
 
+	jny_node_read(&gate.node);
+	jny_house_read_pauses(gate.house);
+	if (gate.node.mode == JNY_MODE_OFF || gate.house->all_paused ||
+		jny_house_paused(gate.house, JNY_PAUSED_CHANNEL, channel))
+		return due;
 	while (next_below(channel, &priority))
 	{
 		JnyCols    *keys = jny_cols_of(&of_priority);
@@ -430,7 +427,7 @@ jny_next_due(const char *channel)
 		jny_cols_set(keys, 1, Int32GetDatum(priority));
 		jny_cols_set(keys, 2, TimestampTzGetDatum(DT_NOBEGIN));
 		jny_cols_next(keys);
-		first = jny_lookup_first(&of_priority, keys, is_pending, NULL);
+		first = jny_lookup_first(&of_priority, keys, is_coming, &gate);
 		if (first->n > 0)
 			due = Min(due, jny_row_time(&first->row[0], 0));
 	}

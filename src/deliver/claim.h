@@ -17,16 +17,24 @@ typedef struct JnyClaim
 	bool		fused;			/* with the permit */
 	TimestampTz lease_until;
 	int			want;			/* rows, after the rate */
-	int			postponed;		/* rows that must wait */
+	int			judged;			/* rows, whatever became of them ... */
+	int			most;			/* ... and how many it may judge */
 	int64		walked;			/* microseconds spent on finding them */
 	TimestampTz complete;		/* what is due before this can be seen */
 	TimestampTz look_at;		/* when a look from the beginning that was put off may be made, 0 = none was */
 	List	   *granted;		/* of JnyWork *, by falling priority */
 } JnyClaim;
 
+/* It has judged as many rows as one call may, and there may be more. */
+static inline bool
+jny_claim_exhausted(const JnyClaim *claim)
+{
+	return claim->most > 0 && claim->judged >= claim->most;
+}
+
 /* Takes up to n actions; false when nothing is claimable at all. Inside SPI_connect(). */
 extern bool jny_claim(JnyClaim *claim, const char *channel, int n, Interval *lease);
-/* DT_NOEND when nothing waits. Inside SPI_connect(). */
+/* DT_NOEND when nothing waits that may be claimed when its time comes. Inside SPI_connect(). */
 extern TimestampTz jny_next_due(const char *channel);
 
 /* 25001 unless READ COMMITTED, 25006 on a standby. */

@@ -36,12 +36,12 @@ JNY_PLAN(cancel_actions, "smallint[], uuid[], uuid[], text, timestamptz",
 		 "   AND o.action_id = k.action_id RETURNING o.*)"
 		 " INSERT INTO journey.outbox_history (bucket, profile_id, finished_at, action_id, channel, status, reason,"
 		 "   in_flight, priority, due_at, not_after, enrollment_id, journey, version, step, visit, purpose, scope,"
-		 "   template, template_version, locale, payload, attempt, sender, error, idempotency_key, decision_id,"
-		 "   decided_at, decided_lap, test)"
+		 "   template, template_version, locale, payload, attempt, sender, granted_at, permit_batch, error,"
+		 "   idempotency_key, decision_id, decided_at, decided_lap, test)"
 		 " SELECT d.bucket, d.profile_id, $5, d.action_id, d.channel, 'cancelled', $4, false, d.priority, d.due_at,"
 		 "   d.not_after, d.enrollment_id, d.journey, d.version, d.step, d.visit, d.purpose, d.scope, d.template,"
-		 "   d.template_version, d.locale, d.payload, d.attempt, d.sender, d.error, d.idempotency_key, d.decision_id,"
-		 "   d.decided_at, d.decided_lap, d.test FROM d");
+		 "   d.template_version, d.locale, d.payload, d.attempt, d.sender, l.granted_at, l.permit_batch, d.error,"
+		 "   d.idempotency_key, d.decision_id, d.decided_at, d.decided_lap, d.test FROM d" JNY_LAST_PERMIT("attempt"));
 
 static void
 set_what(JnyCols *cols, const JnyAction *a)

@@ -29,10 +29,14 @@
 JNY_PLAN(read_messages, "integer[], text[], text[]",
 		 OF_MESSAGE("outbox", SAME_ACTION) " UNION ALL " OF_MESSAGE("outbox_history", SAME_ACTION)
 		 " UNION ALL " OF_MESSAGE("outbox_history", "o.provider_ref = k.ref AND k.action IS NULL"));
-/* the shop's own tables where they are attached, all of them, else what was last observed; unknown is not zero */
+/*
+ * The shop's own tables where they are attached, all of them, else what was
+ * last observed; unknown is not zero. The third: the shop has one locked now.
+ */
 JNY_PLAN(read_stock, "text[]",
-		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0 FROM pg_catalog.unnest($1) AS k(sku)"
-		 " LEFT JOIN (SELECT sku, pg_catalog.sum(available) AS available FROM journey._stock($1) GROUP BY sku) AS s ON s.sku = k.sku"
+		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0, s.locked FROM pg_catalog.unnest($1) AS k(sku)"
+		 " LEFT JOIN (SELECT sku, pg_catalog.sum(available) AS available, pg_catalog.bool_or(available IS NULL) AS locked"
+		 "  FROM journey._stock($1) GROUP BY sku) AS s ON s.sku = k.sku"
 		 " LEFT JOIN journey.product p ON p.sku = k.sku");
 
 /* For good: this beats every postponement, and the first such answer stands. */
@@ -331,22 +335,40 @@ judge_suppressions(JnyGate *gate, JnyPeople *people)
 	}
 }
 
+/* The sku values of an action; returns how many. */
+static int
+skus_of(const JnyWork *w, Datum **skus)
+{
+	int			n = 0;
+
+	if (w->stock_sku != NULL)
+		deconstruct_array(w->stock_sku, TEXTOID, -1, false, TYPALIGN_INT, skus, NULL, &n);
+	return n;
+}
+
+static bool
+speaks_of(const JnyWork *w, const char *sku)
+{
+	Datum	   *skus;
+	int			n = skus_of(w, &skus);
+
+	for (int i = 0; i < n; i++)
+		if (strcmp(TextDatumGetCString(skus[i]), sku) == 0)
+			return true;
+	return false;
+}
+
 static void
 judge_stock(JnyGate *gate, List *works)
 {
 	JnyCols    *cols = jny_cols("text");
-	List	   *out = NIL;
 	ListCell   *lc;
 
 	foreach(lc, works)
 	{
-		JnyWork    *w = lfirst(lc);
 		Datum	   *skus;
-		int			n;
+		int			n = skus_of(lfirst(lc), &skus);
 
-		if (w->stock_sku == NULL)
-			continue;
-		deconstruct_array(w->stock_sku, TEXTOID, -1, false, TYPALIGN_INT, &skus, NULL, &n);
 		for (int i = 0; i < n; i++)
 		{
 			jny_cols_set(cols, 0, skus[i]);
@@ -357,22 +379,24 @@ judge_stock(JnyGate *gate, List *works)
 		return;
 	jny_run(&read_stock, jny_cols_datums(cols, 0), NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
-		if (jny_get_int8(row, 2, 0) != 0)
-			out = lappend(out, jny_get_text(row, 1));
-	foreach(lc, works)
 	{
-		JnyWork    *w = lfirst(lc);
-		Datum	   *skus;
-		int			n;
-		ListCell   *o;
+		char	   *sku = jny_get_text(row, 1);
+		bool		out = jny_get_int8(row, 2, 0) != 0;
+		bool		locked = jny_get_int8(row, 3, 0) != 0;
 
-		if (w->stock_sku == NULL)
+		if (!out && !locked)
 			continue;
-		deconstruct_array(w->stock_sku, TEXTOID, -1, false, TYPALIGN_INT, &skus, NULL, &n);
-		for (int i = 0; i < n; i++)
-			foreach(o, out)
-				if (strcmp(TextDatumGetCString(skus[i]), lfirst(o)) == 0)
-					jny_refuse(w, "out_of_stock");
+		foreach(lc, works)
+		{
+			JnyWork    *w = lfirst(lc);
+
+			if (!speaks_of(w, sku))
+				continue;
+			if (locked)
+				jny_postpone(gate, w, "stale_data", 0);
+			else
+				jny_refuse(w, "out_of_stock");
+		}
 	}
 }
 

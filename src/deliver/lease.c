@@ -11,6 +11,8 @@
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 
 PG_FUNCTION_INFO_V1(journey_unknown);
@@ -237,6 +239,18 @@ journey_extend_array(PG_FUNCTION_ARGS)
 
 /* ---- people ------------------------------------------------------------------- */
 
+/* No token proves who it is: an administrator, or a sender of that channel. */
+static void
+require_say(List *works)
+{
+	const JnyWork *w = linitial(works);
+	Oid			admin = get_role_oid("journey_admin", true);
+
+	if (!OidIsValid(admin) || !has_privs_of_role(GetSessionUserId(), admin))
+		jny_require_own_channel(jny_house_channel(jny_house_read(jny_work_channels(works)), w->channel),
+								"resolve an action of");
+}
+
 static void
 resolve(JnyWork *w, const char *outcome, const char *ref, const JnyNode *node)
 {
@@ -280,7 +294,10 @@ journey_resolve(PG_FUNCTION_ARGS)
 	jny_run(&lock_unknown, (Datum[]) {PG_GETARG_DATUM(0)}, NULL);
 	works = jny_work_read();
 	if (works != NIL)
+	{
+		require_say(works);
 		resolve(linitial(works), outcome, PG_ARGISNULL(2) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(2)), &call.node);
+	}
 	jny_call_close(&call);
 	PG_RETURN_BOOL(works != NIL);
 }

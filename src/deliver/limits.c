@@ -9,12 +9,14 @@
  * the end of the transaction, so that counting writes no row. A rate is one
  * row of channel_state: claims of that channel wait for each other, a
  * twentieth of a second at most. One that takes nothing writes nothing and
- * lets go at once.
+ * lets go at once. What was taken counts from the commit on, so that a claim
+ * under a rate may not be part of a longer transaction.
  *
  * Called by gate.c, claim.c and permit.c inside SPI_connect().
  */
 #include "deliver/people.h"
 
+#include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "storage/lock.h"
@@ -511,8 +513,8 @@ rate_tag(const char *channel, LOCKTAG *tag)
 }
 
 /*
- * Claims of one channel count its rate one after the other. One that another
- * sender holds for longer (an open transaction) must not hold up this one.
+ * Claims of one channel count its rate one after the other. One that takes
+ * long (an outbox full of what is refused) must not hold up this one.
  */
 static bool
 lock_rate(const char *channel)
@@ -566,11 +568,23 @@ read_state(const JnyChannelRules *channel, const JnyHouse *house, TimestampTz no
 						  rate.tokens + channel->per_second * (rate.now - filled) / USECS_PER_SEC);
 }
 
+static void
+require_short_transaction(const JnyChannelRules *channel)
+{
+	if (IsTransactionBlock() && !jny_allow_in_transaction)
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("channel \"%s\" cannot be claimed inside a transaction block", channel->name),
+				 errdetail("It has a rate, which is counted by one claim at a time, until its commit: no other sender would get anything meanwhile."),
+				 errhint("Call it as a statement of its own, or set journey.allow_in_transaction and commit at once.")));
+}
+
 int
 jny_rate_take(const JnyChannelRules *channel, const JnyHouse *house, TimestampTz now, int n)
 {
 	if (channel->per_second <= 0 && channel->per_day <= 0)
 		return n;
+	require_short_transaction(channel);
 	if (!lock_rate(channel->name))
 		return 0;
 	read_state(channel, house, now);

@@ -231,6 +231,9 @@ fail(JnyCall *call, const Failure *f)
 		JnyWork    *w = lfirst(lc);
 
 		w->reason = f->code;
+		/* not knowing was counted as a failure already */
+		if (strcmp(TextDatumGetCString(w->values[W_STATUS]), "unknown") == 0)
+			w->failures--;
 		if (!f->free)
 			w->failures++;
 		if (!f->retryable || w->failures >= w->max_attempts)

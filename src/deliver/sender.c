@@ -3,9 +3,10 @@
  *		What a sender calls: claim, begin_send, claim_and_begin, next_due.
  *
  * Called as SQL functions, SECURITY DEFINER as journey_owner. claim commits
- * as the session does, or asynchronously when it stands alone: it has no
- * outward effect, its tokens are random and the permit's flush covers it.
- * begin_send forces its commit to disk, since a permit counts once committed.
+ * as the session does, or asynchronously when it is all that a SELECT of the
+ * client's does: it has no outward effect, its tokens are random and the
+ * permit's flush covers it. begin_send forces its commit to disk, since a
+ * permit counts once committed.
  */
 #include "deliver/claim.h"
 
@@ -27,6 +28,29 @@ PG_FUNCTION_INFO_V1(journey_claim_and_begin);
 PG_FUNCTION_INFO_V1(journey_begin_send);
 PG_FUNCTION_INFO_V1(journey_begin_send_array);
 PG_FUNCTION_INFO_V1(journey_next_due);
+
+/* ---- whose statement it is ------------------------------------------------------ */
+
+/*
+ * Whether this call belongs to the statement that the client sent. What SPI
+ * runs (PL functions, DO, triggers, their cursors) is told by SPI itself, what
+ * a function in SQL runs by its text, which is not the portal's.
+ */
+static bool
+called_by_client(FunctionCallInfo fcinfo)
+{
+	EState	   *estate = ((ReturnSetInfo *) fcinfo->resultinfo)->econtext->ecxt_estate;
+
+	return SPI_unregister_relation("") == SPI_ERROR_UNCONNECTED && ActivePortal != NULL &&
+		estate != NULL && estate->es_sourceText == ActivePortal->sourceText;
+}
+
+/* Whether others share the transaction: a block, or in a pipeline what came before. */
+static bool
+in_longer_transaction(void)
+{
+	return IsTransactionBlock() || IsSubTransaction() || (MyXactFlags & XACT_FLAGS_PIPELINING) != 0;
+}
 
 /* ---- claim ------------------------------------------------------------------ */
 
@@ -91,13 +115,28 @@ claim_waiting(JnyClaim *c, const char *channel, int n, Interval *lease, int wait
 		if (wait_ms > 0)
 			jny_work_prepare();
 		(void) jny_claim(c, channel, n, lease);
-		if (c->granted != NIL || wait_ms == 0 || GetCurrentTimestamp() >= until)
+		if (c->granted != NIL || jny_claim_exhausted(c) || wait_ms == 0 || GetCurrentTimestamp() >= until)
 			break;
 		(void) jny_wait_for_work(nap(channel, c, until));
 		CHECK_FOR_INTERRUPTS();
 	}
 	if (wait_ms > 0)
 		jny_work_done();
+}
+
+/*
+ * A claim that is all that its transaction does, a SELECT of the client's,
+ * commits asynchronously; whatever is written beside it commits as the session
+ * says. In a pipeline it commits before the next statement, not with it.
+ */
+static void
+commit_lightly(FunctionCallInfo fcinfo)
+{
+	if (!called_by_client(fcinfo) || ActivePortal->strategy != PORTAL_ONE_SELECT || in_longer_transaction())
+		return;
+	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+	MyXactFlags |= XACT_FLAGS_NEEDIMMEDIATECOMMIT;
 }
 
 Datum
@@ -119,9 +158,7 @@ journey_claim(PG_FUNCTION_ARGS)
 		wait_ms = wait->day != 0 || wait->month != 0 ? MAX_WAIT_MS
 			: (int) Max(0, Min(MAX_WAIT_MS, wait->time / 1000));
 	}
-	if (!IsTransactionBlock() && !IsSubTransaction())
-		(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
+	commit_lightly(fcinfo);
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
 	c.sender = sender_arg(fcinfo, 3);
@@ -155,20 +192,6 @@ journey_next_due(PG_FUNCTION_ARGS)
 
 /* ---- begin_send --------------------------------------------------------------- */
 
-/*
- * Whether this call belongs to the statement that the client sent. What SPI
- * runs (PL functions, DO, triggers, their cursors) is told by SPI itself, what
- * a function in SQL runs by its text, which is not the portal's.
- */
-static bool
-called_by_client(FunctionCallInfo fcinfo)
-{
-	EState	   *estate = ((ReturnSetInfo *) fcinfo->resultinfo)->econtext->ecxt_estate;
-
-	return SPI_unregister_relation("") == SPI_ERROR_UNCONNECTED && ActivePortal != NULL &&
-		estate != NULL && estate->es_sourceText == ActivePortal->sourceText;
-}
-
 static void
 require_permit_session(FunctionCallInfo fcinfo, const char *what)
 {
@@ -179,7 +202,7 @@ require_permit_session(FunctionCallInfo fcinfo, const char *what)
 		return;
 	if (!called_by_client(fcinfo))
 		where = "a function, procedure or DO block";
-	else if (IsTransactionBlock() || IsSubTransaction() || (MyXactFlags & XACT_FLAGS_PIPELINING) != 0)
+	else if (in_longer_transaction())
 		where = "a transaction block";
 	if (where != NULL)
 		ereport(ERROR,

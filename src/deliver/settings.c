@@ -12,6 +12,8 @@
 
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/numeric.h"
@@ -338,6 +340,27 @@ jny_require_channel(const char *name)
 			 errmsg("channel \"%s\" does not exist", name),
 			 nearest ? errhint("Did you mean \"%s\"?", nearest)
 			 : errhint("Define it with journey.apply() and a document of kind channel.")));
+}
+
+/* Who calls, or one of the roles that it is a member of, must be on the list, where there is one. */
+void
+jny_require_own_channel(const JnyChannelRules *channel, const char *what)
+{
+	ListCell   *lc;
+
+	if (channel->senders == NIL || superuser_arg(GetSessionUserId()))
+		return;
+	foreach(lc, channel->senders)
+	{
+		Oid			role = get_role_oid(lfirst(lc), true);
+
+		if (OidIsValid(role) && has_privs_of_role(GetSessionUserId(), role))
+			return;
+	}
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("permission denied to %s channel \"%s\"", what, channel->name),
+			 errhint("Its document lists the roles that may, under \"senders\".")));
 }
 
 /* ---- pauses -------------------------------------------------------------- */

@@ -29,13 +29,13 @@ JNY_PLAN(move_final, "smallint[], uuid[], uuid[], text[], integer[], text, times
 		 " INSERT INTO journey.outbox_history (" HISTORY_COLUMNS ")"
 		 " SELECT d.bucket, d.profile_id, $7, d.action_id, d.channel, $6, d.why, $8, d.priority, d.due_at, d.not_after,"
 		 "  d.enrollment_id, d.journey, d.version, d.step, d.visit, d.purpose, d.scope, d.template, d.template_version,"
-		 "  d.locale, d.payload, d.permits, d.sender, CASE WHEN d.permits > 0 THEN d.granted_at END,"
-		 "  CASE WHEN d.permits > 0 THEN d.permit_batch END, CASE WHEN $6 = 'sent' THEN $7 END, d.provider_ref, d.cost, d.error, d.idempotency_key,"
+		 "  d.locale, d.payload, d.permits, d.sender, l.granted_at, l.permit_batch,"
+		 "  CASE WHEN $6 = 'sent' THEN $7 END, d.provider_ref, d.cost, d.error, d.idempotency_key,"
 		 "  d.decision_id, d.decided_at, d.decided_lap,"
 		 "  CASE WHEN $6 = 'dead' THEN pg_catalog.jsonb_build_object('suppress_on', d.suppress_on, 'own_ref', d.own_ref,"
 		 "   'entry_hash', d.entry_hash, 'stock_sku', d.stock_sku, 'caps', d.caps, 'quiet', d.quiet, 'late', d.late,"
 		 "   'placement', d.placement, 'offer', d.offer, 'exclusion', d.exclusion, 'max_attempts', d.max_attempts,"
-		 "   'decided_seq', d.decided_seq) END, d.test FROM d");
+		 "   'decided_seq', d.decided_seq) END, d.test FROM d" JNY_LAST_PERMIT("permits"));
 JNY_PLAN(plan_again, "smallint[], uuid[], uuid[], text[], integer[], timestamptz[]",
 		 "UPDATE journey.outbox o SET status = 'pending', reason = u.reason, claim_at = u.retry_at,"
 		 "  reap_at = o.not_after, attempt = u.attempt, token = NULL, lease_until = NULL, claimed_at = NULL,"

@@ -87,6 +87,7 @@ extern void jny_house_read_pauses(JnyHouse *house);
 extern JnyChannelRules *jny_house_channel(JnyHouse *house, const char *name);
 extern bool jny_house_paused(const JnyHouse *house, JnyPaused what, const char *name);
 extern void jny_require_channel(const char *name);	/* 42704 naming the nearest */
+extern void jny_require_own_channel(const JnyChannelRules *channel, const char *what);	/* 42501 */
 extern int	jny_caps_parse(Jsonb *doc, bool of_journey, JnyCap **caps);
 extern JnyQuiet *jny_quiet_parse(Jsonb *doc);
 
@@ -253,6 +254,11 @@ extern int	jny_rate_take(const JnyChannelRules *channel, const JnyHouse *house, 
 extern void jny_rate_spend(const JnyChannelRules *channel, int n);
 
 /* ---- settle.c: what becomes of a row ------------------------------------ */
+
+/* l: the last permit of an action that leaves as d. What the outbox says may be of one that was asked for and refused. */
+#define JNY_LAST_PERMIT(attempt) \
+	" LEFT JOIN journey.attempt_log l ON d." attempt " > 0 AND l.bucket = d.bucket AND l.profile_id = d.profile_id" \
+	"  AND l.action_id = d.action_id AND l.attempt = d." attempt
 
 /* Rows with a verdict leave the sender: final ones to history and their enrollment, the others are planned again. */
 extern void jny_settle(JnyGate *gate, List *works);

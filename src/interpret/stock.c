@@ -15,17 +15,15 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "utils/datum.h"
-#include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-
-#define LOCK_TIMEOUT "20ms"
 
 JNY_PLAN(any_table, "",
 		 "SELECT FROM journey.attachment a"
 		 " WHERE a.kind = 'stock' AND a.detached_at IS NULL AND a.broken IS NULL LIMIT 1");
 JNY_PLAN(read_tables, "text[]",
-		 "SELECT s.sku, s.available FROM journey._stock($1) AS s WHERE s.available IS NOT NULL");
+		 "SELECT s.sku, pg_catalog.sum(s.available) FROM journey._stock($1) AS s"
+		 " GROUP BY s.sku HAVING pg_catalog.bool_and(s.available IS NOT NULL)");
 
 /* What is found outlives the subtransaction. */
 static int
@@ -59,8 +57,6 @@ jny_stock_live(Datum skus, JnyStockLevel **levels)
 	BeginInternalSubTransaction(NULL);
 	PG_TRY();
 	{
-		(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_LOCAL, true, 0, false);
 		n = read_levels(skus, old, levels);
 	}
 	PG_CATCH();
@@ -73,7 +69,7 @@ jny_stock_live(Datum skus, JnyStockLevel **levels)
 	RollbackAndReleaseCurrentSubTransaction();
 	MemoryContextSwitchTo(old);
 	CurrentResourceOwner = owner;
-	if (error != NULL && error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE && jny_must_pass_on(error->sqlerrcode))
+	if (error != NULL && jny_must_pass_on(error->sqlerrcode))
 		ReThrowError(error);
 	return error == NULL ? n : 0;
 }

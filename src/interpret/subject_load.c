@@ -400,36 +400,12 @@ jny_subject_forget(JnySubjectContext *subject)
 
 /* ---- who is it ------------------------------------------------------------------------------ */
 
-JNY_PLAN(find_profile, "smallint[], bigint[], text[], text[]",
-		 "SELECT i.profile_id"
-		 " FROM unnest($1, $2, $3, $4) AS k(bucket, key_hash, namespace, value)"
-		 " JOIN journey.identity i ON i.bucket = k.bucket AND i.key_hash = k.key_hash"
-		 "  AND i.namespace = k.namespace AND i.value = k.value"
-		 " JOIN journey.namespace n ON n.namespace = k.namespace"
-		 " ORDER BY n.rank DESC, k.namespace LIMIT 1");
+JNY_PLAN(find_profile, "jsonb", "SELECT p.id FROM journey.profile_id($1) AS p(id) WHERE p.id IS NOT NULL");
 
 bool
 jny_subject_find(Jsonb *subject, pg_uuid_t *profile_id)
 {
-	JnyCols    *cols = jny_cols("smallint, bigint, text, text");
-	JsonbIterator *it = jny_json_members(subject);
-	JsonbValue	value;
-	char	   *namespace;
-
-	while (jny_json_next(&it, &namespace, &value))
-	{
-		char	   *text = jny_json_scalar_text(&value);
-
-		text = text ? jny_normalise(namespace, text) : NULL;
-		if (text == NULL)
-			continue;
-		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_hash(jny_key_hash(namespace, text))));
-		jny_cols_set(cols, 1, Int64GetDatum(jny_key_hash(namespace, text)));
-		jny_cols_text(cols, 2, namespace);
-		jny_cols_text(cols, 3, text);
-		jny_cols_next(cols);
-	}
-	if (jny_cols_count(cols) == 0 || jny_run(&find_profile, jny_cols_datums(cols, 0), NULL) == 0)
+	if (jny_run(&find_profile, (Datum[]) {JsonbPGetDatum(subject)}, NULL) == 0)
 		return false;
 	*profile_id = *jny_get_uuid(0, 1);
 	return true;

@@ -9,8 +9,9 @@
  * must be a table with our trigger on it, whatever its name says; the SELECT
  * calls functions of the system only, and output functions.
  *
- * Locks: ACCESS SHARE on the attached table. Rows are read through a cursor
- * and appended in batches; memory is that of one batch.
+ * Locks: ACCESS SHARE on the attached table, for which live stock does not
+ * wait. Rows are read through a cursor and appended in batches; memory is that
+ * of one batch.
  */
 #include "observe/capture_row.h"
 
@@ -26,6 +27,7 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
@@ -38,6 +40,7 @@
 #include "core/inbox.h"
 #include "core/table.h"
 #include "observe/backfill.h"
+#include "observe/fact.h"
 
 #define READ_BATCH 1000
 /* An order may have to wait while a portion is read and taken in: some tens of milliseconds. More than one block holds. */
@@ -150,15 +153,15 @@ hides_rows(Oid relid, Oid owner)
 	return check_enable_rls(relid, owner, true) == RLS_ENABLED;
 }
 
-/* The column as text or number. A type of the shop's own may have casts of its own: what it prints counts. */
+/* The column as text. A type of the shop's own may have casts of its own: what it prints counts. */
 static const char *
-column_as(Oid relid, const char *column, const char *type)
+column_text(Oid relid, const char *column)
 {
 	const char *quoted = quote_identifier(column);
 
 	if (getBaseType(get_atttype(relid, get_attnum(relid, column))) < FirstNormalObjectId)
-		return psprintf("t.%s::pg_catalog.%s", quoted, type);
-	return psprintf("NULLIF(pg_catalog.format('%%s', t.%s), '')::pg_catalog.%s", quoted, type);
+		return psprintf("t.%s::pg_catalog.text", quoted);
+	return psprintf("NULLIF(pg_catalog.format('%%s', t.%s), '')", quoted);
 }
 
 PG_FUNCTION_INFO_V1(journey_column_text);
@@ -171,7 +174,7 @@ journey_column_text(PG_FUNCTION_ARGS)
 
 	if (get_attnum(relid, name) == InvalidAttrNumber)
 		PG_RETURN_NULL();
-	PG_RETURN_TEXT_P(cstring_to_text(column_as(relid, name, "text")));
+	PG_RETURN_TEXT_P(cstring_to_text(column_text(relid, name)));
 }
 
 /* ---- back-fill --------------------------------------------------------- */
@@ -566,7 +569,7 @@ sku_condition(Oid relid, const char *column)
 			return psprintf("t.%s = ANY (ARRAY(SELECT s::pg_catalog.uuid FROM pg_catalog.unnest($1) s"
 							" WHERE s ~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$'))", quoted);
 		default:
-			return psprintf("pg_catalog.btrim(%s) = ANY ($1)", column_as(relid, column, "text"));
+			return psprintf("pg_catalog.btrim(%s) = ANY ($1)", column_text(relid, column));
 	}
 }
 
@@ -576,6 +579,85 @@ field_column(Jsonb *map, const char *field)
 	Jsonb	   *how = jny_json_object(map, field);
 
 	return how != NULL ? jny_json_text(how, "column") : jny_json_text(map, field);
+}
+
+/*
+ * The locks that reading a table takes, on its partitions and on all indexes
+ * too, if they can be had at once. A permit may not wait here: an order that
+ * commits meanwhile would come too late for it.
+ */
+static bool
+lock_at_once(Oid relid)
+{
+	ListCell   *lc;
+
+	foreach(lc, find_all_inheritors(relid, NoLock, NULL))
+	{
+		Relation	rel;
+		ListCell   *index;
+		bool		locked = true;
+
+		if (!ConditionalLockRelationOid(lfirst_oid(lc), AccessShareLock))
+			return false;
+		rel = try_relation_open(lfirst_oid(lc), NoLock);
+		if (rel == NULL)
+			continue;
+		foreach(index, RelationGetIndexList(rel))
+			locked = locked && ConditionalLockRelationOid(lfirst_oid(index), AccessShareLock);
+		relation_close(rel, NoLock);
+		if (!locked)
+			return false;
+	}
+	return true;
+}
+
+static void
+put_stock(ReturnSetInfo *rsinfo, Datum sku, Datum available)
+{
+	Datum		values[2] = {sku, available};
+	bool		nulls[2] = {false, available == (Datum) 0};
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+/* Nobody can tell now how many there are. */
+static void
+put_locked(ReturnSetInfo *rsinfo, Datum skus)
+{
+	Datum	   *sku;
+	bool	   *nulls;
+	int			n;
+
+	deconstruct_array(DatumGetArrayTypeP(skus), TEXTOID, -1, false, TYPALIGN_INT, &sku, &nulls, &n);
+	for (int i = 0; i < n; i++)
+		if (!nulls[i])
+			put_stock(rsinfo, sku[i], (Datum) 0);
+}
+
+/* Rows (sku, available), by sku. What is no number is unknown, as it is where captured rows are read. */
+static void
+put_sums(ReturnSetInfo *rsinfo)
+{
+	char	   *sku = NULL;
+	Datum		sum = (Datum) 0;
+
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		char	   *next = jny_get_text(row, 1);
+		Datum		n = jny_num_text(jny_get_text(row, 2));
+
+		if (sku == NULL || strcmp(sku, next) != 0)
+		{
+			if (sum != (Datum) 0)
+				put_stock(rsinfo, CStringGetTextDatum(sku), sum);
+			sku = next;
+			sum = n;
+		}
+		else if (n != (Datum) 0)
+			sum = sum != (Datum) 0 ? jny_num_add(sum, n) : n;
+	}
+	if (sum != (Datum) 0)
+		put_stock(rsinfo, CStringGetTextDatum(sku), sum);
 }
 
 /* Reads one attached table with the caller's snapshot; rows go to the caller's result. */
@@ -593,21 +675,12 @@ read_stock(ReturnSetInfo *rsinfo, Relation rel, Jsonb *map, Datum skus)
 	if (sku == NULL || available == NULL
 		|| get_attnum(relid, sku) <= 0 || get_attnum(relid, available) <= 0 || hides_rows(relid, owner))
 		return;
-	sql = psprintf("SELECT pg_catalog.btrim(%s), pg_catalog.sum(%s) FROM %s t WHERE %s GROUP BY 1",
-				   column_as(relid, sku, "text"), column_as(relid, available, "numeric"),
-				   quoted_name(rel), sku_condition(relid, sku));
+	sql = psprintf("SELECT pg_catalog.btrim(%s) COLLATE pg_catalog.\"C\", %s FROM %s t WHERE %s ORDER BY 1",
+				   column_text(relid, sku), column_text(relid, available), quoted_name(rel), sku_condition(relid, sku));
 	read_as(owner, &identity);
 	SPI_execute_with_args(sql, 1, (Oid[]) {TEXTARRAYOID}, &skus, NULL, true, 0);
 	read_end(&identity);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		Datum		values[2];
-		bool		nulls[2];
-
-		values[0] = jny_get(row, 1, &nulls[0]);
-		values[1] = jny_get(row, 2, &nulls[1]);
-		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
-	}
+	put_sums(rsinfo);
 }
 
 PG_FUNCTION_INFO_V1(journey_stock);
@@ -631,8 +704,15 @@ journey_stock(PG_FUNCTION_ARGS)
 		Oid			nsp = get_namespace_oid(SPI_getvalue(attached->vals[i], attached->tupdesc, 2), true);
 		char	   *name = SPI_getvalue(attached->vals[i], attached->tupdesc, 3);
 		Datum		map = SPI_getbinval(attached->vals[i], attached->tupdesc, 4, &isnull);
-		Relation	rel = jny_open_attached(get_relname_relid(name, nsp), attachment);
+		Oid			relid = get_relname_relid(name, nsp);
+		Relation	rel;
 
+		if (OidIsValid(relid) && !lock_at_once(relid))
+		{
+			put_locked(rsinfo, skus);
+			continue;
+		}
+		rel = jny_open_attached(relid, attachment);
 		if (rel == NULL)
 			continue;
 		read_stock(rsinfo, rel, DatumGetJsonbPCopy(map), skus);

@@ -287,10 +287,6 @@ read_map(JnySpec *spec, Jsonb *map, Jsonb *groups, Jsonb *scoped)
 	read_subject(spec, jny_json_object(map, "subject"), groups, scoped);
 	read_consents(spec, jny_json_object(map, "consents"));
 	spec->key = read_field(spec, map, "key");
-	if (!spec->key.present && spec->kind == JNY_SPEC_ORDER_LINE)
-		spec->key = read_field(spec, map, "order");
-	if (!spec->key.present && spec->kind == JNY_SPEC_CART_LINE)
-		spec->key = read_field(spec, map, "cart");
 	if (spec->kind == JNY_SPEC_ORDER)
 		spec->cart = read_field(spec, map, "cart");
 	spec->status = read_field(spec, map, "status");

@@ -3,7 +3,9 @@
  *		The history of attached tables, read by laps, portion by portion.
  *
  * attach() notes a row per table, partition and heir in journey.backfill: how
- * many blocks it had while the trigger was made and nobody wrote. Rows that come
+ * many blocks it had while the trigger was made and nobody wrote. A partition
+ * that comes with rows later is noted by attach_leaf.c, of no file: whoever
+ * begins to read it counts its blocks. Rows that come
  * or move later fire the trigger (not those of heirs, which are attached each), so reading these blocks once, in order, misses
  * none: a row that leaves a block before it is read was captured as it left,
  * and one that moves behind the reader's back is told apart by stale.c.
@@ -49,18 +51,20 @@ JNY_PLAN(note_progress, "integer, oid, bigint, bigint, xid8",
 JNY_PLAN(note_gone, "integer, oid",
 		 "UPDATE journey.backfill SET blocks_total = blocks_done, problem = NULL, retry_at = NULL WHERE attachment = $1 AND part = $2");
 JNY_PLAN(note_rewritten, "integer, oid, oid, bigint",
-		 "UPDATE journey.backfill SET file = $3, blocks_total = $4, blocks_done = 0, again = true WHERE attachment = $1 AND part = $2");
+		 "UPDATE journey.backfill SET file = $3, blocks_total = $4, blocks_done = 0, again = true"
+		 " WHERE attachment = $1 AND part = $2");
 JNY_PLAN(note_problem, "integer, oid, text, timestamptz",
 		 "UPDATE journey.backfill SET problem = $3, retry_at = $4 WHERE attachment = $1 AND part = $2");
 /* Of an attachment that somebody detaches or attaches anew at this moment the row is locked. */
 JNY_PLAN(finish_consumed, "timestamptz",
-		 "WITH consumed AS (SELECT b.attachment FROM journey.backfill b, journey.cursor c GROUP BY b.attachment"
+		 "WITH consumed AS (SELECT b.attachment, pg_catalog.bool_or(NOT b.later) AS history FROM journey.backfill b, journey.cursor c GROUP BY b.attachment"
 		 "  HAVING pg_catalog.bool_and(b.blocks_done >= b.blocks_total"
 		 "   AND (b.xact IS NULL OR pg_catalog.pg_visible_in_snapshot(b.xact, c.previous)))),"
-		 " mine AS (SELECT a.attachment FROM journey.attachment a JOIN consumed c ON c.attachment = a.attachment"
+		 " mine AS (SELECT a.attachment, c.history FROM journey.attachment a JOIN consumed c ON c.attachment = a.attachment"
 		 "  FOR UPDATE OF a SKIP LOCKED),"
 		 " gone AS (DELETE FROM journey.backfill b USING mine m WHERE b.attachment = m.attachment)"
-		 " UPDATE journey.attachment a SET backfilled_at = $1 FROM mine m WHERE a.attachment = m.attachment");
+		 " UPDATE journey.attachment a SET backfilled_at = $1 FROM mine m WHERE a.attachment = m.attachment"
+		 "  AND (a.backfilled_at IS NOT NULL OR m.history)");
 
 typedef struct Part
 {

@@ -5,8 +5,8 @@
  * Called by take.c. An address that the person or the shop's customer row
  * states replaces the one before it and starts fresh; one that merely came
  * along in a subject is taken only while there is no other; one that they take
- * away is replaced by none. What became of an address (a bounce, a complaint)
- * stays with the address. A source that is not trusted states no address.
+ * away is replaced by none. What became of an address for good (a hard bounce, a
+ * complaint) stays with the address. A source that is not trusted states no address.
  * Nobody but the lap writes the table.
  */
 #include "observe/fact.h"
@@ -196,10 +196,11 @@ find_stored(JnyTake *take)
 	return all;
 }
 
+/* Is the person's address, as far as we know: what bounced softly is sent to again. */
 static bool
-is_usable(const char *state)
+is_current(const char *state)
 {
-	return strcmp(state, "active") == 0 || strcmp(state, "unverified") == 0;
+	return strcmp(state, "active") == 0 || strcmp(state, "unverified") == 0 || strcmp(state, "soft") == 0;
 }
 
 static List *
@@ -217,13 +218,13 @@ add_change(List *changes, const Contact *c, int64 hash, bool again)
 static List *
 judge(const Contact *c, List *changes, JnyOut *fresh, TimestampTz now)
 {
-	bool		usable = false;
+	bool		current = false;
 	bool		known = false;
 	ListCell   *lc;
 
 	foreach(lc, c->stored)
-		usable |= is_usable(jny_row_text(lfirst(lc), 1));
-	if (usable && !c->asserted)
+		current |= is_current(jny_row_text(lfirst(lc), 1));
+	if (current && !c->asserted)
 		return changes;
 	foreach(lc, c->stored)
 	{
@@ -234,7 +235,7 @@ judge(const Contact *c, List *changes, JnyOut *fresh, TimestampTz now)
 		bool		same = c->address != NULL && hash == c->hash;
 
 		known |= same;
-		if (same ? strcmp(state, "replaced") == 0 : is_usable(state))
+		if (same ? strcmp(state, "replaced") == 0 : is_current(state))
 			changes = add_change(changes, c, hash, same);
 	}
 	if (known || c->address == NULL)
@@ -255,7 +256,7 @@ typedef struct Changes
 	TimestampTz now;
 } Changes;
 
-/* What a bounce has made of an address stays. */
+/* What a hard bounce or a complaint has made of an address stays. */
 static JnyChoice
 change_point(JnyRow *row, void *arg)
 {
@@ -263,7 +264,7 @@ change_point(JnyRow *row, void *arg)
 	bool		again = ((Change *) list_nth(changes->list, row->key))->again;
 	const char *state = jny_row_text(row, 0);
 
-	if (again ? strcmp(state, "replaced") != 0 : !is_usable(state))
+	if (again ? strcmp(state, "replaced") != 0 : !is_current(state))
 		return JNY_LEAVE;
 	row->values[0] = CStringGetTextDatum(again ? "active" : "replaced");
 	row->values[2] = TimestampTzGetDatum(changes->now);

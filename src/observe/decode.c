@@ -401,12 +401,9 @@ jny_decode(JnyTake *take)
 
 		fact->late = fact->occurred_at < oldest;
 		if (fact->occurred_at > newest)
-		{
 			jny_tally_incident(take, "clock_ahead", fact->source, "warning",
 							   "events come dated more than a day ahead of the clock; the time of receipt was taken",
 							   "Correct the clock of the system that sends them.");
-			fact->occurred_at = take->batch->node.now;
-		}
 		date(take, fact);
 		set_aside(take, fact);
 	}

@@ -7,6 +7,7 @@
  * amounts and not strings.
  */
 #include "observe/decode.h"
+#include "observe/message.h"
 
 #include "utils/builtins.h"
 
@@ -82,18 +83,18 @@ read_action(JnyFact *fact)
 }
 
 /* Nobody made a fence for a copied row: its protection begins here. */
-static void
-mark_copied(JnyFact *fact)
+void
+jny_mark_copied(JnyInboxRaw *row)
 {
-	JnyKeys		keys = {0};
+	JnyKeys    *keys = palloc0(sizeof(JnyKeys));
+	const char *scope = row->scope != NULL ? row->scope : jny_source_scope(row->source);
 
-	for (int i = 0; i < fact->nkeys; i++)
-		jny_keys_add(&keys, fact->keys[i]->id.space->name, fact->scope, fact->keys[i]->value);
-	if (fact->ref == NULL && fact->order_id != NULL)
-		fact->ref = psprintf("order:%s", fact->order_id);
-	else if (fact->ref == NULL && fact->cart_id != NULL)
-		fact->ref = psprintf("cart:%s", fact->cart_id);
-	fact->fence = jny_fence_of(fact->type, fact->ref, &keys);
+	jny_keys_add_subject(keys, row->subject, scope);
+	if (row->props != NULL && JB_ROOT_IS_OBJECT(row->props))
+		row->ref = jny_message_objects(keys, row->props, scope);
+	row->fence = jny_fence_of(row->type, row->ref, keys);
+	row->keys = keys->hash;
+	row->nkeys = keys->n;
 }
 
 static const char *
@@ -137,6 +138,8 @@ jny_decode_event(JnyTake *take, JnyInboxRaw *row)
 		jny_tally_quarantine(take, row, "22023", wrong);
 		return;
 	}
+	if (row->copied)
+		jny_mark_copied(row);
 	fact = jny_fact_new(take, row);
 	fact->kind = JNY_KIND_EVENT;
 	fact->props = row->props != NULL ? row->props : jny_object_empty();
@@ -151,8 +154,6 @@ jny_decode_event(JnyTake *take, JnyInboxRaw *row)
 	read_action(fact);
 	jny_fact_subject(take, fact, row->subject);
 	jny_fact_objects(take, fact);
-	if (row->copied)
-		mark_copied(fact);
 	if (fact->bad == NULL && fact->nkeys == 0 && fact->cart == NULL && fact->order == NULL &&
 		!fact->has_action && fact->provider_ref == NULL && !needs_no_person(fact->type))
 		fact->bad = "subject names nobody";

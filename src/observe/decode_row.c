@@ -9,6 +9,8 @@
 
 #include "utils/builtins.h"
 
+#define MAX_QUOTE 100			/* bytes of a value that a reason quotes */
+
 static void
 read_fields(JnyFact *fact, const JnyMap *map, char **cols, const char **out, bool judge)
 {
@@ -132,7 +134,7 @@ read_consents(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char
 		if (!said || !is_consent_state(state))
 		{
 			jny_tally_incident(take, "unmapped_status", psprintf("%s.%s", fact->attachment_name, spec->channel), "warning",
-							   psprintf("the consent map has no word for the value \"%.100s\"", state),
+							   psprintf("the consent map has no word for the value \"%s\"", jny_clip(state, MAX_QUOTE)),
 							   "Add the value to the map with journey.attach(); until then the row states no consent.");
 			continue;
 		}
@@ -218,7 +220,7 @@ check_fields(JnyFact *fact)
 	{
 		if (fact->f[numbers[i]] != NULL && !jny_value_number(fact->f[numbers[i]], &n))
 		{
-			fact->bad = psprintf("\"%.100s\" is not a number", fact->f[numbers[i]]);
+			fact->bad = psprintf("\"%s\" is not a number", jny_clip(fact->f[numbers[i]], MAX_QUOTE));
 			fact->f[numbers[i]] = NULL;
 		}
 		if (fact->old[numbers[i]] != NULL && !jny_value_number(fact->old[numbers[i]], &n))
@@ -227,7 +229,7 @@ check_fields(JnyFact *fact)
 	for (size_t i = 0; i < lengthof(times); i++)
 		if (fact->f[times[i]] != NULL && !jny_value_time(fact->f[times[i]], &at))
 		{
-			fact->bad = psprintf("\"%.100s\" is not a time", fact->f[times[i]]);
+			fact->bad = psprintf("\"%s\" is not a time", jny_clip(fact->f[times[i]], MAX_QUOTE));
 			fact->f[times[i]] = NULL;
 		}
 	if (tells_its_time(fact) && fact->f[JNY_F_AT] != NULL && jny_value_time(fact->f[JNY_F_AT], &at))
@@ -247,7 +249,7 @@ read_objects(JnyTake *take, JnyFact *fact)
 	{
 		case JNY_KIND_CART:
 		case JNY_KIND_CART_LINE:
-			fact->cart_id = fact->f[JNY_F_CART] != NULL ? fact->f[JNY_F_CART] : key;
+			fact->cart_id = key;
 			if (fact->cart_id == NULL)
 				fact->bad = "the row has no cart id";
 			if (fact->kind == JNY_KIND_CART_LINE && fact->f[JNY_F_LINE] == NULL && fact->f[JNY_F_SKU] == NULL)
@@ -255,7 +257,7 @@ read_objects(JnyTake *take, JnyFact *fact)
 			break;
 		case JNY_KIND_ORDER:
 		case JNY_KIND_ORDER_LINE:
-			fact->order_id = fact->f[JNY_F_ORDER] != NULL ? fact->f[JNY_F_ORDER] : key;
+			fact->order_id = key;
 			if (fact->kind == JNY_KIND_ORDER)
 				fact->cart_id = fact->f[JNY_F_CART];
 			if (fact->order_id == NULL)
@@ -269,10 +271,6 @@ read_objects(JnyTake *take, JnyFact *fact)
 				fact->f[JNY_F_SKU] = key;
 			if (fact->f[JNY_F_SKU] == NULL)
 				fact->bad = "the row has no sku";
-			break;
-		case JNY_KIND_CUSTOMER:
-			if (fact->nkeys == 0 && key != NULL)
-				jny_fact_key(take, fact, "customer_id", key);
 			break;
 		default:
 			break;
@@ -375,7 +373,7 @@ split_rekeyed_line(JnyTake *take, JnyInboxRaw *row, JnyFact *fact)
 
 	if (fact->kind != JNY_KIND_CART_LINE && fact->kind != JNY_KIND_ORDER_LINE)
 		return;
-	if (!differs(fact, JNY_F_KEY) && !differs(fact, JNY_F_CART) && !differs(fact, JNY_F_ORDER) &&
+	if (!differs(fact, JNY_F_KEY) && !differs(fact, JNY_F_ORDER) &&
 		!differs(fact, JNY_F_LINE) && (fact->f[JNY_F_LINE] != NULL || !differs(fact, JNY_F_SKU)))
 		return;
 	gone = jny_fact_new(take, row);

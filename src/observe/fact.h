@@ -62,8 +62,6 @@ typedef enum JnyField
 #define JNY_FIELD_BIT(field) (UINT64CONST(1) << (field))
 StaticAssertDecl(JNY_NFIELDS <= 64, "a fact's mapped fields are the bits of one word");
 
-#define JNY_NAME_KEY 128			/* longest name of a type or source in a lap's hash tables */
-
 /* A namespace of subject keys, as registered. */
 typedef struct JnySpace
 {
@@ -238,7 +236,7 @@ extern Jsonb *jny_object_end(JnyObject *o);
 /* workspace.c: the lap's tables in memory, and rows on their way out */
 extern void jny_take_begin(JnyTake *take, JnyBatch *batch);
 extern HTAB *jny_table(const JnyTake *take, const char *name, Size key, Size entry);
-extern HTAB *jny_table_of_names(const JnyTake *take, const char *name, Size entry);	/* JNY_NAME_KEY, first */
+extern HTAB *jny_table_of_names(const JnyTake *take, const char *name, Size entry);	/* key: a const char *, first */
 
 /* Rows for one table, begun with the first. */
 typedef struct JnyOut
@@ -258,6 +256,7 @@ extern void jny_take_note_broken(const struct JnyWindow *window);
 
 /* decode.c: rows to facts, in the order in which they are to be applied */
 extern void jny_decode(JnyTake *take);
+extern void jny_mark_copied(JnyInboxRaw *row);	/* fence, ref and keys, as track() would have made them */
 
 /* registry.c: namespaces and vocabulary as they are registered */
 extern void jny_registry_load(JnyTake *take);

@@ -40,4 +40,13 @@ extern void jny_attachments_check(void);
 /* The same, when something has happened to one of their tables since, and nobody is attaching. */
 extern void jny_attachments_check_if_touched(void);
 
+/*
+ * Partitions that attached tables get later (attach_leaf.c). Within the
+ * command that brings one: notes it, so that permits wait for what it has from
+ * that commit on; never fails the command, the next lap looks again.
+ */
+extern void jny_leaves_note(void);
+/* Sees to TRUNCATE of those that are there; inside SPI_connect(), raises nothing. */
+extern void jny_leaves_watch(void);
+
 #endif							/* JNY_OBSERVE_H */

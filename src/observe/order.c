@@ -193,6 +193,7 @@ what_went(const JnyFact *fact)
 	row.backfill = true;
 	row.fence_given = true;		/* the fence is that of the deletion */
 	row.timed = row.f[JNY_F_AT] != NULL && jny_value_time(row.f[JNY_F_AT], &row.occurred_at);
+	row.occurred_at = Min(row.occurred_at, fact->occurred_at);
 	return row;
 }
 
@@ -451,7 +452,7 @@ assume_old(JnyFact *fact, JnyOrder *o)
 		return;
 	if (fact->f[JNY_F_AT] == NULL || !jny_value_time(fact->f[JNY_F_AT], &at))
 		at = fact->occurred_at;
-	count_placed(o, fact, at);
+	count_placed(o, fact, Min(at, fact->occurred_at));
 	if (o->lines != NIL)
 		for (int i = 0; i < list_length(o->lines); i++)
 			((JnyOrderLine *) list_nth(o->lines, i))->announced = true;

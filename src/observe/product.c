@@ -5,11 +5,18 @@
  * Called by take.c. Rows and events each say a part of what is known of a
  * product; what they leave out stays, also what another session has just said:
  * a row is changed where it is found, after its lock. Permits, decisions
- * and rules read the live stock table where one is attached (journey._stock).
+ * and rules read the live stock table where one is attached (journey._stock);
+ * what is here counts while that is locked or cannot be read.
+ *
+ * A stock table may have several rows of a product, one for each location, and
+ * a row that changed says nothing of the others. So it is no more than the
+ * news that there is another sum, which is asked of the table as it is now.
  */
 #include "observe/fact.h"
 
+#include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 
 typedef struct Product
 {
@@ -26,6 +33,7 @@ typedef struct Product
 	Datum		available;
 	Jsonb	   *traits;
 	TimestampTz changed_at;
+	bool		stocked;		/* a row of a stock table spoke of it */
 } Product;
 
 typedef struct JnyProducts
@@ -39,6 +47,9 @@ typedef struct JnyProducts
 #define TRAITS 9
 JNY_CHANGE(change_products, "product", "product_pkey", "sku", PRODUCT_COLUMNS, PRODUCT_COLUMNS);
 JNY_UPSERT(insert_products, "product", "product_pkey", "sku", "sku, " PRODUCT_COLUMNS, "");
+
+JNY_PLAN(live_stock, "text[]", "SELECT s.sku, pg_catalog.sum(s.available) FROM journey._stock($1) AS s"
+		 " GROUP BY s.sku HAVING pg_catalog.bool_and(s.available IS NOT NULL)");
 
 static Product *
 find(JnyTake *take, const char *sku)
@@ -138,10 +149,57 @@ jny_product_apply(JnyTake *take, JnyFact *fact)
 	}
 	p = find(take, sku);
 	p->changed_at = fact->occurred_at;
+	p->stocked |= fact->kind == JNY_KIND_STOCK;
 	if (fact->kind == JNY_KIND_EVENT)
 		apply_event(p, fact->props);
 	else
 		apply_row(p, fact);
+}
+
+/* ---- several rows of one product ---------------------------------------- */
+
+static void
+ask_stock(void *arg)
+{
+	JnyTake    *take = arg;
+	JnyCols    *cols = jny_cols("text");
+	HASH_SEQ_STATUS scan;
+	Product    *p;
+
+	hash_seq_init(&scan, take->products->table);
+	while ((p = hash_seq_search(&scan)) != NULL)
+		if (p->stocked)
+		{
+			jny_cols_text(cols, 0, p->sku);
+			jny_cols_next(cols);
+		}
+	jny_run_latest(&live_stock, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < SPI_processed; row++)
+	{
+		bool		isnull;
+		Datum		sum = jny_get(row, 2, &isnull);
+
+		if (!isnull)
+			find(take, jny_get_text(row, 1))->available = datumCopy(sum, false, -1);
+	}
+}
+
+/*
+ * The table may be gone, or not to be read, and then the row counts as it
+ * came. So it does where nothing is found: deleted, the last one leaves 0.
+ */
+static void
+sum_locations(JnyTake *take)
+{
+	HASH_SEQ_STATUS scan;
+	Product    *p;
+	bool		any = false;
+
+	hash_seq_init(&scan, take->products->table);
+	while ((p = hash_seq_search(&scan)) != NULL)
+		any |= p->stocked;
+	if (any)
+		(void) jny_try(ask_stock, take, false, "read the stock table");
 }
 
 /* ---- writing ---------------------------------------------------------- */
@@ -265,6 +323,7 @@ jny_product_write(JnyTake *take)
 
 	if (take->products == NULL)
 		return;
+	sum_locations(take);
 	n = hash_get_num_entries(take->products->table);
 	spoken.product = palloc(sizeof(Product *) * n);
 	spoken.stored = palloc(sizeof(bool) * n);

@@ -18,7 +18,7 @@ JNY_LOOKUP(find_type, "event_type", "event_type_pkey", "type", "known", NULL);
 
 typedef struct KnownType
 {
-	char		name[JNY_NAME_KEY];
+	const char *name;			/* hash key, first */
 	bool		known;
 } KnownType;
 
@@ -69,7 +69,7 @@ jny_type_is_known(JnyTake *take, const char *type)
 
 	if (take->types == NULL)
 		take->types = jny_table_of_names(take, "journey types", sizeof(KnownType));
-	t = hash_search(take->types, type, HASH_ENTER, &found);
+	t = hash_search(take->types, &type, HASH_ENTER, &found);
 	if (!found)
 		t->known = look_up(type);
 	return t->known;

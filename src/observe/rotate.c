@@ -269,6 +269,7 @@ jny_observe_maintain(const JnyNode *node)
 	clean[1] = Int32GetDatum(CLEAN_ROWS);
 	jny_run(&clean_event_keys, clean, NULL);
 	jny_attachments_check();
+	jny_leaves_watch();
 	/* last, so that its locks are held for an instant */
 	rotate();
 }

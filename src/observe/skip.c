@@ -18,7 +18,6 @@
 #include "observe/attach_spec.h"
 #include "observe/every_channel.h"
 #include "observe/fact.h"
-#include "observe/message.h"
 
 /*
  * What the row would have meant for people cannot be judged any more, so it
@@ -170,21 +169,6 @@ keep(const JnyBatch *batch, const JnyInboxRaw *raw)
 									  args[16], args[17], args[9]}, NULL);
 }
 
-/* Nobody made a fence for a copied row: what decoding would have made of it is made here. */
-static void
-mark_copied(JnyInboxRaw *raw)
-{
-	JnyKeys    *keys = palloc0(sizeof(JnyKeys));
-	const char *scope = raw->scope != NULL ? raw->scope : jny_source_scope(raw->source);
-
-	jny_keys_add_subject(keys, raw->subject, scope);
-	if (raw->props != NULL && JB_ROOT_IS_OBJECT(raw->props))
-		raw->ref = jny_message_objects(keys, raw->props, scope);
-	raw->fence = jny_fence_of(raw->type, raw->ref, keys);
-	raw->keys = keys->hash;
-	raw->nkeys = keys->n;
-}
-
 /* A release is not kept: what it would have given free stays stopped. */
 static void
 keep_fences(const JnyBatch *batch)
@@ -193,7 +177,7 @@ keep_fences(const JnyBatch *batch)
 
 	for (int i = 0; i < w->nrows; i++)
 		if (w->rows[i].copied && w->rows[i].type != NULL && w->rows[i].source != NULL)
-			mark_copied(&w->rows[i]);
+			jny_mark_copied(&w->rows[i]);
 	for (int i = 0; i < w->nrows; i++)
 		if (w->rows[i].fence == JNY_FENCE_EVENT && w->rows[i].type != NULL)
 			keep(batch, &w->rows[i]);

@@ -23,6 +23,8 @@ JNY_INSERT(insert_events, "event",
 JNY_UPSERT(upsert_states, "profile_state", "profile_state_pkey", "bucket, profile_id",
 		   "bucket, profile_id, " STATE_COLUMNS, STATE_COLUMNS);
 
+JNY_PLAN(leaf_truncated, "integer", "SELECT journey._leaf_truncated($1)");
+
 /* ---- events ----------------------------------------------------------- */
 
 static JnyEvent *
@@ -181,9 +183,12 @@ apply_truncate(JnyTake *take, JnyFact *fact)
 {
 	jny_tally_incident(take, "truncated", fact->attachment_name, "warning",
 					   "an attached table was truncated",
-					   "Carts of its source were emptied; orders, people and consents stay as they were. journey.reconcile() reads the table again.");
-	if (fact->kind == JNY_KIND_CART || fact->kind == JNY_KIND_CART_LINE)
-		jny_cart_apply(take, fact);
+					   "Carts of its source were emptied, and what other partitions have is read again; orders, people and consents stay as they were. journey.reconcile() reads the table again.");
+	if (fact->kind != JNY_KIND_CART && fact->kind != JNY_KIND_CART_LINE)
+		return;
+	jny_cart_apply(take, fact);
+	/* perhaps of one partition: the lines of others are there still */
+	jny_run(&leaf_truncated, (Datum[]) {Int32GetDatum(fact->attachment)}, NULL);
 }
 
 static void

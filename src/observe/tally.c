@@ -10,7 +10,6 @@
 #include "observe/fact.h"
 
 #include "executor/spi.h"
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 
@@ -23,7 +22,7 @@
 
 typedef struct SourceCount
 {
-	char		name[JNY_NAME_KEY];
+	const char *name;			/* hash key, first */
 	int64		events;
 	TimestampTz last_event_at;
 	TimestampTz last_received_at;
@@ -32,7 +31,7 @@ typedef struct SourceCount
 
 typedef struct TypeCount
 {
-	char		name[JNY_NAME_KEY];
+	const char *name;			/* hash key, first */
 	int64		seen;
 	bool		counted;		/* its row is there */
 } TypeCount;
@@ -40,7 +39,7 @@ typedef struct TypeCount
 typedef struct IncidentKey
 {
 	char		kind[NAMEDATALEN];
-	char		name[JNY_NAME_KEY];
+	char		name[128];		/* a longer one is cut */
 } IncidentKey;
 
 typedef struct Incident
@@ -141,9 +140,9 @@ jny_tally_fact(JnyTake *take, JnyFact *fact)
 
 	if (fact->kind == JNY_KIND_ACTION || fact->kind == JNY_KIND_OTHER)
 		return;
-	s = hash_search(tally_of(take)->sources, fact->source, HASH_ENTER, &found);
+	s = hash_search(tally_of(take)->sources, &fact->source, HASH_ENTER, &found);
 	if (!found)
-		memset((char *) s + JNY_NAME_KEY, 0, sizeof(SourceCount) - JNY_NAME_KEY);
+		*s = (SourceCount) {.name = fact->source};
 	s->events++;
 	s->last_event_at = Max(s->last_event_at, fact->occurred_at);
 	s->last_received_at = Max(s->last_received_at, fact->received_at);
@@ -156,7 +155,7 @@ void
 jny_tally_type(JnyTake *take, const char *type)
 {
 	bool		found;
-	TypeCount  *t = hash_search(tally_of(take)->types, type, HASH_ENTER, &found);
+	TypeCount  *t = hash_search(tally_of(take)->types, &type, HASH_ENTER, &found);
 
 	t->seen = found ? t->seen + 1 : 1;
 	t->counted = false;
@@ -175,8 +174,7 @@ jny_tally_incident(JnyTake *take, const char *kind, const char *name, const char
 		t->incidents = jny_table(take, "journey incidents", sizeof(IncidentKey), sizeof(Incident));
 	memset(&key, 0, sizeof(key));
 	strlcpy(key.kind, kind, sizeof(key.kind));
-	/* a name may be cut, but not within a character */
-	memcpy(key.name, name, pg_mbcliplen(name, strlen(name), sizeof(key.name) - 1));
+	strlcpy(key.name, jny_clip(name, sizeof(key.name) - 1), sizeof(key.name));
 	i = hash_search(t->incidents, &key, HASH_ENTER, &found);
 	i->count = found ? i->count + 1 : 1;
 	i->severity = severity;

@@ -18,23 +18,40 @@ jny_take_begin(JnyTake *take, JnyBatch *batch)
 }
 
 static HTAB *
-table(const JnyTake *take, const char *name, Size key, Size entry, int flags)
+table(const JnyTake *take, const char *name, HASHCTL *ctl, int flags)
 {
-	HASHCTL		ctl = {.keysize = key, .entrysize = entry, .hcxt = take->batch->cxt};
-
-	return hash_create(name, Max(16, take->batch->window->nrows), &ctl, HASH_ELEM | HASH_CONTEXT | flags);
+	ctl->hcxt = take->batch->cxt;
+	return hash_create(name, Max(16, take->batch->window->nrows), ctl, HASH_ELEM | HASH_CONTEXT | flags);
 }
 
 HTAB *
 jny_table(const JnyTake *take, const char *name, Size key, Size entry)
 {
-	return table(take, name, key, entry, HASH_BLOBS);
+	HASHCTL		ctl = {.keysize = key, .entrysize = entry};
+
+	return table(take, name, &ctl, HASH_BLOBS);
+}
+
+static uint32
+hash_name(const void *key, Size keysize)
+{
+	const char *name = *(const char *const *) key;
+
+	return (uint32) jny_hash64(name, strlen(name), 0);
+}
+
+static int
+compare_names(const void *a, const void *b, Size keysize)
+{
+	return strcmp(*(const char *const *) a, *(const char *const *) b);
 }
 
 HTAB *
 jny_table_of_names(const JnyTake *take, const char *name, Size entry)
 {
-	return table(take, name, JNY_NAME_KEY, entry, HASH_STRINGS);
+	HASHCTL		ctl = {.keysize = sizeof(char *), .entrysize = entry, .hash = hash_name, .match = compare_names};
+
+	return table(take, name, &ctl, HASH_FUNCTION | HASH_COMPARE);
 }
 
 JnyCols *

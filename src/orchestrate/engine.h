@@ -118,6 +118,7 @@ typedef struct JnyLiveAction
 	const char *step;
 	pg_uuid_t	enrollment_id;
 	int			priority;
+	bool		pending;		/* in nobody's hands */
 } JnyLiveAction;
 
 typedef struct JnyPermitRow

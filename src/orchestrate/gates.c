@@ -401,6 +401,22 @@ group_object(const JnyEnrollment *e)
 	return id != NULL ? id : e->key;
 }
 
+/* An exit has ended its enrollment: it is cancelled at the end of this phase. */
+static bool
+is_cancelled(const JnyPerson *person, const JnyLiveAction *a)
+{
+	ListCell   *lc;
+
+	foreach(lc, person->enrollments)
+	{
+		const JnyEnrollment *e = lfirst(lc);
+
+		if (a->pending && memcmp(&e->id, &a->enrollment_id, UUID_LEN) == 0)
+			return e->exited_at != 0 && strcmp(e->status, "exited") == 0;
+	}
+	return false;
+}
+
 /* One live action per person and group; who came first, or has the greater priority, has it. */
 const char *
 jny_gate_exclusion(JnyRun *run, JnySend *s)
@@ -417,7 +433,7 @@ jny_gate_exclusion(JnyRun *run, JnySend *s)
 		JnyLiveAction *a = lfirst(lc);
 
 		if (strcmp(a->exclusion, s->exclusion) != 0 || !jny_same_scope(run, a->scope, s->e->scope) ||
-			memcmp(&a->enrollment_id, &s->e->id, UUID_LEN) == 0)
+			memcmp(&a->enrollment_id, &s->e->id, UUID_LEN) == 0 || is_cancelled(s->e->person, a))
 			continue;
 		note_candidate(s->decision, "winner", psprintf("%s/%s", a->journey, a->step), NULL);
 		s->decision->rule = psprintf("exclusion group %s: %s has it", s->exclusion, a->journey);
@@ -587,10 +603,15 @@ channel_allows(JnyRun *run, JnySend *s, const JnyChannel *channel)
 		 caps_allow(run, s, channel, s->e->journey->caps, "journey"));
 }
 
-/* Counts permits granted so far; the permit itself counts again, under a lock. */
+/*
+ * Counts permits granted so far; the permit itself counts again, under a lock.
+ * Of several channels the one that is free again first is waited for.
+ */
 const char *
 jny_gate_caps(JnyRun *run, JnySend *s)
 {
+	TimestampTz again = 0;
+	const char *rule = NULL;
 	ListCell   *lc;
 
 	foreach(lc, s->channels)
@@ -600,6 +621,11 @@ jny_gate_caps(JnyRun *run, JnySend *s)
 		if (is_marketing(s) && !channel_allows(run, s, channel))
 		{
 			note_candidate(s->decision, "channel", channel->name, "capped");
+			if (rule == NULL || (s->again != 0 && (again == 0 || s->again < again)))
+			{
+				again = s->again;
+				rule = s->decision->rule;
+			}
 			continue;
 		}
 		s->channel = channel;
@@ -607,6 +633,8 @@ jny_gate_caps(JnyRun *run, JnySend *s)
 		s->decision->rule = NULL;
 		return NULL;
 	}
+	s->again = again;
+	s->decision->rule = rule;
 	return "capped";
 }
 

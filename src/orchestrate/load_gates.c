@@ -145,6 +145,7 @@ load_actions(JnyRun *run, List *people)
 		if (!row->nulls[4])
 			a->enrollment_id = *jny_row_uuid(row, 4);
 		a->priority = (int) jny_row_int(rows, i, 5, 0);
+		a->pending = strcmp(jny_row_text(row, 6), "pending") == 0;
 		person->actions = lappend(person->actions, a);
 	}
 }

@@ -423,7 +423,7 @@ write_incidents(JnyRun *run)
 	write_rows(&add_incidents, c);
 }
 
-/* One call per reason: pending and claimed actions of enrollments that have ended. */
+/* One call per reason: pending actions of enrollments that have ended; what a sender holds, the permit refuses. */
 static void
 cancel_actions(JnyRun *run)
 {

@@ -38,7 +38,7 @@
 
 static BackgroundWorkerHandle *handles[JNY_MAX_DATABASES];
 /* of each slot's database, as the last list had it */
-static bool gone[JNY_MAX_DATABASES];
+static Oid	gone[JNY_MAX_DATABASES];
 static bool closed[JNY_MAX_DATABASES];	/* no worker may connect */
 
 /* Oids. */
@@ -92,7 +92,6 @@ enter(void)
 			continue;
 		if (db->latch != NULL)
 			SetLatch(db->latch);
-		db->stop = false;
 		db->state = JNY_WORKER_UNKNOWN;
 		db->next_try = 0;
 	}
@@ -130,39 +129,65 @@ list_databases(void)
 }
 
 /*
- * Slots for databases that came, none for those that went. Backends hold on to
- * their slot, so it is freed only when its database is in no list at all, two
- * times running: the first may be older than a database that has just come.
+ * No slot for a database that went. Backends hold on to their slot, so it is
+ * freed only when its database is in no list at all, two times running: the
+ * first may be older than a database that has just come.
  */
 static void
-match_databases(Databases databases)
+free_slots(Databases databases)
 {
-	ListCell   *lc;
-	bool		full = false;
-
-	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-	foreach(lc, databases.open)
-		if (jny_shared_database(lfirst_oid(lc), true) == NULL)
-			full = true;
 	for (int i = 0; i < JNY_MAX_DATABASES; i++)
 	{
 		JnyDatabase *db = &jny_shared->db[i];
-		bool		gone_before = gone[i];
+		bool		missing = OidIsValid(db->dboid) && !list_member_oid(databases.all, db->dboid);
 
-		gone[i] = db->dboid != InvalidOid && !list_member_oid(databases.all, db->dboid);
-		closed[i] = !list_member_oid(databases.open, db->dboid);
-		if (gone[i] && gone_before && db->pid == 0 && handles[i] == NULL)
+		if (missing && gone[i] == db->dboid && db->pid == 0 && handles[i] == NULL && db->stoppers == 0)
 		{
-			gone[i] = false;
 			db->dboid = InvalidOid;
-			db->state = JNY_WORKER_UNKNOWN;
-			db->failures = 0;
-			db->next_try = 0;
-			db->stop = false;
+			db->kept = false;
+		}
+		gone[i] = missing ? db->dboid : InvalidOid;
+	}
+}
+
+/*
+ * Slots for databases that came. When there are more than slots, those without
+ * journey take turns: whose next look is due makes room, and who found none
+ * is the first next time. True = there are more that have journey.
+ */
+static bool
+give_slots(Databases databases)
+{
+	static int	turn = 0;
+	int			n = list_length(databases.open);
+	TimestampTz now = GetCurrentTimestamp();
+
+	for (int i = 0; i < n; i++)
+	{
+		int			at = (turn + i) % n;
+
+		if (jny_shared_make(list_nth_oid(databases.open, at), now) == NULL)
+		{
+			turn = at;
+			return jny_shared_full();
 		}
 	}
+	return false;
+}
+
+static void
+match_databases(Databases databases)
+{
+	static bool full = false;
+	bool		was_full = full;
+
+	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
+	free_slots(databases);
+	full = give_slots(databases);
+	for (int i = 0; i < JNY_MAX_DATABASES; i++)
+		closed[i] = !list_member_oid(databases.open, jny_shared->db[i].dboid);
 	LWLockRelease(jny_shared->lock);
-	if (full)
+	if (full && !was_full)
 		ereport(LOG,
 				(errmsg("journey serves at most %d databases of a cluster", JNY_MAX_DATABASES),
 				 errhint("Run journey.run_once() from a scheduler in the others.")));
@@ -184,7 +209,7 @@ reap(int i)
 	db->latch = NULL;
 	if (db->state == JNY_WORKER_ABSENT)
 		db->next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ABSENT_MS);
-	else if (db->state == JNY_WORKER_STOPPING || db->stop)
+	else if (db->state == JNY_WORKER_STOPPING || db->stoppers > 0)
 	{
 		db->state = JNY_WORKER_UNKNOWN;
 		db->next_try = 0;
@@ -211,6 +236,7 @@ start(int i)
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
 	generation = jny_shared->generation;
 	db->state = JNY_WORKER_STARTING;
+	db->next_try = 0;
 	db->nudged = false;
 	db->generation = generation;
 	LWLockRelease(jny_shared->lock);
@@ -257,7 +283,7 @@ start_due(void)
 
 		reap(i);
 		LWLockAcquire(jny_shared->lock, LW_SHARED);
-		if (db->dboid != InvalidOid && !closed[i] && handles[i] == NULL && db->pid == 0 && !db->stop && jny_worker_enabled)
+		if (db->dboid != InvalidOid && !closed[i] && handles[i] == NULL && db->pid == 0 && db->stoppers == 0 && jny_worker_enabled)
 		{
 			long		ms = db->nudged ? 0 : TimestampDifferenceMilliseconds(now, db->next_try);
 

@@ -20,7 +20,7 @@ static const char *
 state_name(JnyWorkerState state)
 {
 	static const char *const names[] = {
-		"unknown", "starting", "running", "stopping", "absent", "backoff", "no slot"
+		"unknown", "starting", "running", "stopping", "absent", "backoff", "no slot", "no room"
 	};
 
 	return names[state];
@@ -63,6 +63,8 @@ Datum
 journey_workers(PG_FUNCTION_ARGS)
 {
 	JnyDatabase *copy;
+	JnyDatabase here = {.dboid = MyDatabaseId, .state = JNY_WORKER_NO_ROOM};
+	bool		no_room;
 
 	InitMaterializedSRF(fcinfo, 0);
 	if (jny_shared == NULL)
@@ -70,10 +72,13 @@ journey_workers(PG_FUNCTION_ARGS)
 	copy = palloc(sizeof(jny_shared->db));
 	LWLockAcquire(jny_shared->lock, LW_SHARED);
 	memcpy(copy, jny_shared->db, sizeof(jny_shared->db));
+	no_room = jny_shared_full() && jny_shared_database(MyDatabaseId) == NULL;
 	LWLockRelease(jny_shared->lock);
 	for (int i = 0; i < JNY_MAX_DATABASES; i++)
 		if (OidIsValid(copy[i].dboid))
 			put_database((ReturnSetInfo *) fcinfo->resultinfo, &copy[i]);
+	if (no_room)
+		put_database((ReturnSetInfo *) fcinfo->resultinfo, &here);
 	return (Datum) 0;
 }
 

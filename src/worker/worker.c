@@ -62,7 +62,7 @@ enter(void)
 	bool		mine = false;
 
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-	slot = jny_shared_database(MyDatabaseId, true);
+	slot = jny_shared_database(MyDatabaseId);
 	if (slot != NULL && jny_shared->generation == my_generation && slot->pid == 0)
 	{
 		mine = true;
@@ -113,7 +113,7 @@ told_to_stop(void)
 	bool		stop;
 
 	LWLockAcquire(jny_shared->lock, LW_SHARED);
-	stop = slot->stop || jny_shared->generation != my_generation;
+	stop = slot->stoppers > 0 || jny_shared->generation != my_generation;
 	LWLockRelease(jny_shared->lock);
 	return stop || !jny_worker_enabled;
 }
@@ -182,6 +182,7 @@ static void
 count_lap(const JnyBatch *batch)
 {
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
+	slot->kept = true;
 	slot->laps++;
 	/* adopt() nudges; whatever else may arm the database is seen after a nap */
 	slot->inert = batch->node.now != 0 && !batch->node.adopted;

@@ -35,8 +35,4 @@ extern PGDLLEXPORT void jny_worker_main(Datum arg);
 extern void jny_ddl_guard_init(void);
 extern void jny_nudge_at_commit(void);
 
-/* Stops the database's worker and waits until it has gone; then keeps it out until released. */
-extern void jny_worker_stop(Oid dboid);
-extern void jny_worker_release(Oid dboid);
-
 #endif							/* JNY_WORKER_H */

@@ -21,10 +21,7 @@ DECLARE
 BEGIN
     INSERT INTO journey.profile (bucket, profile_id, class, confidence, zone, created_at, changed_at)
     VALUES (b, p, 'person', 1, zone, at, at) ON CONFLICT DO NOTHING;
-    IF is_test THEN
-        INSERT INTO journey.test_profile (bucket, profile_id, marked_by, marked_at)
-        VALUES (b, p, session_user, at) ON CONFLICT DO NOTHING;
-    END IF;
+    INSERT INTO journey.test_profile SELECT b, p, current_user, at WHERE is_test ON CONFLICT DO NOTHING;
     INSERT INTO journey.identity
         (bucket, key_hash, namespace, value, profile_bucket, profile_id, confidence, method, source, since)
     SELECT (journey.key_hash(k.namespace, k.value) >> 54) & 1023, journey.key_hash(k.namespace, k.value),

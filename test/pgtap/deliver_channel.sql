@@ -2,7 +2,7 @@
 -- link of the one-click unsubscribe (RFC 8058), in headers and contact.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(26);
+SELECT plan(30);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
 SELECT lives_ok($$SELECT journey.apply('[
@@ -46,7 +46,8 @@ CREATE ROLE jny_test_mailer IN ROLE journey_sender;
 CREATE ROLE jny_test_group;
 CREATE ROLE jny_test_member IN ROLE journey_sender, jny_test_group;
 CREATE ROLE jny_test_other IN ROLE journey_sender;
-SELECT count(pg_temp.action('C' || i, channel => 'own', purpose => 'service')) AS n FROM generate_series(1, 3) i \gset
+CREATE ROLE jny_test_admin IN ROLE journey_admin;
+SELECT count(pg_temp.action('C' || i, channel => 'own', purpose => 'service')) AS n FROM generate_series(1, 4) i \gset
 SET SESSION AUTHORIZATION jny_test_other;
 \set ON_ERROR_STOP off
 SELECT count(*) AS n FROM journey.claim('own', 1) \gset
@@ -59,11 +60,35 @@ SELECT count(*) AS listed FROM journey.claim('own', 1) \gset
 SET SESSION AUTHORIZATION jny_test_member;
 SELECT count(*) AS member FROM journey.claim('own', 1) \gset
 RESET SESSION AUTHORIZATION;
+-- one whose outcome nobody knows
+SELECT action_id AS lost, token AS t FROM journey.claim('own', 1) \gset
+SELECT granted FROM journey.begin_send(:'lost'::uuid, :t) \gset
+SELECT journey.unknown(:'lost', :t, 'timeout') \gset
+SET SESSION AUTHORIZATION jny_test_other;
+\set ON_ERROR_STOP off
+SELECT journey.resolve(:'lost', 'retry') AS resolved \gset
+\set resolve_state :LAST_ERROR_SQLSTATE
+\set resolve_error :LAST_ERROR_MESSAGE
+\set ON_ERROR_STOP on
+RESET SESSION AUTHORIZATION;
+SELECT is(:'resolve_state'::text || ' ' || :'resolve_error', '42501 permission denied to resolve an action of channel "own"', 'nor may it resolve what another has lost');
+SELECT is((SELECT status FROM journey.outbox WHERE action_id = :'lost'), 'unknown', 'which stays as it was');
+SET SESSION AUTHORIZATION jny_test_member;
+SELECT journey.resolve(:'lost', 'retry') AS resolved \gset
+RESET SESSION AUTHORIZATION;
+SELECT ok(:'resolved'::boolean, 'one that is listed may');
+SELECT token AS t FROM journey.claim('own', 1) WHERE action_id = :'lost' \gset
+SELECT granted FROM journey.begin_send(:'lost'::uuid, :t) \gset
+SELECT journey.unknown(:'lost', :t, 'timeout') \gset
+SET SESSION AUTHORIZATION jny_test_admin;
+SELECT journey.resolve(:'lost', 'failed') AS resolved \gset
+RESET SESSION AUTHORIZATION;
+SELECT ok(:'resolved'::boolean, 'and so may an administrator');
 SELECT is(:'claim_state'::text, '42501', 'a role that is not listed may not claim');
 SELECT is(:'fused_state'::text, '42501', 'in neither way');
 SELECT is(:'listed'::text, '1', 'one that is listed may');
 SELECT is(:'member'::text, '1', 'and so may a member of one');
 SELECT is((SELECT count(*) FROM journey.claim('own')), 1::bigint, 'a superuser may always');
-DROP ROLE jny_test_mailer, jny_test_member, jny_test_group, jny_test_other;
+DROP ROLE jny_test_mailer, jny_test_member, jny_test_group, jny_test_other, jny_test_admin;
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

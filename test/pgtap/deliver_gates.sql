@@ -9,7 +9,7 @@
 -- mission: 220
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(76);
+SELECT plan(79);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -162,6 +162,17 @@ SELECT is(pg_temp.permit(:'a', $$UPDATE journey.product SET available = 0 WHERE 
 SELECT pg_temp.action('K2', stock_sku => '{J2}') AS a \gset
 SELECT is(pg_temp.permit(:'a'), 'not claimed', 'sold out before the claim');
 SELECT is(pg_temp.why(:'a'), 'refused out_of_stock', 'refused with that reason');
+CREATE TABLE public.counted (sku text, on_hand text);
+INSERT INTO public.counted VALUES ('J3', 'n/a'), ('J4', ' 0.0 ');
+SELECT count(*) FROM journey.attach('public.counted', 'stock', '{"sku": "sku", "available": "on_hand"}') \gset
+SELECT journey.run_until_idle() \g /dev/null
+SELECT pg_temp.action('K3', stock_sku => '{J3}') AS odd, pg_temp.action('K4', stock_sku => '{J4}') AS none, pg_temp.action('K5') AS other \gset
+CREATE TEMP TABLE counted AS SELECT action_id, token FROM journey.claim('email', 100);
+SELECT set_eq('SELECT action_id FROM counted', ARRAY[:'odd', :'other']::uuid[], 'a stock that is no number keeps nobody else from being claimed');
+SELECT is(pg_temp.why(:'none'), 'refused out_of_stock', 'beside it others are read as numbers');
+SELECT is((SELECT granted FROM counted c, journey.begin_send(c.action_id, c.token) WHERE c.action_id = :'odd'), true, 'unknown is not zero');
+DROP TABLE public.counted;
+SELECT count(*) FROM journey.detach('public.counted') \gset
 
 -- time -----------------------------------------------------------------------------
 SELECT pg_temp.action('T1', not_after => '2026-03-02 11:59+00') AS a \gset

@@ -1,7 +1,7 @@
 -- What becomes of an action after its permit: failures, leases that end, dead letters
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(75);
+SELECT plan(82);
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
 
@@ -192,6 +192,7 @@ SELECT is((SELECT count(*) FROM journey.claim('m1') WHERE action_id = :'a'), 0::
 SELECT is((SELECT count(*) FROM journey.inbox_0 WHERE op = 'a' AND type = 'action_unknown' AND cols[2] = :'a'), 1::bigint, 'its enrollment goes on');
 SELECT ok(journey.ack(:'a', :t, 'late-ref'), 'a late ack of that very lease is the truth');
 SELECT is(pg_temp.state(:'a'), 'final: sent', 'and settles it');
+SELECT results_eq($$SELECT status, provider_ref FROM journey.contacts('{"customer_id": "F"}')$$, $$VALUES ('sent', 'late-ref')$$, 'contacts() says so');
 
 -- unknown --------------------------------------------------------------------
 SELECT pg_temp.mail('G') AS a \gset
@@ -204,6 +205,7 @@ SELECT journey.unknown(:'a', :t) \gset
 SELECT ok(journey.resolve(:'a', 'sent', 'ref-9'), 'resolve: sent');
 SELECT is((SELECT row(status, provider_ref, sent_at = finished_at)::text FROM journey.outbox_history WHERE action_id = :'a'), '(sent,ref-9,t)', 'with its reference and the time it was said');
 SELECT ok(NOT journey.resolve(:'a', 'failed'), 'once');
+SELECT results_eq($$SELECT status FROM journey.contacts('{"customer_id": "G"}')$$, $$VALUES ('unknown'), ('sent')$$, 'of an attempt before it nobody knows still');
 SELECT pg_temp.mail('H', 'm2') AS a \gset
 SELECT pg_temp.send(:'a') AS t \gset
 SELECT journey.unknown(:'a', :t) \gset
@@ -215,11 +217,43 @@ SELECT pg_temp.send(:'a') AS t \gset
 SELECT journey.unknown(:'a', :t) \gset
 SELECT is(pg_temp.state(:'a'), 'final: unknown unknown', 'drop gives it up');
 
+-- a late failure of what was unknown takes the place of not knowing
+SELECT pg_temp.mail('K') AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.unknown(:'a', :t, 'timeout') \gset
+SELECT journey.fail(:'a', :t, 'it was down', code => 'provider_down', retry_after => '1 minute') \gset
+SELECT is(pg_temp.state(:'a'), 'pending provider_down 13:22 attempt 1 failures 0', 'a provider that was down takes no attempt, late as well');
+SELECT pg_temp.at('13:22') \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.unknown(:'a', :t, 'timeout') \gset
+SELECT journey.fail(:'a', :t, 'it failed', code => 'other') \gset
+SELECT is(pg_temp.state(:'a'), 'pending other 13:23 attempt 2 failures 1', 'another failure takes one');
+
+-- the last permit of what was refused, expired or cancelled after it is the one in the log
+CREATE FUNCTION pg_temp.last_permit(a uuid) RETURNS text LANGUAGE sql AS $$
+    SELECT concat_ws(' ', h.status, h.attempt, to_char(h.granted_at AT TIME ZONE 'UTC', 'HH24:MI'),
+                     CASE WHEN EXISTS (SELECT FROM journey.permit_batch b WHERE b.permit_batch = h.permit_batch) THEN 'with its batch' END)
+    FROM journey.outbox_history h WHERE h.action_id = a
+$$;
+SELECT pg_temp.at('14:00') \gset
+SELECT pg_temp.mail('L', enrolled => true) AS a \gset
+SELECT pg_temp.send(:'a') AS t \gset
+SELECT journey.fail(:'a', :t, 'down', code => 'provider_down', retry_after => '1 hour') \gset
+SELECT pg_temp.mail('M') AS m \gset
+SELECT pg_temp.send(:'m') AS t \gset
+SELECT journey.fail(:'m', :t, 'down', code => 'provider_down', retry_after => '1 hour') \gset
+SELECT pg_temp.at('15:00') \gset
+SELECT token AS t FROM journey.claim('m1') WHERE action_id = :'a' \gset
+SELECT journey.track('web', 'order_placed', '{"customer_id": "L"}', '{"order_id": "l"}') \gset
+SELECT is((SELECT reason FROM journey.begin_send(:'a', :t)), 'ordered', 'an order stops the second permit');
+SELECT is(pg_temp.last_permit(:'a'), 'refused 1 14:00 with its batch', 'the refused action keeps the first');
+
 -- nobody claims it -------------------------------------------------------------
 SELECT pg_temp.mail('J') AS a \gset
 SELECT journey.set_clock('2026-03-09 12:00+00') \gset
 SELECT count(*) AS n FROM journey.run_once() \gset
 SELECT is(pg_temp.state(:'a'), 'final: expired expired', 'what nobody claims expires by itself');
+SELECT is(pg_temp.last_permit(:'m'), 'expired 1 14:00 with its batch', 'and keeps its last permit');
 
 -- I13 aside: these enrollments are of no journey, so that nothing leads them on
 SELECT is_empty($$SELECT * FROM journey.check_invariants() WHERE invariant <> 'I13'$$, 'invariants hold');

@@ -2,7 +2,7 @@
 -- mission: 22
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(24);
+SELECT plan(30);
 
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
@@ -63,5 +63,23 @@ FROM generate_series(0, 39) p, LATERAL (SELECT timestamptz '2026-03-02 12:00+00'
 SELECT is((SELECT array_agg(action_id) FROM journey.claim('sms', 10)), (SELECT array_agg(action_id) FROM journey.outbox WHERE channel = 'sms' AND priority = 0),
           'what is due is found below any number of priorities that wait');
 SELECT is(journey.next_due('sms'), '2026-03-02 12:01+00', 'and so is what comes next');
+
+-- a pause has no end that anybody could wait for
+INSERT INTO journey.document (kind, name, version, state, doc, refs, owner, applied_by, applied_at, digest)
+VALUES ('journey', 'cart_recovery', 1, 'retired', '{}', '[]', 'journey_owner', 'test', now(), '');
+SELECT count(pg_temp.action('z' || i, channel => 'push', priority => 1, journey => CASE i WHEN 1 THEN 'cart_recovery' ELSE 'other' END, due => at)) AS n
+FROM (VALUES (1, '2026-03-02 11:00+00'::timestamptz), (2, '2026-03-02 14:00+00')) v(i, at) \gset
+SELECT is(journey.next_due('push'), '2026-03-02 11:00+00', 'what is due is due');
+SELECT journey.pause('journey', 'cart_recovery') \gset
+SELECT is((SELECT count(*) FROM journey.claim('push')), 0::bigint, 'its journey is paused:');
+SELECT is(journey.next_due('push'), '2026-03-02 14:00+00', 'then the next of another');
+SELECT journey.pause('channel', 'push') \gset
+SELECT is(journey.next_due('push'), NULL, 'of a paused channel nothing');
+SELECT journey.unpause('channel', 'push', 'as-is') \gset
+SELECT journey.pause() \gset
+SELECT is(journey.next_due('push'), NULL, 'nor when everything is paused');
+SELECT journey.unpause(catch_up => 'as-is') \gset
+SELECT journey.unpause('journey', 'cart_recovery', 'as-is') \gset
+SELECT is(journey.next_due('push'), '2026-03-02 11:00+00', 'afterwards it is as before');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -3,7 +3,7 @@
 -- of the client or not at all.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(24);
+SELECT plan(33);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
 RESET journey.allow_in_transaction;
@@ -73,5 +73,36 @@ SET LOCAL journey.allow_in_transaction = on;
 SELECT pg_temp.in_plpgsql(action_id, token) AS granted FROM got WHERE n = 8 \gset
 COMMIT;
 SELECT is(:'granted'::text, 't', 'journey.allow_in_transaction lets it');
+
+-- a claim alone commits asynchronously; what is written beside it does not --------------
+SET synchronous_commit = on;
+CREATE TEMP TABLE word (what text, synchronous text);
+CREATE FUNCTION pg_temp.claims() RETURNS text LANGUAGE sql VOLATILE AS $$ SELECT count(*)::text FROM journey.claim('email', 1) $$;
+SELECT current_setting('synchronous_commit') AS synchronous FROM (SELECT count(*) FROM journey.claim('email', 1)) c \gset
+SELECT is(:'synchronous'::text, 'off', 'a claim by itself');
+INSERT INTO word SELECT 'insert', current_setting('synchronous_commit') FROM (SELECT count(*) FROM journey.claim('email', 1)) c;
+CREATE TEMP TABLE made AS SELECT current_setting('synchronous_commit') AS synchronous FROM (SELECT count(*) FROM journey.claim('email', 1)) c;
+INSERT INTO word SELECT 'create table', synchronous FROM made;
+WITH c AS MATERIALIZED (SELECT count(*) FROM journey.claim('email', 1)) INSERT INTO word SELECT 'with', current_setting('synchronous_commit') FROM c;
+WITH c AS MATERIALIZED (SELECT count(*) FROM journey.claim('email', 1)), k AS (INSERT INTO word SELECT 'in with', current_setting('synchronous_commit') FROM c)
+SELECT count(*) FROM c \gset
+SELECT concat(pg_temp.claims(), current_setting('synchronous_commit')) AS synchronous \gset
+INSERT INTO word VALUES ('function', substr(:'synchronous', 2));
+DO $$ BEGIN PERFORM journey.claim('email', 1); INSERT INTO word VALUES ('do', current_setting('synchronous_commit')); END $$;
+SELECT is(synchronous, 'on', what) FROM word ORDER BY what;
+RESET synchronous_commit;
+
+-- a rate is counted at the commit: an open transaction would keep it from all others -------
+\set ON_ERROR_STOP off
+\set LAST_ERROR_SQLSTATE 00000
+BEGIN;
+SELECT count(*) FROM journey.claim('email', 1);
+ROLLBACK;
+SELECT pg_temp.said(:'LAST_ERROR_SQLSTATE', 'a channel with a rate is not claimed in a transaction block');
+\set ON_ERROR_STOP on
+BEGIN;
+SELECT count(*) AS n FROM journey.claim('task', 1) \gset
+ROLLBACK;
+SELECT is(:n, 0, 'one without is');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -45,7 +45,7 @@ INSERT INTO writes (what, rule) VALUES
     ($$UPDATE s_consent SET state = 'revoked'$$, $$consent.sms_marketing = 'revoked'$$),
     ($$INSERT INTO s_mail VALUES ('p', 'message_clicked')$$, $$clicks = 1$$),
     ($$SELECT journey.track('web', 'order_placed', '{"email": "p@example.com"}', '{"order_id": "T", "amount": 7}')$$, $$orders.count = 1 and orders.sum = 7$$),
-    ($$SELECT journey.track('web', 'stock_changed', NULL, '{"sku": "A", "available": 9}')$$, $$product.available = 9$$),
+    ($$SELECT journey.detach('s_stock'), journey.track('web', 'stock_changed', NULL, '{"sku": "A", "available": 9}')$$, $$product.available = 9$$),
     ($$SELECT journey.track('web', 'tier_changed', '{"customer_id": "p"}', '{"tier": "gold"}'), journey.track('web', 'identified', '{"customer_id": "p"}', '{"tier": "gold"}')$$, $$profile.tier = 'gold'$$),
     ($$SELECT journey.ingest('[{"source": "web", "type": "searched", "subject": {"customer_id": "p"}, "props": {"query": "hats"}}, {"type": "identify", "userId": "p", "traits": {"likes": "hats"}}]')$$, $$searches = 1 and profile.likes = 'hats'$$),
     ($$INSERT INTO journey.inbox_copy (source, type, subject, props) VALUES ('web', 'searched', '{"customer_id": "p"}', '{"query": "caps"}')$$, $$searches = 2$$),
@@ -58,7 +58,8 @@ SELECT lap AS first FROM journey.cursor \gset
 SELECT format('UPDATE writes SET before = pg_temp.judge(rule) WHERE n = %s', n), what, format('UPDATE writes SET before = before || '' '' || pg_temp.judge(rule) WHERE n = %s', n),
        'SELECT journey.run_once()', format('UPDATE writes SET after = pg_temp.judge(rule) WHERE n = %s', n)
 FROM writes ORDER BY n \gexec
-SELECT is_empty($$SELECT what, before FROM writes WHERE before NOT IN ('not yet not yet', 'nobody nobody')$$, 'no rule knew it before');
+SELECT set_eq($$SELECT what FROM writes WHERE before NOT IN ('not yet not yet', 'nobody nobody')$$,
+    $$VALUES ('INSERT INTO s_stock VALUES (''A'', 2)'), ('UPDATE s_stock SET pieces = 0')$$, 'no rule knew it before, but of stock, whose table is read live');
 SELECT is_empty($$SELECT what, after FROM writes WHERE after <> 'true'$$, 'one lap later each does');
 SELECT is((SELECT lap FROM journey.cursor) - :first, (SELECT count(*) FROM writes), 'one lap each');
 

@@ -1,6 +1,6 @@
 -- What the capture trigger writes, and what it never does to the shop.
 -- mission: 15, 117
-SELECT plan(59);
+SELECT plan(60);
 SET client_min_messages = warning;
 
 -- what was captured since the last look
@@ -57,6 +57,11 @@ SELECT results_eq('SELECT op, fence, cols[4] FROM captured()', $$VALUES ('U'::"c
 DELETE FROM "Shop Floor"."order";
 SELECT results_eq('SELECT op, fence, ref, cols[2] FROM captured()', $$VALUES ('D'::"char", NULL::"char", 'order:1', '1')$$,
     'deleting an order releases nothing');
+CREATE TABLE own_line (id integer PRIMARY KEY, order_id integer, sku text);
+SELECT count(*) FROM journey.attach('own_line', 'order_line', '{"order": "order_id", "line": "id", "sku": "sku"}');
+INSERT INTO own_line VALUES (5, 77, 'A');
+SELECT results_eq('SELECT op, ref FROM captured()', $$VALUES ('I'::"char", 'order:77')$$, 'a line is about its order, not about itself');
+SELECT count(*) FROM journey.detach('own_line');
 INSERT INTO "Shop Floor"."order" ("Id", "select") VALUES (2, 'paid');
 SELECT results_eq('SELECT op, fence, cols FROM captured()',
     $$VALUES ('I'::"char", 'f'::"char", '{NULL,2,NULL,paid,NULL,NULL}'::text[])$$, 'an order without a person');

@@ -3,7 +3,7 @@
 -- else; back-fill never beats an opt-out. Addresses: normalised, fresh when
 -- they change, a bounce belongs to the address. A box that is ticked later than
 -- the row was made counts from then on.
-SELECT plan(66);
+SELECT plan(68);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 CREATE FUNCTION pg_temp.state(who text, on_channel text DEFAULT 'email') RETURNS text LANGUAGE sql AS
@@ -250,6 +250,18 @@ SELECT throws_ok($$SELECT journey.attach('signups', 'customer', '{"subject": {"c
     '22023', NULL, 'and a map without consents has none to revoke');
 SELECT is(journey.mark_test('{"customer_id": "7"}', true), true, 'a person can be made a test profile');
 SELECT is(journey.mark_test('{"customer_id": "nobody"}', true), false, 'nobody cannot');
+
+-- nobody can have said a thing after it came: a clock that goes ahead keeps no opt-out from counting
+CREATE TABLE ahead (id text PRIMARY KEY, mail text, at timestamptz);
+SELECT count(*) FROM journey.attach('ahead', 'customer', '{"subject": {"customer_id": "id"},
+    "consents": [{"channel": "email", "purpose": "marketing", "column": "mail", "at": "at", "values": {"y": "granted"}}]}');
+INSERT INTO ahead VALUES ('ahead1', 'y', '2222-01-01 00:00+00');
+SELECT journey.track('crm', 'consent_granted', '{"customer_id": "ahead2"}', '{"channel": "email"}', journey.clock() + interval '23 hours');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.state(n) FROM unnest('{ahead1,ahead2}'::text[]) n$$, $$VALUES ('granted'), ('granted')$$, 'a consent dated ahead is one');
+SELECT journey.track('crm', 'consent_revoked', jsonb_build_object('customer_id', n), '{"channel": "email"}') FROM unnest('{ahead1,ahead2}'::text[]) n;
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.state(n) FROM unnest('{ahead1,ahead2}'::text[]) n$$, $$VALUES ('revoked'), ('revoked')$$, 'and is taken back by what is said now');
 
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -1,7 +1,7 @@
 -- What comes back from messages: events find their person through the action,
 -- a visit carries its action, a bounce belongs to the address, an opt-out to the
 -- person and the channel of the message.
-SELECT plan(46);
+SELECT plan(50);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 SELECT journey.track('crm', 'identified', '{"customer_id": "1", "email": "ann@example.com"}', '{}');
 SELECT journey.track('crm', 'consent_granted', '{"customer_id": "1"}', '{"channel": "email"}');
@@ -105,6 +105,32 @@ SELECT results_eq('SELECT address, state FROM journey.contact_point ORDER BY add
 SELECT journey.track('esp', 'message_complained', '{}', '{"action_id": "00000000-0000-8000-8000-000000000001", "email": "ann@new.example"}');
 SELECT journey.run_once();
 SELECT is((SELECT state FROM journey.contact_point WHERE address = 'ann@new.example'), 'complained', 'a complaint belongs to the address');
+
+-- one that bounced softly is the person's address still, until they have another or none; what is delivered late changes nothing
+SELECT journey.track('crm', 'identified', '{"customer_id": "9", "email": "old@example.com"}', '{}');
+SELECT journey.run_once();
+SELECT journey.profile_id('{"customer_id": "9"}') AS eve \gset
+INSERT INTO journey.outbox_history (bucket, profile_id, finished_at, action_id, channel, status, reason, priority, due_at, not_after,
+    journey, version, step, visit, purpose, scope, template, template_version, payload, attempt, provider_ref, idempotency_key, decision_id, decided_at, in_flight, decided_lap, test)
+VALUES (journey.bucket(:'eve'), :'eve', '2026-03-01 09:00+00', '00000000-0000-8000-8000-000000000009', 'email', 'sent', '', 0, '2026-03-01 09:00+00', '2026-03-02 09:00+00',
+    'j', 1, 's', 1, 'marketing', 'default', 't', 1, '{}', 1, 'prov-9', '00000000-0000-8000-8000-000000000009', '00000000-0000-8000-8000-0000000000d9', '2026-03-01 09:00+00', false, 0, true);
+\set eves 'SELECT address, state FROM journey.contact_point WHERE profile_id = ' :'eve' ' ORDER BY address'
+SELECT journey.track('esp', 'message_bounced', '{}', '{"provider_ref": "prov-9", "email": "old@example.com", "bounce": "soft"}');
+SELECT journey.run_once();
+SELECT journey.track('web', 'page_viewed', '{"customer_id": "9", "email": "typo@example.com"}', '{}');
+SELECT journey.run_once();
+SELECT results_eq(:'eves', $$VALUES ('old@example.com', 'soft')$$, 'what merely comes along does not replace an address that bounced softly');
+SELECT journey.track('crm', 'identified', '{"customer_id": "9", "email": "new@example.com"}', '{}');
+SELECT journey.run_once();
+SELECT results_eq(:'eves', $$VALUES ('new@example.com', 'active'), ('old@example.com', 'replaced')$$, 'a new one does');
+SELECT journey.track('esp', 'message_bounced', '{}', '{"provider_ref": "prov-9", "email": "new@example.com", "bounce": "soft"}');
+SELECT journey.run_once();
+SELECT journey.track('crm', 'identified', '{"customer_id": "9"}', '{"email": null}');
+SELECT journey.run_once();
+SELECT results_eq(:'eves', $$VALUES ('new@example.com', 'replaced'), ('old@example.com', 'replaced')$$, 'and none does, too');
+SELECT journey.track('esp', 'message_delivered', '{}', jsonb_build_object('provider_ref', 'prov-9', 'email', a || '@example.com')) FROM unnest('{old,new}'::text[]) a;
+SELECT journey.run_once();
+SELECT results_eq(:'eves', $$VALUES ('new@example.com', 'replaced'), ('old@example.com', 'replaced')$$, 'a late delivery brings neither back');
 
 -- a channel that borrows the addresses of another
 SELECT journey.track('crm', 'identified', '{"customer_id": "2", "email": "bob@example.com"}', '{}');

@@ -1,7 +1,7 @@
 -- Orders: one status machine for rows and events, lines joined to their
 -- order, illegal steps reported and not taken, odd values no loss of an order.
 \ir ../lib/orphans.sql
-SELECT plan(44);
+SELECT plan(45);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 CREATE TABLE "Orders" (id int PRIMARY KEY, customer int, cart text, state text, total text, coupon text, at timestamptz) ;
@@ -146,6 +146,16 @@ SELECT count(*) FROM journey.reconcile('"Orders"');
 SELECT journey.run_until_idle();
 SELECT is((SELECT profile_id FROM journey.orders WHERE order_id = '1'), journey.profile_id('{"customer_id": "49"}'), 'reconcile compares people, not statuses alone');
 SELECT throws_ok($$SELECT journey.declare_truth('weather', 'shop')$$, '22023', 'there is no signal "weather"', 'there are five signals');
+
+-- an order that is first seen by what changed or went was placed before that, whatever its row says
+CREATE TABLE dated_ahead (id text PRIMARY KEY, customer text, status text, at timestamptz);
+INSERT INTO dated_ahead VALUES ('ahead1', 'a', 'placed', '2222-01-01 00:00+00'), ('ahead2', 'a', 'placed', '294276-12-31 00:00+00');
+SELECT count(*) FROM journey.attach('dated_ahead', 'order', '{"key": "id", "subject": {"customer_id": "customer"}, "status": "status", "at": "at"}', backfill => false);
+UPDATE dated_ahead SET status = 'paid' WHERE id = 'ahead1';
+DELETE FROM dated_ahead WHERE id = 'ahead2';
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT order_id, placed_at <= journey.clock() FROM journey.orders WHERE order_id LIKE 'ahead%' ORDER BY 1$$,
+    $$VALUES ('ahead1', true), ('ahead2', true)$$, 'no order is placed in the future');
 
 SELECT is_empty('SELECT pg_temp.orphans()', 'no row of any table is left behind');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');

@@ -5,7 +5,7 @@
 -- What would break if this failed: people are shown for weeks what they have
 -- bought, and advertisers keep the addresses of people who said no.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(48);
+SELECT plan(49);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.journey_doc(name, '{"on": "wishlist_added", "data": {"sku": "event.sku"}}', jsonb_build_object(
     'add', jsonb_build_object('send', jsonb_build_object('channel', channel, 'template', 't_sku', 'data', '{"sku": "entry.sku"}'::jsonb), 'next', 'done'),
@@ -45,6 +45,8 @@ SELECT is((SELECT count(*) FROM journey.outbox WHERE profile_id = pg_temp.pid('a
 SELECT journey.track('shop', 'consent_revoked', pg_temp.who('ann'), '{"channel": "retargeting", "purpose": "marketing"}');
 SELECT journey.run_until_idle();
 SELECT ok(pg_temp.send('ann', 'retargeting'), 'neither the purchase nor an opt-out stops the removal');
+SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why((SELECT action_id FROM journey.outbox_history WHERE payload ? '_remove'))),
+               'add: decided to send \(ordered.*add: permit 1 for retargeting.*add: sent', 'why() tells of a removal, which has no enrollment');
 SELECT pg_temp.buy('ann', 'O3');
 SELECT journey.run_until_idle();
 SELECT is_empty($$SELECT pg_temp.outbox('ann')$$, 'who is out is not taken out again');

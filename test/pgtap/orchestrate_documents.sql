@@ -3,7 +3,7 @@
 SET client_min_messages = warning;
 \set cart `cat test/fixtures/cart_recovery.json`
 \set confirmation `cat test/fixtures/order_confirmation.json`
-SELECT plan(47);
+SELECT plan(49);
 CREATE ROLE doc_author LOGIN;
 CREATE ROLE doc_approver LOGIN;
 CREATE ROLE doc_both LOGIN;
@@ -92,6 +92,9 @@ SELECT results_eq(format($$SELECT version, change FROM journey.apply(%L)$$, (:'m
 RESET ROLE;
 SELECT results_eq($$SELECT version, state, owner FROM journey.document WHERE name = 'order_confirmed' ORDER BY version$$,
                   $$VALUES (1, 'replaced', 'doc_author'), (2, 'replaced', 'doc_both'), (3, 'active', 'doc_admin')$$, 'SET ROLE counts; older drafts give way');
+
+SELECT throws_ok($$SELECT journey.activate('journey', NULL, 1)$$, '22004', NULL, 'activate() wants to know what');
+SELECT throws_ok($$SELECT journey.activate(NULL, 'cart_recovery', 1)$$, '22004', NULL, 'all of it');
 
 -- all or nothing; retire
 SELECT throws_ok($$SELECT journey.apply('[{"kind": "channel", "name": "fax", "mode": "ops"}, {"kind": "channel", "name": "fox", "mode": "opps"}]')$$, '22023', 'document refused: "opps" is not one of its values', 'one bad document refuses the bundle');

@@ -1,6 +1,6 @@
 -- The gates of a send, each with a person whom only this gate stops.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(99);
+SELECT plan(104);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.one_mail(name text, more jsonb DEFAULT '{}', send jsonb DEFAULT '{}', entry jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS $$
@@ -279,6 +279,27 @@ SELECT is((pg_temp.last_decision('exc', 'low')).candidates -> 0 ->> 'winner', 't
 SELECT journey.retire('journey', 'low');
 SELECT journey.retire('journey', 'top');
 
+-- what the same event ends stands in nobody's way
+SELECT journey.apply(jsonb_build_array(
+    pg_temp.one_mail('before', '{"exclusion_group": "g", "exit": [{"on": "order_placed", "reason": "ordered"}]}'),
+    pg_temp.journey_doc('after', '{"on": "order_placed"}',
+        '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}',
+        '{"exclusion_group": "g", "stage": "post_purchase", "suppress_on": ["ticket_opened"]}')));
+SELECT pg_temp.person(c), pg_temp.wish(c) FROM unnest(ARRAY['tha', 'thb']) c;
+SELECT journey.run_until_idle();
+SELECT action_id AS a, token AS t FROM journey.claim('email') WHERE profile_id = pg_temp.pid('thb') \gset
+SELECT granted FROM journey.begin_send(:'a'::uuid, :t) \gset
+SELECT journey.release(ARRAY[action_id], ARRAY[token]) FROM journey.outbox WHERE profile_id = pg_temp.pid('tha');
+SELECT pg_temp.buy('tha', 'TH1'), pg_temp.buy('thb', 'TH2');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT journey || ' ' || status || ' ' || reason FROM journey.outbox_history WHERE profile_id = pg_temp.pid('tha')$$, $$VALUES ('before cancelled ordered')$$, 'a purchase cancels the reminder');
+SELECT results_eq($$SELECT pg_temp.outbox('tha')$$, $$VALUES ('after mail email')$$, 'and thanks in its place');
+SELECT results_eq($$SELECT pg_temp.outbox('thb')$$, $$VALUES ('before mail email')$$, 'what is being sent cannot be cancelled');
+SELECT results_eq($$SELECT pg_temp.refusals('thb')$$, $$VALUES ('after refused superseded')$$, 'and keeps the group');
+SELECT journey.ack(:'a', :t);
+SELECT journey.run_until_idle();
+SELECT journey.retire('journey', 'before'), journey.retire('journey', 'after');
+
 -- one live action per order: of several journeys about one order one acts, and about another order the other may
 SELECT journey.apply(jsonb_build_array(
     pg_temp.journey_doc('paid', '{"on": "order_paid", "key": "order"}',
@@ -343,6 +364,25 @@ SELECT pg_temp.wish('hol');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT verdict, reason, (inputs ->> 'held_until')::timestamptz FROM pg_temp.last_decision('hol', 'patient')$$,
     $$VALUES ('held', 'capped', '2026-03-03 15:00+00'::timestamptz)$$, 'one that opens in time holds, until then');
+SELECT journey.apply(pg_temp.one_mail('rungs', '{"caps": [{"channel": "email", "max": 1, "per": "2 hours", "window": "rolling", "otherwise": "hold"},
+    {"channel": "sms", "max": 1, "per": "2 hours", "window": "rolling", "otherwise": "drop"}]}', '{"channel": ["email", "sms"]}', '{"on": "product_viewed"}'));
+SELECT pg_temp.person('run');
+SELECT journey.track('shop', 'identified', pg_temp.who('run') || '{"phone": "+4915112345678"}', '{}');
+SELECT journey.track('shop', 'consent_granted', pg_temp.who('run'), '{"channel": "sms", "purpose": "marketing"}');
+SELECT journey.track('shop', 'product_viewed', pg_temp.who('run'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.send('run');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'product_viewed', pg_temp.who('run'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.send('run', 'sms');
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'product_viewed', pg_temp.who('run'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT verdict, reason, (inputs ->> 'held_until')::timestamptz, (SELECT array_agg(c ->> 'channel' || ' ' || (c ->> 'reason')) FROM jsonb_array_elements(candidates) c WHERE c ? 'reason')
+                    FROM pg_temp.last_decision('run', 'rungs')$$,
+    $$VALUES ('held', 'capped', '2026-03-03 16:00+00'::timestamptz, ARRAY['email capped', 'sms capped'])$$, 'of two channels that are capped the one is waited for that opens');
+SELECT journey.retire('journey', 'rungs');
 SELECT results_eq($$SELECT planned_at, wake_at FROM journey.timer WHERE profile_id = pg_temp.pid('hol')$$,
     $$VALUES ('2026-03-03 14:00+00'::timestamptz, '2026-03-03 15:00+00'::timestamptz)$$, 'beside the time that it was planned for');
 SELECT pg_temp.move('2026-03-03 14:59+00');

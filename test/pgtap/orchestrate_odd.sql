@@ -1,7 +1,7 @@
 -- What does not go as planned: several devices, a database that is off, a rule that breaks, a document that is replaced.
 \ir ../fixtures/orchestrate.sql
 \set pw `echo "$PGPASSWORD"`
-SELECT plan(23);
+SELECT plan(24);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 SELECT journey.run_until_idle();
@@ -125,6 +125,20 @@ SELECT journey.track('shop', 'wishlist_added', pg_temp.who('key'), '{"sku": "A"}
 SELECT journey.run_until_idle();
 SELECT ok('eager idle active' IN (SELECT pg_temp.stands('key')), 'once it has been consumed they may');
 SELECT journey.retire('journey', 'eager');
+
+-- what one person does with another's cart ends the other's journey about it, whichever way the event came
+SELECT journey.apply(pg_temp.journey_doc('shared', '{"on": "checkout_started", "key": "cart"}', '{"idle": {"wait": {"for": "1 day"}, "next": "done"}, "done": {"exit": "finished"}}',
+    '{"exit": [{"on": "cart_viewed", "match": "event.cart_id = key", "reason": "seen"}]}'));
+SELECT pg_temp.person(p) FROM unnest('{o1,o2,t1,t2}'::text[]) p;
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'checkout_started', pg_temp.who(p), jsonb_build_object('cart_id', 'C' || p)) FROM unnest('{o1,o2}'::text[]) p;
+SELECT journey.run_until_idle();
+SELECT journey.track('shop', 'cart_viewed', '{"customer_id": "t1"}', '{"cart_id": "Co1"}');
+INSERT INTO journey.inbox_copy (source, type, subject, props) VALUES ('shop', 'cart_viewed', '{"customer_id": "t2"}', '{"cart_id": "Co2"}');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT pg_temp.stands(p) FROM unnest('{o1,o2}'::text[]) p$$, $$VALUES ('shared Co1 exited seen'), ('shared Co2 exited seen')$$,
+    'a copied event reaches whose cart it names as a tracked one does');
+SELECT journey.retire('journey', 'shared');
 
 -- erased and restricted people leave
 SELECT pg_temp.person('gone');

@@ -1,6 +1,6 @@
 -- Steps and their edges: waits for events, branches with an unknown, refusals by reason, identity, limits, stages.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(42);
+SELECT plan(49);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 -- until_event of a send, with timeout
@@ -210,6 +210,36 @@ SELECT results_eq($$SELECT edge, reason FROM journey.transition WHERE profile_id
 SELECT results_eq($$SELECT pg_temp.stands('ev')$$, $$VALUES ('early finished clicked')$$, 'so does a visit that the message led to');
 SELECT results_eq($$SELECT pg_temp.stands(c) FROM unnest(ARRAY['eo', 'em']) c$$, $$VALUES ('early seen active'), ('early seen active')$$, 'an event of another type does not, nor a machine''s');
 SELECT journey.retire('journey', 'early');
+
+-- who is on an earlier version keeps the channel and the features that it uses
+SELECT journey.apply('[{"kind": "channel", "name": "letter", "mode": "push", "address": "email"},
+    {"kind": "feature", "name": "views", "on": "product_viewed", "aggregate": "count"}]');
+SELECT journey.track('shop', 'consent_granted', pg_temp.who('let'), '{"channel": "*", "purpose": "marketing"}');
+SELECT journey.apply(pg_temp.journey_doc('moved', '{"on": "wishlist_added"}',
+    '{"fork": {"branch": [{"when": "views > 3", "to": "done"}], "else": "mail"},
+      "mail": {"send": {"channel": "letter", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}', '{"start": "fork"}'));
+SELECT journey.track('shop', 'wishlist_added', pg_temp.who('let'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT journey.apply(pg_temp.journey_doc('moved', '{"on": "wishlist_added"}',
+    '{"mail": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}', '{"start": "mail"}'));
+CREATE FUNCTION pg_temp.used_by(kind text, name text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    d text;
+BEGIN
+    RETURN 'version ' || journey.retire(kind, name);
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL;
+    RETURN d;
+END $$;
+SELECT results_eq($$SELECT pg_temp.outbox('let')$$, $$VALUES ('moved mail letter')$$, 'a letter waits');
+SELECT is(pg_temp.used_by('channel', 'letter'), 'Used by: actions that wait in the outbox, journey "moved" version 1, which people are on.', 'its channel is in use');
+SELECT is(pg_temp.used_by('feature', 'views'), 'Used by: journey "moved" version 1, which people are on.', 'and so is the feature');
+SELECT ok(pg_temp.send('let', 'letter'), 'it is sent');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.used_by('feature', 'views'), 'version 1', 'when nobody is on that version any more the feature may go');
+SELECT is(pg_temp.used_by('channel', 'letter'), 'version 1', 'and the channel');
+SELECT is_empty($$SELECT FROM journey.outbox WHERE channel = 'letter'$$, 'which leaves nothing behind');
+SELECT journey.retire('journey', 'moved');
 
 -- stages
 SELECT pg_temp.person('sta');

@@ -1,6 +1,6 @@
 -- preview, why, why_not, contacts: in words, from the rows.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(19);
+SELECT plan(24);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 SELECT journey.apply(pg_temp.cart_doc());
 SELECT pg_temp.person('ann');
@@ -31,6 +31,37 @@ SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why_not(pg_temp.who(
 
 SELECT results_eq($$SELECT channel, journey, step, status FROM journey.contacts(pg_temp.who('ann'))$$, $$VALUES ('email', 'cart', 'remind', 'sent')$$, 'contacts lists what was sent');
 SELECT is_empty($$SELECT * FROM journey.contacts(pg_temp.who('ann'), '2027-01-01')$$, 'within the time asked for');
+
+-- what was given up and brought back tells the same story
+SELECT pg_temp.person('eve');
+SELECT pg_temp.cart('eve', 'C3');
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-02 12:00+00');
+SELECT action_id AS a, token AS t FROM journey.claim('email') WHERE profile_id = pg_temp.pid('eve') \gset
+SELECT granted FROM journey.begin_send(:'a'::uuid, :t) \gset
+SELECT journey.fail(:'a'::uuid, :t, 'spam', code => 'content_rejected');
+SELECT journey.run_until_idle();
+SELECT journey.requeue(ARRAY[:'a']::uuid[]);
+SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why(:'a'::uuid)),
+               'entered cart.*remind: decided to send.*permit 1 for email.*failed.*ended at done', 'why(action) knows an action that was brought back');
+SELECT ok(pg_temp.send('eve'), 'it is sent');
+SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why('ref-' || :'a')),
+               'entered cart.*permit 1 for email.*failed.*permit 2 for email.*remind: sent', 'and by the provider''s reference');
+SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why(pg_temp.who('eve'), 'cart')),
+               'entered cart.*permit 1 for email.*permit 2 for email.*remind: sent', 'and so does why(subject, journey)');
+
+-- nor does history lose the permit of what is cancelled after it
+SELECT pg_temp.person('flo');
+SELECT pg_temp.cart('flo', 'C4');
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-02 13:00+00');
+SELECT action_id AS a, token AS t FROM journey.claim('email') WHERE profile_id = pg_temp.pid('flo') \gset
+SELECT granted FROM journey.begin_send(:'a'::uuid, :t) \gset
+SELECT journey.fail(:'a'::uuid, :t, 'down', code => 'provider_down');
+SELECT pg_temp.buy('flo', 'O4');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT h.status, h.granted_at, h.permit_batch FROM journey.outbox_history h WHERE profile_id = pg_temp.pid('flo')$$,
+                  $$SELECT 'cancelled', a.granted_at, a.permit_batch FROM journey.attempt_log a WHERE profile_id = pg_temp.pid('flo')$$, 'a cancelled action keeps its last permit');
 
 -- preview
 SELECT pg_temp.person('pre');

@@ -1,7 +1,7 @@
 -- Who may read what, and that nobody writes our tables: docs/security.md
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(34);
+SELECT plan(35);
 
 CREATE FUNCTION pg_temp.may(who text, what text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
@@ -118,4 +118,13 @@ SELECT lives_ok($$SELECT journey.track('first', 'page_viewed', '{"customer_id": 
 SELECT is(current_setting('search_path'), 'rights_app, pg_catalog, public', 'and leaves the path as it is');
 RESET ROLE;
 RESET search_path;
+
+-- nor does a trigger that somebody was given the right to make
+GRANT USAGE ON SCHEMA journey TO rights_shop;
+GRANT ALL ON journey.outbox TO rights_shop;
+SET ROLE rights_shop;
+CREATE FUNCTION rights.spy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM rights.tell(); RETURN NEW; END';
+SELECT throws_ok('CREATE TRIGGER spy BEFORE UPDATE ON journey.outbox FOR EACH ROW EXECUTE FUNCTION rights.spy()', '42501',
+    'no trigger or rule of others may be put on journey.outbox', 'a trigger on a table of ours is the superuser''s to make');
+RESET ROLE;
 SELECT * FROM finish();

@@ -157,6 +157,12 @@ append_to_file($file, "\\startpipeline\nSELECT 1;\n" . sprintf($permit, 2) . "\n
 my ($stdout, $stderr) = run_command([ 'pgbench', '-n', '-M', 'extended', '-t', '1', '-f', $file, $node->connstr('shop') ]);
 like($stderr, qr/begin_send cannot run inside a transaction block/, 'later in one it is refused');
 is($node->safe_psql('shop', 'SELECT count(*) FROM journey.attempt_log'), '1', 'and grants nothing');
+# nothing that is written beside a claim commits asynchronously
+$node->safe_psql('shop', q{CREATE TABLE note (synchronous text)});
+$file = $node->basedir . '/claims.sql';
+append_to_file($file, "\\startpipeline\n" . "SELECT 1 FROM journey.claim('mail');\nINSERT INTO note VALUES (current_setting('synchronous_commit'));\n" x 2 . "\\endpipeline\n");
+run_command([ 'pgbench', '-n', '-M', 'extended', '-t', '1', '-f', $file, $node->connstr('shop') ]);
+is($node->safe_psql('shop', q{SELECT string_agg(synchronous, ' ') FROM note}), 'on on', 'what a pipeline writes after a claim commits as the session does');
 is($node->safe_psql('shop', 'SELECT * FROM journey.check_invariants()'), '', 'invariants hold');
 
 $node->stop;
