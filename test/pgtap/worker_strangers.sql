@@ -45,7 +45,8 @@ SELECT throws_ok('SELECT journey.run_once()', '55000', 'no lap runs: the table j
 SELECT results_eq('SELECT pg_temp.hints()', $$VALUES ('ALTER TABLE journey.consent OWNER TO journey_owner;')$$, 'health says what to do');
 SELECT throws_ok('SELECT journey.adopt()', '55000', 'this database cannot be adopted: the table journey.consent belongs to somebody_else, not to journey_owner', 'nor is the database adopted');
 ALTER TABLE journey.consent OWNER TO journey_owner;
--- as after pg_restore --no-owner
+-- as after pg_restore --no-owner, into a database that nobody has adopted yet
+UPDATE journey.node SET incarnation = 0;
 ALTER TABLE journey.schema_version OWNER TO somebody_else;
 ALTER TABLE journey.incident OWNER TO somebody_else;
 ALTER TABLE journey.attachment OWNER TO somebody_else;
