@@ -219,9 +219,6 @@ BEGIN
     IF node.mode = 'live' AND NOT EXISTS (SELECT FROM journey.pause p WHERE p.what = 'all') THEN
         RETURN 'live already';
     END IF;
-    IF node.mode = 'live' AND catch_up IN ('re-decide', 'drop', 'as-is') AND NOT EXISTS (SELECT FROM journey.pause WHERE what = 'all') THEN
-        RETURN 'live already';
-    END IF;
     replanned := journey._catch_up(catch_up, spread);
     DELETE FROM journey.pause WHERE what = 'all';
     PERFORM journey._set_mode('live');
