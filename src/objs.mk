@@ -2,7 +2,7 @@
 # is a file that nobody builds.
 CORE_OBJS = src/core/guc.o src/core/hash.o src/core/node.o src/core/pin.o src/core/plan.o src/core/cols.o src/core/snap.o src/core/table.o src/core/table_read.o src/core/table_write.o \
 	src/core/doc.o src/core/ids.o src/core/profile.o src/core/shmem.o src/core/zone.o src/core/inbox.o src/core/keys.o \
-	src/core/fenced.o src/core/fence.o src/core/link.o src/core/text.o src/core/try.o src/core/value.o src/core/watch.o
+	src/core/fenced.o src/core/fence.o src/core/link.o src/core/stock.o src/core/text.o src/core/try.o src/core/value.o src/core/watch.o
 OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o \
 	src/observe/capture.o src/observe/capture_row.o src/observe/attach_spec.o \
 	src/observe/attach_leaf.o src/observe/attach_read.o src/observe/attach_watch.o src/observe/backfill.o \
@@ -15,7 +15,7 @@ OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o \
 	src/observe/engagement.o src/observe/early.o src/observe/early_optout.o src/observe/tally.o src/observe/optout.o
 INTERPRET_OBJS = src/interpret/vocabulary.o src/interpret/parse.o src/interpret/policy.o \
 	src/interpret/compile.o src/interpret/expr.o src/interpret/json.o \
-	src/interpret/subject.o src/interpret/subject_load.o src/interpret/subject_cart.o src/interpret/stock.o src/interpret/rule_sql.o \
+	src/interpret/subject.o src/interpret/subject_load.o src/interpret/subject_cart.o src/interpret/rule_sql.o \
 	src/interpret/feature.o src/interpret/feature_update.o src/interpret/vector.o
 ORCHESTRATE_OBJS = src/orchestrate/orchestrate.o src/orchestrate/run.o \
 	src/orchestrate/load.o src/orchestrate/load_gates.o src/orchestrate/linked.o src/orchestrate/suppress.o src/orchestrate/event.o \

@@ -39,7 +39,7 @@ CREATE FUNCTION journey._stock(skus text[]) RETURNS TABLE (sku text, available n
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_stock';
 COMMENT ON FUNCTION journey._stock(text[]) IS
-    'Stock as the attached tables have it now, a row for each table that knows the sku (the sum over its rows), under the caller''s snapshot: those of kind stock or, without any, the tables of products whose map has "available". No row for what no table knows, what is no number, or whose mapping no longer fits; null for every sku while somebody has such a table locked, for which nobody waits.';
+    'Stock as the attached tables have it now, the sum over their rows, under the caller''s snapshot: those of kind stock or, without any, the tables of products whose map has "available". No row for what no table knows; what is no number, or whose mapping no longer fits, says nothing. Null for every sku while somebody has such a table locked, for which nobody waits.';
 
 CREATE FUNCTION journey._column_text(rel regclass, name text) RETURNS text
     LANGUAGE C STABLE STRICT PARALLEL SAFE

@@ -100,7 +100,7 @@ extern void jny_watch_relations(void (*changed) (Datum arg, Oid relid));
 /* The worker's shared state lives in worker/, which nobody includes: it leaves its alarm here. */
 extern void (*jny_wake_worker_hook) (void);
 
-/* ---- work that may fail (try.c) ---------------------------------------- */
+/* ---- work under other conditions (try.c) ------------------------------- */
 
 /*
  * In a subtransaction. False when it failed: what it did is rolled back, and
@@ -108,6 +108,27 @@ extern void (*jny_wake_worker_hook) (void);
  * keep is for what only reads: the locks go with the subtransaction.
  */
 extern bool jny_try(void (*work) (void *), void *arg, bool keep, const char *what);
+/* In a subtransaction: its error, or NULL. What says nothing of the work, such as a cancel or a full disk, is passed on. */
+extern ErrorData *jny_guard(void (*work) (void *), void *arg);
+/*
+ * Inside SPI, with the rights of journey_owner in a restricted context, and
+ * with a search_path that nobody chose: for what may be called by anybody.
+ */
+extern void jny_as_owner(void (*work) (void *), void *arg);
+
+/* ---- stock of the shop's own tables (stock.c) --------------------------- */
+
+typedef struct JnyStockLevel
+{
+	const char *sku;
+	Datum		available;		/* numeric */
+} JnyStockLevel;
+
+/*
+ * Of some skus (text[]) those that attached tables know at this moment; none
+ * where no table is attached, or they cannot be read now. Inside SPI_connect().
+ */
+extern int	jny_stock_live(Datum skus, JnyStockLevel **levels);
 
 /* ---- prepared statements (plan.c) ------------------------------------- */
 

@@ -11,10 +11,7 @@
 
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "executor/spi.h"
-#include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -60,7 +57,7 @@ forget(Datum arg, Oid relid)
 }
 
 static void
-read_rows(void)
+read_rows(void *arg)
 {
 	registry.nsources = (int) jny_run_latest(&read_sources, NULL, NULL);
 	registry.sources = MemoryContextAlloc(registry.cxt, sizeof(Source) * (registry.nsources + 1));
@@ -77,28 +74,6 @@ read_rows(void)
 		registry.spaces[i].name = MemoryContextStrdup(registry.cxt, jny_get_text(i, 1));
 		registry.spaces[i].group = jny_get_int8(i, 2, 1) != 0;
 	}
-}
-
-/*
- * The caller may be a shop's role without any right here, hence the switch; and
- * no function has pinned the search_path, in which that role may have operators
- * of its own.
- */
-static void
-read_as_owner(void)
-{
-	Oid			user;
-	int			seccxt;
-	int			settings = NewGUCNestLevel();
-
-	GetUserIdAndSecContext(&user, &seccxt);
-	SetUserIdAndSecContext(jny_owner_oid(false), seccxt | SECURITY_RESTRICTED_OPERATION | SECURITY_LOCAL_USERID_CHANGE);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-	SPI_connect();
-	read_rows();
-	SPI_finish();
-	AtEOXact_GUC(true, settings);
-	SetUserIdAndSecContext(user, seccxt);
 }
 
 static void
@@ -121,7 +96,8 @@ load(void)
 	if (!OidIsValid(registry.source_rel) || !OidIsValid(registry.namespace_rel))
 		return;
 	registry.unchanged = true;
-	read_as_owner();
+	/* the caller may be a shop's role without any right here, with operators of its own */
+	jny_as_owner(read_rows, NULL);
 	registry.valid = registry.unchanged;
 }
 

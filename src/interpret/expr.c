@@ -176,56 +176,6 @@ jny_expr_compile(const char *source, Oid owner, Oid result_type)
 	return expr != NULL ? expr : build(source, owner, result_type, hash);
 }
 
-/* ---- errors that are caught ---------------------------------------------------------- */
-
-bool
-jny_must_pass_on(int sqlerrcode)
-{
-	/* a moment's matter, nothing to remember about a rule */
-	if (sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE)
-		return true;
-	switch (ERRCODE_TO_CATEGORY(sqlerrcode))
-	{
-		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):	/* transaction rollback */
-		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):	/* insufficient resources */
-		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):	/* operator intervention, cancel */
-		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):	/* system error */
-		case MAKE_SQLSTATE('X', 'X', '0', '0', '0'):	/* internal */
-			return true;
-		default:
-			return false;
-	}
-}
-
-ErrorData *
-jny_guard(void (*what) (void *), void *arg)
-{
-	MemoryContext old = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(old);
-	PG_TRY();
-	{
-		what(arg);
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(old);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(old);
-	CurrentResourceOwner = owner;
-	if (error != NULL && jny_must_pass_on(error->sqlerrcode))
-		ReThrowError(error);
-	return error;
-}
-
 typedef struct Compilation
 {
 	const char *source;

@@ -134,21 +134,6 @@ extern void jny_subject_forget(JnySubjectContext *subject);
 /* The profile that a subject's strongest known key belongs to. Inside SPI_connect(). */
 extern bool jny_subject_find(Jsonb *subject, pg_uuid_t *profile_id);
 
-/* ---- stock (stock.c) --------------------------------------------------- */
-
-typedef struct JnyStockLevel
-{
-	const char *sku;
-	Datum		available;		/* numeric */
-} JnyStockLevel;
-
-/*
- * Of some skus (text[]) those that the shop's attached stock tables know now;
- * none where no table is attached, or they cannot be read at this moment. In
- * CurrentMemoryContext. Inside SPI_connect().
- */
-extern int	jny_stock_live(Datum skus, JnyStockLevel **levels);
-
 /* ---- features ---------------------------------------------------------- */
 
 /* Packed vector of one profile, changed by each event of the batch. */

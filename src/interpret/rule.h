@@ -108,10 +108,6 @@ struct JnyExpr
 /* Like jny_expr_try, with the whole error. */
 extern JnyExpr *jny_expr_check(const char *source, Oid owner, Oid result_type, ErrorData **error);
 
-/* Runs something in a subtransaction: its error, or NULL; cancellation and the like are passed on. */
-extern ErrorData *jny_guard(void (*what) (void *), void *arg);
-/* Of an error: that it says nothing about what was run. */
-extern bool jny_must_pass_on(int sqlerrcode);
 /* rule_sql.c: whose rights a rule has that somebody tries by hand. */
 extern Oid	jny_asking_role(void);
 

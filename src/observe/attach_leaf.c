@@ -51,15 +51,13 @@ JNY_PLAN(bare_leaves, "",
 static void
 note(void *arg)
 {
-	Oid			user;
-	int			security;
-
-	GetUserIdAndSecContext(&user, &security);
-	SetUserIdAndSecContext(jny_owner_oid(false), security | SECURITY_LOCAL_USERID_CHANGE);
-	SPI_connect();
 	jny_run(&note_leaves, NULL, NULL);
-	SPI_finish();
-	SetUserIdAndSecContext(user, security);
+}
+
+static void
+note_as_owner(void *arg)
+{
+	jny_as_owner(note, arg);
 }
 
 void
@@ -70,7 +68,7 @@ jny_leaves_note(void)
 		return;
 	CommandCounterIncrement();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	(void) jny_try(note, NULL, true, "note a new partition within the command; the next lap will");
+	(void) jny_try(note_as_owner, NULL, true, "note a new partition within the command; the next lap will");
 	PopActiveSnapshot();
 }
 

@@ -25,6 +25,7 @@
 #include "commands/trigger.h"
 #include "executor/spi.h"
 #include "funcapi.h"
+#include "lib/qunique.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
 #include "storage/lmgr.h"
@@ -611,58 +612,58 @@ lock_at_once(Oid relid)
 	return true;
 }
 
-static void
-put_stock(ReturnSetInfo *rsinfo, Datum sku, Datum available)
+/* What the tables say together of the skus that are asked about. */
+typedef struct Level
 {
-	Datum		values[2] = {sku, available};
-	bool		nulls[2] = {false, available == (Datum) 0};
+	char	   *sku;
+	Datum		sum;			/* 0 = no table knows it */
+} Level;
 
-	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+typedef struct Levels
+{
+	Level	   *level;			/* by sku */
+	int			n;
+} Levels;
+
+static int
+by_sku(const void *a, const void *b)
+{
+	return strcmp(((const Level *) a)->sku, ((const Level *) b)->sku);
 }
 
-/* Nobody can tell now how many there are. */
-static void
-put_locked(ReturnSetInfo *rsinfo, Datum skus)
+static Levels
+levels_of(Datum skus)
 {
+	Levels		all = {0};
 	Datum	   *sku;
 	bool	   *nulls;
 	int			n;
 
 	deconstruct_array(DatumGetArrayTypeP(skus), TEXTOID, -1, false, TYPALIGN_INT, &sku, &nulls, &n);
+	all.level = palloc0(sizeof(Level) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 		if (!nulls[i])
-			put_stock(rsinfo, sku[i], (Datum) 0);
+			all.level[all.n++].sku = TextDatumGetCString(sku[i]);
+	qsort(all.level, all.n, sizeof(Level), by_sku);
+	all.n = (int) qunique(all.level, all.n, sizeof(Level), by_sku);
+	return all;
 }
 
-/* Rows (sku, available), by sku. What is no number is unknown, as it is where captured rows are read. */
+/* What is no number is unknown, as it is where captured rows are read. */
 static void
-put_sums(ReturnSetInfo *rsinfo)
+add_row(Levels *all, char *sku, const char *available)
 {
-	char	   *sku = NULL;
-	Datum		sum = (Datum) 0;
+	Level		wanted = {.sku = sku};
+	Level	   *level = bsearch(&wanted, all->level, all->n, sizeof(Level), by_sku);
+	Datum		n = jny_num_text(available);
 
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		char	   *next = jny_get_text(row, 1);
-		Datum		n = jny_num_text(jny_get_text(row, 2));
-
-		if (sku == NULL || strcmp(sku, next) != 0)
-		{
-			if (sum != (Datum) 0)
-				put_stock(rsinfo, CStringGetTextDatum(sku), sum);
-			sku = next;
-			sum = n;
-		}
-		else if (n != (Datum) 0)
-			sum = sum != (Datum) 0 ? jny_num_add(sum, n) : n;
-	}
-	if (sum != (Datum) 0)
-		put_stock(rsinfo, CStringGetTextDatum(sku), sum);
+	if (level != NULL && n != (Datum) 0)
+		level->sum = level->sum != (Datum) 0 ? jny_num_add(level->sum, n) : n;
 }
 
-/* Reads one attached table with the caller's snapshot; rows go to the caller's result. */
+/* Reads one attached table with the caller's snapshot. */
 static void
-read_stock(ReturnSetInfo *rsinfo, Relation rel, Jsonb *map, Datum skus)
+read_stock(Levels *all, Relation rel, Jsonb *map, Datum skus)
 {
 	Oid			relid = RelationGetRelid(rel);
 	Oid			owner = rel->rd_rel->relowner;
@@ -675,12 +676,13 @@ read_stock(ReturnSetInfo *rsinfo, Relation rel, Jsonb *map, Datum skus)
 	if (sku == NULL || available == NULL
 		|| get_attnum(relid, sku) <= 0 || get_attnum(relid, available) <= 0 || hides_rows(relid, owner))
 		return;
-	sql = psprintf("SELECT pg_catalog.btrim(%s) COLLATE pg_catalog.\"C\", %s FROM %s t WHERE %s ORDER BY 1",
+	sql = psprintf("SELECT pg_catalog.btrim(%s), %s FROM %s t WHERE %s",
 				   column_text(relid, sku), column_text(relid, available), quoted_name(rel), sku_condition(relid, sku));
 	read_as(owner, &identity);
 	SPI_execute_with_args(sql, 1, (Oid[]) {TEXTARRAYOID}, &skus, NULL, true, 0);
 	read_end(&identity);
-	put_sums(rsinfo);
+	for (uint64 row = 0; row < SPI_processed; row++)
+		add_row(all, jny_get_text(row, 1), jny_get_text(row, 2));
 }
 
 PG_FUNCTION_INFO_V1(journey_stock);
@@ -692,9 +694,12 @@ journey_stock(PG_FUNCTION_ARGS)
 	Datum		skus = PG_GETARG_DATUM(0);
 	SPITupleTable *attached;
 	uint64		n;
+	bool		locked = false;
+	Levels		all;
 
 	InitMaterializedSRF(fcinfo, 0);
 	SPI_connect();
+	all = levels_of(skus);
 	n = jny_run(&stock_attachments, NULL, NULL);
 	attached = SPI_tuptable;
 	for (uint64 i = 0; i < n; i++)
@@ -707,16 +712,23 @@ journey_stock(PG_FUNCTION_ARGS)
 		Oid			relid = get_relname_relid(name, nsp);
 		Relation	rel;
 
-		if (OidIsValid(relid) && !lock_at_once(relid))
-		{
-			put_locked(rsinfo, skus);
-			continue;
-		}
+		locked = OidIsValid(relid) && !lock_at_once(relid);
+		if (locked)
+			break;
 		rel = jny_open_attached(relid, attachment);
 		if (rel == NULL)
 			continue;
-		read_stock(rsinfo, rel, DatumGetJsonbPCopy(map), skus);
+		read_stock(&all, rel, DatumGetJsonbPCopy(map), skus);
 		relation_close(rel, NoLock);
+	}
+	/* nobody can tell now how many there are of anything */
+	for (int i = 0; i < all.n; i++)
+	{
+		Datum		values[2] = {CStringGetTextDatum(all.level[i].sku), all.level[i].sum};
+		bool		nulls[2] = {false, locked};
+
+		if (locked || all.level[i].sum != (Datum) 0)
+			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	SPI_finish();
 	return (Datum) 0;

@@ -14,9 +14,7 @@
  */
 #include "observe/fact.h"
 
-#include "executor/spi.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 
 typedef struct Product
 {
@@ -47,9 +45,6 @@ typedef struct JnyProducts
 #define TRAITS 9
 JNY_CHANGE(change_products, "product", "product_pkey", "sku", PRODUCT_COLUMNS, PRODUCT_COLUMNS);
 JNY_UPSERT(insert_products, "product", "product_pkey", "sku", "sku, " PRODUCT_COLUMNS, "");
-
-JNY_PLAN(live_stock, "text[]", "SELECT s.sku, pg_catalog.sum(s.available) FROM journey._stock($1) AS s"
-		 " GROUP BY s.sku HAVING pg_catalog.bool_and(s.available IS NOT NULL)");
 
 static Product *
 find(JnyTake *take, const char *sku)
@@ -158,32 +153,6 @@ jny_product_apply(JnyTake *take, JnyFact *fact)
 
 /* ---- several rows of one product ---------------------------------------- */
 
-static void
-ask_stock(void *arg)
-{
-	JnyTake    *take = arg;
-	JnyCols    *cols = jny_cols("text");
-	HASH_SEQ_STATUS scan;
-	Product    *p;
-
-	hash_seq_init(&scan, take->products->table);
-	while ((p = hash_seq_search(&scan)) != NULL)
-		if (p->stocked)
-		{
-			jny_cols_text(cols, 0, p->sku);
-			jny_cols_next(cols);
-		}
-	jny_run_latest(&live_stock, jny_cols_datums(cols, 0), NULL);
-	for (uint64 row = 0; row < SPI_processed; row++)
-	{
-		bool		isnull;
-		Datum		sum = jny_get(row, 2, &isnull);
-
-		if (!isnull)
-			find(take, jny_get_text(row, 1))->available = datumCopy(sum, false, -1);
-	}
-}
-
 /*
  * The table may be gone, or not to be read, and then the row counts as it
  * came. So it does where nothing is found: deleted, the last one leaves 0.
@@ -191,15 +160,23 @@ ask_stock(void *arg)
 static void
 sum_locations(JnyTake *take)
 {
+	JnyCols    *skus = jny_cols("text");
+	JnyStockLevel *levels;
 	HASH_SEQ_STATUS scan;
 	Product    *p;
-	bool		any = false;
+	int			n = 0;
 
 	hash_seq_init(&scan, take->products->table);
 	while ((p = hash_seq_search(&scan)) != NULL)
-		any |= p->stocked;
-	if (any)
-		(void) jny_try(ask_stock, take, false, "read the stock table");
+		if (p->stocked)
+		{
+			jny_cols_text(skus, 0, p->sku);
+			jny_cols_next(skus);
+		}
+	if (jny_cols_count(skus) > 0)
+		n = jny_stock_live(jny_cols_datums(skus, 0)[0], &levels);
+	for (int i = 0; i < n; i++)
+		find(take, levels[i].sku)->available = levels[i].available;
 }
 
 /* ---- writing ---------------------------------------------------------- */

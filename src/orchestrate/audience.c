@@ -183,16 +183,9 @@ find_members_of(const List *suppressions)
 static bool
 is_over(const JnyPerson *person, const pg_uuid_t *enrollment)
 {
-	ListCell   *lc;
+	const JnyEnrollment *e = jny_enrollment_of(person, enrollment);
 
-	foreach(lc, person->enrollments)
-	{
-		JnyEnrollment *e = lfirst(lc);
-
-		if (memcmp(&e->id, enrollment, UUID_LEN) == 0)
-			return e->exited_at != 0;
-	}
-	return true;
+	return e == NULL || e->exited_at != 0;
 }
 
 static bool

@@ -288,6 +288,7 @@ jny_came_after(const JnyEnrollment *e, int64 lap, int64 seq)
 
 extern JnyRun *jny_run_start(JnyBatch *batch, bool preview);
 extern JnyPerson *jny_run_person(JnyRun *run, JnyProfile *profile);
+extern JnyEnrollment *jny_enrollment_of(const JnyPerson *person, const pg_uuid_t *id);	/* NULL = not among those loaded */
 extern JnyDay *jny_run_day(JnyRun *run, const char *journey);
 extern Datum jny_run_today(JnyRun *run);		/* date, of the house's zone */
 extern bool jny_same_scope(const JnyRun *run, const char *a, const char *b);

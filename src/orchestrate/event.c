@@ -318,18 +318,10 @@ static void
 apply_outcome(JnyRun *run, const JnyEvent *event)
 {
 	JnyPerson  *person = jny_run_person(run, event->profile);
-	ListCell   *lc;
+	JnyEnrollment *e = event->has_enrollment ? jny_enrollment_of(person, &event->enrollment_id) : NULL;
 
-	foreach(lc, person->enrollments)
-	{
-		JnyEnrollment *e = lfirst(lc);
-
-		if (event->has_enrollment && memcmp(&e->id, &event->enrollment_id, UUID_LEN) == 0)
-		{
-			take_outcome(run, e, event);
-			return;
-		}
-	}
+	if (e != NULL)
+		take_outcome(run, e, event);
 }
 
 static void

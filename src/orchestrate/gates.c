@@ -405,16 +405,9 @@ group_object(const JnyEnrollment *e)
 static bool
 is_cancelled(const JnyPerson *person, const JnyLiveAction *a)
 {
-	ListCell   *lc;
+	const JnyEnrollment *e = a->pending ? jny_enrollment_of(person, &a->enrollment_id) : NULL;
 
-	foreach(lc, person->enrollments)
-	{
-		const JnyEnrollment *e = lfirst(lc);
-
-		if (a->pending && memcmp(&e->id, &a->enrollment_id, UUID_LEN) == 0)
-			return e->exited_at != 0 && strcmp(e->status, "exited") == 0;
-	}
-	return false;
+	return e != NULL && e->exited_at != 0 && strcmp(e->status, "exited") == 0;
 }
 
 /* One live action per person and group; who came first, or has the greater priority, has it. */

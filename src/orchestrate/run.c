@@ -115,6 +115,17 @@ jny_run_incident(JnyRun *run, const char *kind, const char *name, const char *me
 	run->incidents = lappend(run->incidents, in);
 }
 
+JnyEnrollment *
+jny_enrollment_of(const JnyPerson *person, const pg_uuid_t *id)
+{
+	ListCell   *lc;
+
+	foreach(lc, person->enrollments)
+		if (memcmp(&((JnyEnrollment *) lfirst(lc))->id, id, UUID_LEN) == 0)
+			return lfirst(lc);
+	return NULL;
+}
+
 /* What conditions about this person on this journey speak of. */
 void
 jny_subject_of(JnyRun *run, JnyPerson *person, const JnyJourney *journey,

@@ -8,16 +8,7 @@ SELECT is(journey.mode(), 'off', 'a fresh node is off');
 SELECT is((SELECT count(*)::int FROM journey.schema_version), 1, 'the schema version is recorded once');
 
 -- uninstall() takes what is journey's, and nothing of anybody else
-CREATE FUNCTION pg_temp.said(call text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    d text; h text;
-BEGIN
-    EXECUTE call;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT;
-    RETURN concat_ws(E'\n', SQLSTATE, SQLERRM, d, h);
-END $$;
+\ir ../lib/said.sql
 \set remove 'SELECT journey.uninstall(''drop all journey data'')'
 CREATE VIEW public.their_events AS SELECT type, count(*) FROM journey.event GROUP BY 1;
 CREATE MATERIALIZED VIEW public.their_orders AS SELECT order_id FROM journey.orders;

@@ -13,16 +13,7 @@ BEGIN
     SELECT b.* INTO r FROM journey.claim('email', 100) AS c, journey.begin_send(c.action_id, c.token) AS b WHERE c.action_id = a;
     RETURN CASE WHEN r IS NULL THEN 'not claimed' WHEN r.granted THEN 'granted' ELSE r.reason END;
 END $$;
-CREATE FUNCTION pg_temp.said(call text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    d text; h text;
-BEGIN
-    EXECUTE call;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT;
-    RETURN concat_ws(' | ', SQLSTATE, SQLERRM, d, h);
-END $$;
+\ir ../lib/said.sql
 
 CREATE ROLE adopt_shop;
 CREATE TABLE shop_order (id integer PRIMARY KEY, customer text, status text);
@@ -38,7 +29,7 @@ ALTER TABLE shop_order ENABLE ALWAYS TRIGGER journey_capture_order;
 SELECT pg_temp.action('A1') AS a \gset
 
 BEGIN ISOLATION LEVEL REPEATABLE READ;
-SELECT matches(pg_temp.said('SELECT * FROM journey.adopt()'), '^25001 .*READ COMMITTED', 'adopt() does not run at a level at which it could not read the tables');
+SELECT matches(pg_temp.said('SELECT * FROM journey.adopt()'), '^25001\s.*READ COMMITTED', 'adopt() does not run at a level at which it could not read the tables');
 ROLLBACK;
 
 REVOKE SELECT ON shop_order FROM adopt_shop;
@@ -48,8 +39,8 @@ SELECT results_eq('SELECT name, value FROM journey.adopt() WHERE name LIKE ''pub
              ('public.shop_other', 'not reconciled: the table or its capture trigger is gone (42P01)')$$, 'it says what it could not read');
 SELECT journey.run_until_idle() \g /dev/null
 SELECT is((SELECT count(*) FROM journey.health WHERE topic = 'incident' AND detail LIKE 'reconcile_failed%'), 2::bigint, 'health, too');
-SELECT matches(pg_temp.said('SELECT journey.resume()'), '^55000 .*public\.shop_order order.*public\.shop_other order.*reconcile.*detach', 'until then no going live');
-SELECT matches(pg_temp.said('SELECT journey.sandbox()'), '^55000 .*public\.shop_order order.*reconcile', 'nor into the sandbox');
+SELECT matches(pg_temp.said('SELECT journey.resume()'), '^55000\s.*public\.shop_order order.*public\.shop_other order.*reconcile.*detach', 'until then no going live');
+SELECT matches(pg_temp.said('SELECT journey.sandbox()'), '^55000\s.*public\.shop_order order.*reconcile', 'nor into the sandbox');
 SELECT is(journey.mode(), 'off', 'and it is still off');
 SELECT throws_ok($$SELECT journey.reconcile('shop_order')$$, '42501', NULL, 'reading again what may not be read');
 SELECT throws_ok('SELECT journey.resume()', '55000', NULL, 'changes nothing');

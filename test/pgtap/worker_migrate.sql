@@ -3,16 +3,7 @@
 \set QUIET on
 SET client_min_messages = warning;
 SELECT plan(25);
-CREATE FUNCTION pg_temp.said(call text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    d text; h text;
-BEGIN
-    EXECUTE call;
-    RETURN 'no error';
-EXCEPTION WHEN OTHERS THEN
-    GET STACKED DIAGNOSTICS d = PG_EXCEPTION_DETAIL, h = PG_EXCEPTION_HINT;
-    RETURN concat_ws(E'\n', SQLSTATE, SQLERRM, d, h);
-END $$;
+\ir ../lib/said.sql
 
 CREATE TABLE before AS SELECT relname, pg_get_viewdef(oid), relacl::text FROM pg_class WHERE relnamespace = 'journey'::regnamespace AND relkind = 'v';
 SELECT cmp_ok((SELECT count(*) FROM before), '>', 2::bigint, 'there are views');
