@@ -232,6 +232,7 @@ extern Timestamp jny_zone_local(TimestampTz at, const char *zone);	/* unknown zo
 extern TimestampTz jny_zone_instant(Timestamp local, const char *zone);
 extern TimestampTz jny_zone_plus(TimestampTz at, const Interval *span, const char *zone);	/* days and months by the calendar there */
 extern TimestampTz jny_zone_midnight(TimestampTz at, int days, const char *zone);	/* of the local day, days later */
+extern TimestampTz jny_zone_window(TimestampTz now, const Interval *per, bool calendar, const char *zone, TimestampTz *next);
 extern int64 jny_zone_time_of_day(const char *text);	/* "21:00" in microseconds; -1 = no time */
 extern TimestampTz jny_zone_quiet_until(TimestampTz at, const char *from, const char *to, const char *zone); /* 0 = not quiet */
 

@@ -98,13 +98,61 @@ jny_zone_plus(TimestampTz at, const Interval *span, const char *zone)
 												   TimestampTzGetDatum(at), IntervalPGetDatum(&rest)));
 }
 
+/* The local day, as days since the epoch. */
+static int
+day_of(TimestampTz at, const char *zone)
+{
+	Timestamp	local = jny_zone_local(at, zone);
+
+	return (int) (local >= 0 ? local / DAY_US : -((-local + DAY_US - 1) / DAY_US));
+}
+
 TimestampTz
 jny_zone_midnight(TimestampTz at, int days, const char *zone)
 {
-	Timestamp	local = jny_zone_local(at, zone);
-	Timestamp	day = local >= 0 ? local / DAY_US : -((-local + DAY_US - 1) / DAY_US);
+	return jny_zone_instant(((Timestamp) day_of(at, zone) + days) * DAY_US, zone);
+}
 
-	return jny_zone_instant((day + days) * DAY_US, zone);
+/* Local midnight that begins the month, some months on. */
+static TimestampTz
+month_start(TimestampTz at, int months, const char *zone)
+{
+	int			y;
+	int			m;
+	int			d;
+
+	j2date(day_of(at, zone) + POSTGRES_EPOCH_JDATE, &y, &m, &d);
+	m += y * 12 - 1 + months;
+	return jny_zone_instant((Timestamp) (date2j(m / 12, m % 12 + 1, 1) - POSTGRES_EPOCH_JDATE) * DAY_US, zone);
+}
+
+/*
+ * Where the window that a cap counts begins, and, for a calendar one, where
+ * the next begins (0 for one that rolls): whole months, whole weeks from
+ * Monday, or whole days of the calendar there, the present one included.
+ * Windows shorter than a day roll.
+ */
+TimestampTz
+jny_zone_window(TimestampTz now, const Interval *per, bool calendar, const char *zone, TimestampTz *next)
+{
+	int			left = 1;		/* days until the next window */
+
+	*next = 0;
+	if (!calendar || (per->month == 0 && per->day == 0))
+	{
+		Interval	back = {-per->time, -per->day, -per->month};
+
+		return jny_zone_plus(now, &back, "UTC");
+	}
+	if (per->month > 0)
+	{
+		*next = month_start(now, 1, zone);
+		return month_start(now, 1 - per->month, zone);
+	}
+	if (per->day % 7 == 0)
+		left = 7 - (j2day(day_of(now, zone) + POSTGRES_EPOCH_JDATE) + 6) % 7;
+	*next = jny_zone_midnight(now, left, zone);
+	return jny_zone_midnight(now, left - per->day, zone);
 }
 
 /* "21:00" or "21:00:30" as microseconds of the day; -1 = none. */

@@ -485,6 +485,7 @@ jny_gate_judge(JnyGate *gate, List *works)
 {
 	JnyPeople  *people;
 	ListCell   *lc;
+	bool		unread;			/* any event, an erasure too, may be among what was not read */
 	bool		doubt;
 
 	if (works == NIL)
@@ -496,7 +497,8 @@ jny_gate_judge(JnyGate *gate, List *works)
 	jny_node_read(&gate->node);
 	gate->windows = NIL;		/* they end with the clock that was read before */
 	jny_house_read_pauses(gate->house);
-	doubt = gate->fences->broken || gate->fences->overflow || gate->fences->lagging || gate->node.draining;
+	unread = gate->fences->overflow;
+	doubt = gate->fences->broken || gate->fences->lagging || gate->node.draining;
 	foreach(lc, works)
 		judge_time(gate, lfirst(lc));
 	judge_messages(gate, works);
@@ -513,7 +515,7 @@ jny_gate_judge(JnyGate *gate, List *works)
 		judge_ended(w);
 		if (gate->permit)
 			judge_person(gate, w);
-		if ((doubt && suppressible(w)) || unreadable(gate, w))
+		if (unread || (doubt && suppressible(w)) || unreadable(gate, w))
 			jny_postpone(gate, w, "stale_data", 0);
 		judge_pause(gate, w);
 		if (!gate->permit)

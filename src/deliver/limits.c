@@ -80,67 +80,6 @@ jny_limits_quiet(JnyGate *gate, JnyWork *w)
 		jny_refuse(w, "quiet_hours");
 }
 
-static TimestampTz
-plus(TimestampTz t, const Interval *i, int sign)
-{
-	Interval	step = *i;
-
-	step.time *= sign;
-	step.day *= sign;
-	step.month *= sign;
-	return jny_zone_plus(t, &step, "UTC");
-}
-
-/* Midnight of the first day of a local month, some months on. */
-static TimestampTz
-month_start(TimestampTz now, int months, const char *zone)
-{
-	Timestamp	local = jny_zone_local(now, zone);
-	struct pg_tm tm;
-	fsec_t		fsec;
-	int			month;
-	Timestamp	first;
-
-	if (timestamp2tm(local, NULL, &tm, &fsec, NULL, NULL) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_DATETIME_VALUE_OUT_OF_RANGE),
-				 errmsg("timestamp out of range"),
-				 errhint("Set the clock to an earlier time with journey.set_clock().")));
-	month = tm.tm_year * 12 + tm.tm_mon - 1 + months;
-	first = (Timestamp) (date2j(month / 12, month % 12 + 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY;
-	return jny_zone_instant(first, zone);
-}
-
-/*
- * Where the window that a cap counts begins, and, for a calendar one, where
- * the next begins: whole months, whole weeks from Monday, or whole days of
- * the person's calendar, the present one included. Shorter ones roll.
- * orchestrate/gates.c counts the same windows when it decides.
- */
-static TimestampTz
-find_window(const JnyCap *cap, TimestampTz now, const char *zone, TimestampTz *next)
-{
-	*next = 0;
-	if (!cap->calendar || (cap->per.month == 0 && cap->per.day == 0))
-		return plus(now, &cap->per, -1);
-	if (cap->per.month > 0)
-	{
-		*next = month_start(now, 1, zone);
-		return month_start(now, 1 - cap->per.month, zone);
-	}
-	if (cap->per.day % 7 == 0)
-	{
-		Timestamp	local = jny_zone_local(now, zone);
-		int			today = (int) ((local - (local % USECS_PER_DAY + USECS_PER_DAY) % USECS_PER_DAY) / USECS_PER_DAY);
-		int			back = (j2day(today + POSTGRES_EPOCH_JDATE) + 6) % 7;
-
-		*next = jny_zone_midnight(now, 7 - back, zone);
-		return jny_zone_midnight(now, 7 - back - cap->per.day, zone);
-	}
-	*next = jny_zone_midnight(now, 1, zone);
-	return jny_zone_midnight(now, 1 - cap->per.day, zone);
-}
-
 /* Of a cap in a zone: the same for all actions of a call, so it is found once. */
 typedef struct Window
 {
@@ -169,7 +108,7 @@ window_start(JnyGate *gate, const JnyCap *cap, const JnyWork *w, TimestampTz *ne
 	known = palloc(sizeof(Window));
 	known->cap = cap;
 	known->zone = zone;
-	known->start = find_window(cap, gate->node.now, zone, &known->next);
+	known->start = jny_zone_window(gate->node.now, &cap->per, cap->calendar, zone, &known->next);
 	gate->windows = lappend(gate->windows, known);
 	*next = known->next;
 	return known->start;
@@ -361,7 +300,7 @@ judge_cap(JnyGate *gate, JnyWork *w, const JnyCap *cap)
 	if (!cap->hold)
 		jny_refuse(w, "capped");
 	else
-		jny_postpone(gate, w, "capped", next != 0 ? next : plus(oldest, &cap->per, 1));
+		jny_postpone(gate, w, "capped", next != 0 ? next : jny_zone_plus(oldest, &cap->per, "UTC"));
 }
 
 /*

@@ -32,16 +32,20 @@ JNY_PLAN(find_actions, "integer[], uuid[], text[]",
 JNY_PLAN(insert_message_events, "smallint[], uuid[], uuid[], text[], timestamptz[], uuid[], boolean[], jsonb[]",
 		 "INSERT INTO journey.message_event (bucket, profile_id, action_id, type, at, event_id, machine, props)"
 		 " SELECT n.* FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS n ON CONFLICT DO NOTHING");
+/* What happened to an address within one lap counts once: the worst of what is for good, else the last. */
 JNY_PLAN(mark_addresses, "smallint[], uuid[], uuid[], text[], bigint[], text[], text[], timestamptz",
 		 "UPDATE journey.contact_point c SET state = n.state, reason = n.reason, changed_at = $8"
-		 " FROM unnest($1, $2, $3, $4, $5, $6, $7)"
-		 "  AS n(bucket, profile_id, action_id, channel, address_hash, state, reason)"
-		 " WHERE c.bucket = n.bucket AND c.profile_id = n.profile_id AND c.channel = n.channel"
-		 "  AND c.address_hash = COALESCE(n.address_hash,"
-		 "   (SELECT a.address_hash FROM journey.attempt_log a WHERE a.bucket = n.bucket AND a.profile_id = n.profile_id"
-		 "     AND a.action_id = n.action_id AND a.address_hash IS NOT NULL ORDER BY a.granted_at DESC LIMIT 1),"
-		 "   (SELECT o.address_hash FROM journey.contact_point o WHERE o.bucket = n.bucket AND o.profile_id = n.profile_id"
-		 "     AND o.channel = n.channel AND o.state = 'active' ORDER BY o.since DESC LIMIT 1))"
+		 " FROM (SELECT DISTINCT ON (m.bucket, m.profile_id, m.channel, a.hash) m.*, a.hash"
+		 "  FROM unnest($1, $2, $3, $4, $5, $6, $7) WITH ORDINALITY"
+		 "   AS m(bucket, profile_id, action_id, channel, address_hash, state, reason, i)"
+		 "  CROSS JOIN LATERAL (SELECT COALESCE(m.address_hash,"
+		 "   (SELECT a.address_hash FROM journey.attempt_log a WHERE a.bucket = m.bucket AND a.profile_id = m.profile_id"
+		 "     AND a.action_id = m.action_id AND a.address_hash IS NOT NULL ORDER BY a.granted_at DESC LIMIT 1),"
+		 "   (SELECT o.address_hash FROM journey.contact_point o WHERE o.bucket = m.bucket AND o.profile_id = m.profile_id"
+		 "     AND o.channel = m.channel AND o.state = 'active' ORDER BY o.since DESC LIMIT 1)) AS hash) a"
+		 "  ORDER BY m.bucket, m.profile_id, m.channel, a.hash,"
+		 "   array_position(ARRAY['complained', 'hard'], m.state), m.i DESC) n"
+		 " WHERE c.bucket = n.bucket AND c.profile_id = n.profile_id AND c.channel = n.channel AND c.address_hash = n.hash"
 		 "  AND CASE n.state WHEN 'active' THEN c.state = 'soft' WHEN 'soft' THEN c.state IN ('active', 'unverified')"
 		 "   ELSE c.state <> 'complained' END");
 /*

@@ -475,62 +475,13 @@ zone_for(JnyRun *run, const JnySend *s, const char *zone)
 	return jny_zone_of(run, s->e->person);
 }
 
-/* Local midnight that begins the month, a number of months away. */
-static TimestampTz
-month_start(Timestamp local, int months, const char *zone)
-{
-	int			y;
-	int			m;
-	int			d;
-	int			n;
-
-	j2date((int) (local / USECS_PER_DAY) + POSTGRES_EPOCH_JDATE, &y, &m, &d);
-	n = y * 12 + m - 1 + months;
-	return jny_zone_instant((Timestamp) (date2j(n / 12, n % 12 + 1, 1) - POSTGRES_EPOCH_JDATE) * USECS_PER_DAY, zone);
-}
-
-/*
- * Where the window that a cap counts begins, and, for a calendar one, where
- * the next begins: whole months, weeks from Monday, or days of the person's
- * calendar, the present one included. Shorter ones roll. As permits count.
- */
-static TimestampTz
-window_start(JnyRun *run, const JnySend *s, const Cap *cap, TimestampTz *next)
-{
-	const char *zone = zone_for(run, s, "profile");
-	Timestamp	local = jny_zone_local(run->now, zone);
-	int			back;
-
-	*next = 0;
-	if (!cap->calendar || (cap->per->month == 0 && cap->per->day == 0))
-	{
-		Interval	back_by = {-cap->per->time, -cap->per->day, -cap->per->month};
-
-		return jny_zone_plus(run->now, &back_by, "UTC");
-	}
-	if (cap->per->month > 0)
-	{
-		*next = month_start(local, 1, zone);
-		return month_start(local, 1 - cap->per->month, zone);
-	}
-	if (cap->per->day % 7 == 0)
-	{
-		/* the epoch, day 0, was a Saturday */
-		back = (int) ((local / USECS_PER_DAY + 5) % 7);
-		*next = jny_zone_midnight(run->now, 7 - back, zone);
-		return jny_zone_midnight(run->now, 7 - back - cap->per->day, zone);
-	}
-	*next = jny_zone_midnight(run->now, 1, zone);
-	return jny_zone_midnight(run->now, 1 - cap->per->day, zone);
-}
-
 /* True when one more is allowed; else *again says from when. */
 static bool
 cap_allows(JnyRun *run, JnySend *s, const Cap *cap, const JnyChannel *channel, TimestampTz *again)
 {
 	bool		journey = strcmp(cap->scope, "journey") == 0;
 	TimestampTz next;
-	TimestampTz start = window_start(run, s, cap, &next);
+	TimestampTz start = jny_zone_window(run->now, cap->per, cap->calendar, zone_for(run, s, "profile"), &next);
 	TimestampTz oldest = 0;
 	int			n = 0;
 	ListCell   *lc;

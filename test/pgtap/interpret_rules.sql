@@ -50,7 +50,6 @@ SELECT is(pg_temp.verdict('event.amount > 50 and event.amount::text = ''50.5''',
           'a typed property is a number, whatever the text');
 
 -- clauses in the author's words
--- mission: 53
 SELECT is(pg_temp.verdicts('cart.items between 1 and 5  and profile.city in (''a and b'', ''Berlin'')'),
           E'cart.items between 1 and 5 -> true\nprofile.city in (''a and b'', ''Berlin'') -> true', 'BETWEEN keeps its AND, so does a string');
 SELECT is(pg_temp.verdicts('(cart.items > 1 and (cart.lines > 1 AND not (stage = ''x'' and stage = ''y'')))'),

@@ -1,7 +1,7 @@
 -- What comes back from messages: events find their person through the action,
 -- a visit carries its action, a bounce belongs to the address, an opt-out to the
 -- person and the channel of the message.
-SELECT plan(50);
+SELECT plan(55);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 SELECT journey.track('crm', 'identified', '{"customer_id": "1", "email": "ann@example.com"}', '{}');
 SELECT journey.track('crm', 'consent_granted', '{"customer_id": "1"}', '{"channel": "email"}');
@@ -94,6 +94,31 @@ SELECT results_eq('SELECT state, reason FROM journey.contact_point', $$VALUES ('
 SELECT journey.track('esp', 'message_delivered', '{}', '{"action_id": "00000000-0000-8000-8000-000000000001", "email": "ann@example.com"}');
 SELECT journey.run_once();
 SELECT is((SELECT state FROM journey.contact_point), 'active', 'a delivery heals it');
+-- several words about one address, read in one lap
+CREATE FUNCTION pg_temp.happens(VARIADIC what text[]) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    UPDATE journey.contact_point SET state = 'soft', reason = NULL;
+    PERFORM journey.track('esp', 'message_' || split_part(h, ' ', 1), '{}',
+                          jsonb_strip_nulls(jsonb_build_object('action_id', '00000000-0000-8000-8000-000000000001', 'email', 'ann@example.com',
+                                                               'bounce', nullif(split_part(h, ' ', 2), ''))))
+    FROM unnest(what) WITH ORDINALITY u(h, i) ORDER BY i;
+END $$;
+SELECT pg_temp.happens('delivered', 'bounced hard');
+SELECT journey.run_once();
+SELECT is((SELECT state FROM journey.contact_point), 'hard', 'a hard bounce after a delivery');
+SELECT pg_temp.happens('bounced hard', 'delivered');
+SELECT journey.run_once();
+SELECT is((SELECT state FROM journey.contact_point), 'hard', 'and before one counts');
+SELECT pg_temp.happens('bounced soft', 'delivered');
+SELECT journey.run_once();
+SELECT is((SELECT state FROM journey.contact_point), 'active', 'of a soft one and a delivery, the last');
+SELECT pg_temp.happens('delivered', 'bounced soft');
+SELECT journey.run_once();
+SELECT is((SELECT state FROM journey.contact_point), 'soft', 'whichever that is');
+SELECT pg_temp.happens('bounced hard', 'bounced soft');
+SELECT journey.run_once();
+SELECT is((SELECT state FROM journey.contact_point), 'hard', 'of two bounces, the harder');
+UPDATE journey.contact_point SET state = 'active', reason = NULL;
 SELECT journey.track('esp', 'message_bounced', '{}', '{"action_id": "00000000-0000-8000-8000-000000000001", "reason": "no such user"}');
 SELECT journey.run_once();
 SELECT is((SELECT state FROM journey.contact_point), 'hard', 'a hard bounce does, too');
