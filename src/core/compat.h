@@ -42,11 +42,6 @@
 #define jny_owns_database(oid, role) pg_database_ownercheck(oid, role)
 #endif
 
-/* The variable became a macro on the backend's type with 17. */
-#if PG_VERSION_NUM < 170000
-#define AmBackgroundWorkerProcess() IsBackgroundWorker
-#endif
-
 /* 16 learned to update the summarising indexes only. */
 #if PG_VERSION_NUM >= 160000
 #define jny_insert_index_tuples(info, slot, estate) \

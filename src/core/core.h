@@ -199,7 +199,8 @@ extern pg_uuid_t *jny_get_uuid(uint64 row, int col);
  * the (sub)transaction gives it back, too.
  */
 extern int	jny_pin_plans(void);
-extern void jny_unpin_plans(int level);
+extern int	jny_pin_path(void);
+extern void jny_unpin(int level);	/* either */
 extern void jny_pin_init(void);
 
 /* ---- jsonb in C (doc.c) ----------------------------------------------- */

@@ -47,8 +47,18 @@ jny_pin_plans(void)
 	return level;
 }
 
+/* What SPI runs for a caller finds no operator or function of the caller's own. */
+int
+jny_pin_path(void)
+{
+	int			level = NewGUCNestLevel();
+
+	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	return level;
+}
+
 void
-jny_unpin_plans(int level)
+jny_unpin(int level)
 {
 	AtEOXact_GUC(true, level);
 }

@@ -131,7 +131,7 @@ jny_run_latest(JnyPlan *plan, Datum *values, const bool *nulls)
 		if (rc < 0)
 			elog(ERROR, "could not run \"%s\": %s", plan->sql, SPI_result_code_string(rc));
 	}
-	jny_unpin_plans(level);
+	jny_unpin(level);
 	return SPI_processed;
 }
 

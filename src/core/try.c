@@ -11,7 +11,6 @@
 #include "access/xact.h"
 #include "executor/spi.h"
 #include "miscadmin.h"
-#include "utils/guc.h"
 #include "utils/resowner.h"
 
 /* In a subtransaction: the error, after what was done is rolled back, or NULL. */
@@ -93,14 +92,13 @@ jny_as_owner(void (*work) (void *), void *arg)
 {
 	Oid			user;
 	int			security;
-	int			settings = NewGUCNestLevel();
+	int			settings = jny_pin_path();
 
 	GetUserIdAndSecContext(&user, &security);
 	SetUserIdAndSecContext(jny_owner_oid(false), security | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
 	SPI_connect();
 	work(arg);
 	SPI_finish();
-	AtEOXact_GUC(true, settings);
+	jny_unpin(settings);
 	SetUserIdAndSecContext(user, security);
 }

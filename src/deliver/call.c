@@ -29,7 +29,7 @@ jny_call_open(JnyCall *call, const char *what)
 void
 jny_call_close(JnyCall *call)
 {
-	jny_unpin_plans(call->gucs);
+	jny_unpin(call->gucs);
 	ForceSyncCommit();
 	SPI_finish();
 }

@@ -389,7 +389,7 @@ jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
 	level = jny_pin_plans();
 	take_all(c);
 	write_lease(c);
-	jny_unpin_plans(level);
+	jny_unpin(level);
 	jny_rate_spend(c->channel, list_length(c->granted));
 	return true;
 }

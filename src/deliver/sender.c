@@ -269,7 +269,7 @@ begin_send(Permits *p)
 		p->gate.house = jny_house_read(jny_work_channels(p->works));
 		jny_permit_decide(&p->gate, p->works, &p->batch);
 	}
-	jny_unpin_plans(level);
+	jny_unpin(level);
 	ForceSyncCommit();
 }
 

@@ -79,10 +79,13 @@ static const char *const kept =
 static void
 refuse_drop(CommandId before)
 {
+	int			level;
+
 	if (jny_allow_drop_data)
 		return;
 	PushCopiedSnapshot(GetLatestSnapshot());
 	GetActiveSnapshot()->curcid = before;
+	level = jny_pin_path();
 	SPI_connect();
 	if (SPI_execute(kept, true, 1) != SPI_OK_SELECT)
 		elog(ERROR, "could not look for data of journey");
@@ -93,6 +96,7 @@ refuse_drop(CommandId before)
 				 errdetail("Dropping the extension would take customers' data or the shop's triggers with it."),
 				 errhint("Run journey.detach() for each attached table, then journey.uninstall('drop all journey data'), then DROP EXTENSION.")));
 	SPI_finish();
+	jny_unpin(level);
 	PopActiveSnapshot();
 }
 

@@ -58,25 +58,32 @@ phases(JnyBatch *batch, int max_events, int max_timers)
 	return true;
 }
 
+/* A snapshot hides what is committed meanwhile; at SERIALIZABLE what we read would fail the shop's writes. */
+static void
+need_read_committed(const char *what, const char *function)
+{
+	if (IsolationUsesXactSnapshot())
+		ereport(ERROR,
+				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
+				 errmsg("%s needs isolation level READ COMMITTED", what),
+				 errdetail("It must see what other transactions commit while it runs."),
+				 errhint("Run journey.%s() in a transaction of its own, at READ COMMITTED.", function)));
+}
+
 bool
 jny_lap(JnyBatch *batch, int max_events, int max_timers)
 {
 	bool		mine;
 	int			level;
 
-	if (IsolationUsesXactSnapshot())
-		ereport(ERROR,
-				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
-				 errmsg("a lap needs isolation level READ COMMITTED"),
-				 errdetail("It must see what other transactions commit while it runs."),
-				 errhint("Run journey.run_once() in a transaction of its own, at READ COMMITTED.")));
+	need_read_committed("a lap", "run_once");
 	start_batch(batch);
 	if (!batch->node.adopted)
 		return true;
 	SPI_connect();
 	level = jny_pin_plans();
 	mine = phases(batch, max_events, max_timers);
-	jny_unpin_plans(level);
+	jny_unpin(level);
 	SPI_finish();
 	return mine;
 }
@@ -89,14 +96,14 @@ jny_lap(JnyBatch *batch, int max_events, int max_timers)
 static void
 arm(void)
 {
-	if (AmBackgroundWorkerProcess())
+	if (jny_is_worker)
 		enable_timeout_after(STATEMENT_TIMEOUT, jny_lap_timeout_ms);
 }
 
 static void
 disarm(void)
 {
-	if (!AmBackgroundWorkerProcess())
+	if (!jny_is_worker)
 		return;
 	disable_timeout(STATEMENT_TIMEOUT, false);
 	/* one that fired when the attempt was over must not hit the next */
@@ -142,7 +149,7 @@ attempt(bool (*work) (JnyBatch *batch, int events, int timers),
 	CurrentResourceOwner = owner;
 	if (error != NULL &&
 		(error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		 (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !AmBackgroundWorkerProcess())))
+		 (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !jny_is_worker)))
 		ReThrowError(error);
 	return error;
 }
@@ -219,7 +226,7 @@ skip_timer(JnyBatch *batch, int events, int timers)
 static bool
 is_passing(const ErrorData *error)
 {
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && AmBackgroundWorkerProcess())
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && jny_is_worker)
 		return false;
 	if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
 		return true;
@@ -277,7 +284,7 @@ is_held_up(JnyBatch *batch, const ErrorData *error)
 {
 	JnyNode		node = batch->node;
 
-	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || !AmBackgroundWorkerProcess())
+	if (error->sqlerrcode != ERRCODE_LOCK_NOT_AVAILABLE || !jny_is_worker)
 		return false;
 	memset(batch, 0, sizeof(*batch));
 	batch->node = node;
@@ -395,7 +402,7 @@ is_refused(JnyBatch *batch)
 		return false;
 	SPI_connect();
 	why = jny_stranger(&hint);
-	if (why != NULL && !AmBackgroundWorkerProcess())
+	if (why != NULL && !jny_is_worker)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("no lap runs: %s", why),
@@ -513,6 +520,7 @@ journey_maintain(PG_FUNCTION_ARGS)
 {
 	JnyBatch	batch;
 
+	need_read_committed("maintenance", "maintain");
 	if (!is_refused(&batch))
 	{
 		start_batch(&batch);

@@ -38,6 +38,7 @@
 #define HELD_UP_MS 10L			/* the wait for the lock is the pause */
 
 static JnyDatabase *slot = NULL;
+bool		jny_is_worker = false;
 static uint64 my_generation;
 
 static void
@@ -248,6 +249,7 @@ run(void)
 void
 jny_worker_main(Datum arg)
 {
+	jny_is_worker = true;
 	memcpy(&my_generation, MyBgworkerEntry->bgw_extra, sizeof(my_generation));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);

@@ -30,6 +30,7 @@ extern bool jny_may_be_strangers(void);
 extern void jny_launcher_register(void);
 extern PGDLLEXPORT void jny_launcher_main(Datum arg);
 extern PGDLLEXPORT void jny_worker_main(Datum arg);
+extern bool jny_is_worker;		/* of ours: pg_cron has background workers, too */
 
 /* ddl_guard.c: commands that the worker or the data tables must know of */
 extern void jny_ddl_guard_init(void);

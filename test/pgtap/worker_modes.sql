@@ -2,7 +2,7 @@
 -- What would break if this failed: a test clock on a live shop, a pause that leaks, test rows in the figures.
 \ir ../fixtures/orchestrate.sql
 \set pw `echo "$PGPASSWORD"`
-SELECT plan(64);
+SELECT plan(65);
 SELECT journey.set_clock('2026-03-02 09:00+00');
 
 CREATE FUNCTION pg_temp.hint(call text) RETURNS text LANGUAGE plpgsql AS $$
@@ -146,5 +146,8 @@ SELECT matches(journey.resume(), '^live, \d+ late items: re-decide', 'after a pa
 SELECT is((SELECT count(*) FROM journey.outbox o JOIN ready r USING (action_id) WHERE o.claim_at > r.claim_at), (SELECT count(*) FROM ready), 'what is late is spread');
 SELECT throws_ok($$SELECT journey.uninstall('yes')$$, '22023', NULL, 'uninstall wants its sentence');
 SELECT is(journey.mode(), 'live', 'and it is still live');
+BEGIN ISOLATION LEVEL SERIALIZABLE;
+SELECT throws_ok('SELECT journey.maintain()', '25001', 'maintenance needs isolation level READ COMMITTED', 'what maintenance reads must fail nobody''s writes');
+ROLLBACK;
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

@@ -57,6 +57,17 @@ SELECT journey.attach('public.orders', 'order',
 refused($_, 'table (public\.)?orders is attached', "$_ is refused while a table is attached") for @takes_along;
 is($node->safe_psql('shop', "SELECT count(*) > 0 FROM pg_trigger WHERE tgrelid = 'orders'::regclass"), 't', 'the trigger of the shop is there');
 
+# -- whoever looks for data runs nothing of others' ----------------------------------
+$node->safe_psql('shop', q{
+CREATE SCHEMA bait;
+CREATE FUNCTION bait.same(oid, regclass) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RAISE WARNING ''bait taken''; RETURN true; END';
+CREATE FUNCTION bait.joined(text, regclass) RETURNS text LANGUAGE plpgsql AS 'BEGIN RAISE WARNING ''bait taken''; RETURN $1; END';
+CREATE OPERATOR bait.= (LEFTARG = oid, RIGHTARG = regclass, FUNCTION = bait.same);
+CREATE OPERATOR bait.|| (LEFTARG = text, RIGHTARG = regclass, FUNCTION = bait.joined)});
+my ($ret, $out, $err) = $node->psql('shop', 'SET search_path = bait, pg_catalog; DROP EXTENSION journey');
+like($err, qr/cannot drop extension journey/, 'with operators of others in the path the drop is refused as well');
+unlike($err, qr/bait taken/, 'and none of them runs');
+
 # -- and what may -------------------------------------------------------------------
 $node->safe_psql('shop', 'CREATE TABLE other (a int); CREATE INDEX other_a ON other (a); DROP INDEX CONCURRENTLY other_a; DROP TABLE other; DROP OWNED BY seller');
 pass('other commands go on');
