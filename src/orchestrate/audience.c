@@ -103,6 +103,7 @@ find_unread(JnyRun *run)
 {
 	List	   *found = NIL;
 	List	   *people = NIL;
+	List	   *known = NIL;
 	ListCell   *lc;
 	ListCell   *who;
 	uint64		n = jny_run(&take_unread, (Datum[]) {TimestampTzGetDatum(run->now)}, NULL);
@@ -126,8 +127,16 @@ find_unread(JnyRun *run)
 	if (found != NIL)
 		jny_profiles_load(run->batch, people);
 	forboth(lc, found, who, people)
-		((JnySuppress *) lfirst(lc))->person = jny_run_person(run, jny_profile_get(run->batch, lfirst(who)));
-	return found;
+	{
+		JnySuppress *s = lfirst(lc);
+		JnyProfile *profile = jny_profile_get(run->batch, lfirst(who));
+
+		if (profile == NULL)
+			continue;			/* deleted by hand: there is nobody to take out by it */
+		s->person = jny_run_person(run, profile);
+		known = lappend(known, s);
+	}
+	return known;
 }
 
 static List *

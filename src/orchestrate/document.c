@@ -292,11 +292,17 @@ parse_channel(uint64 row)
 	JnyChannel *c = palloc0(sizeof(JnyChannel));
 	Jsonb	   *doc = column_jsonb(row, 3);
 	char	   *mode;
+	Interval   *lease;
+	char	   *on_unknown;
 
 	c->name = column_text(row, 1);
 	c->version = (int) jny_get_int8(row, 2, 0);
 	c->doc = doc;
 	c->unreadable = jny_get_int8(row, 4, 0) != 0;
+	c->lease = palloc0(sizeof(Interval));
+	c->lease->time = INT64CONST(300) * USECS_PER_SEC;
+	c->attempts = 5;
+	c->on_unknown = "hold";
 	if (c->unreadable)
 		return c;
 	mode = jny_json_text(doc, "mode");
@@ -310,16 +316,13 @@ parse_channel(uint64 row)
 		c->npurposes = lengthof(purposes);
 		c->purposes = purposes;
 	}
-	c->lease = jny_json_interval(doc, "lease");
-	if (c->lease == NULL)
-	{
-		c->lease = palloc0(sizeof(Interval));
-		c->lease->time = INT64CONST(300) * USECS_PER_SEC;
-	}
-	c->attempts = (int) jny_doc_number(doc, "attempts", 5);
-	c->on_unknown = jny_json_text(doc, "on_unknown");
-	if (c->on_unknown == NULL)
-		c->on_unknown = "hold";
+	lease = jny_json_interval(doc, "lease");
+	if (lease != NULL)
+		c->lease = lease;
+	c->attempts = (int) jny_doc_number(doc, "attempts", c->attempts);
+	on_unknown = jny_json_text(doc, "on_unknown");
+	if (on_unknown != NULL)
+		c->on_unknown = on_unknown;
 	return c;
 }
 

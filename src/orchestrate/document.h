@@ -189,7 +189,7 @@ typedef struct JnyChannel
 	int			attempts;
 	const char *on_unknown;		/* retry, hold, drop */
 	Jsonb	   *doc;			/* rate, backoff and what only delivery needs */
-	bool		unreadable;		/* nothing but name and version is known, and nothing goes out on it */
+	bool		unreadable;		/* nothing but name and version is known, the rest are defaults, and nothing goes out on it */
 } JnyChannel;
 
 /* One row of a rule set or of the policy's vetoes. */
