@@ -140,6 +140,8 @@ struct JnyPerson
 	List	   *orders;			/* of JnyLastOrder *, only where a journey ends by an order */
 	List	   *linked;			/* of JnyPerson *: linked with them; of people whom a fenced event names */
 	bool		asked;			/* their links are read */
+	List	   *members;		/* of audiences, what put them in: audience.c */
+	bool		members_read;
 	uint32		gates;			/* which of the lists below are loaded: load_gates.c */
 	List	   *consents;
 	List	   *contacts;
@@ -220,6 +222,7 @@ typedef struct JnyRun
 	List	   *stocks;			/* of JnyStock *, of the present round */
 	JnySubjectContext *subjects;	/* of entries: one per event of the batch */
 	List	   *suppressions;	/* of JnySuppress * */
+	List	   *late;			/* of JnySuppress *: what links of this lap bring to people in audiences */
 	JnyCols    *releases;		/* NULL = none */
 	JnyCols    *rows[JNY_ROW_SETS];	/* by jny_rows(); NULL = none */
 	List	   *incidents;		/* of JnyIncident * */
@@ -248,6 +251,9 @@ typedef struct JnySuppress
 	const char *reason;
 	List	   *matched;		/* of JnyEnrollment *: their match expression held */
 	bool		linked;			/* the event names somebody with whom the person is linked: ends the matched ones alone */
+	bool		late;			/* was there before the link: ends only what it came after */
+	int64		lap;			/* of a late one, where it stands */
+	int64		seq;
 } JnySuppress;
 
 typedef struct JnyStop
@@ -423,6 +429,7 @@ extern void jny_stage_apply(JnyRun *run, const JnyEvent *event);
 /* ---- audience.c --------------------------------------------------------- */
 
 extern bool jny_audiences_wait(void);	/* somebody has been suppressed beside the laps */
+extern void jny_load_members(List *people);	/* of JnyPerson * */
 extern void jny_leave_audiences(JnyRun *run);	/* whom suppressions end: out of audiences they were put into */
 
 /* ---- write.c ------------------------------------------------------------ */

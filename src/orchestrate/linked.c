@@ -6,9 +6,9 @@
  *
  * Called by orchestrate.c, inside SPI_connect(). Links stand in the table
  * already, those of this lap too, so that it does not matter which of link and
- * order a lap sees first. Only people on a journey are read: whoever is on
- * none has nothing that could be ended, but for actions that somebody brought
- * back, of which the permit knows (deliver/linked.c). No locks. Memory: run->cxt.
+ * order a lap sees first. What is ended are live enrollments, and membership
+ * of audiences (audience.c), which lasts beyond them; of actions that somebody
+ * brought back the permit knows (deliver/linked.c). No locks. Memory: run->cxt.
  */
 #include "orchestrate/engine.h"
 
@@ -29,10 +29,10 @@ JNY_UPSERT(carry_suppressions, "suppression", "suppression_pkey", "bucket, profi
 /* of a suppression that was found; columns of CARRIED follow */
 enum
 {
-	S_SEQ, S_TYPE, S_LAP, S_RELEASED, S_LINKED, S_REF, S_SCOPE, S_UNTIL = S_REF + 8
+	S_SEQ, S_TYPE, S_LAP, S_RELEASED, S_LINKED, S_REF, S_SCOPE, S_CHANNEL, S_PURPOSE, S_REASON, S_UNTIL = S_REF + 8
 };
 
-/* ---- who is on a journey ------------------------------------------------------- */
+/* ---- whom it may concern ------------------------------------------------------- */
 
 /* Loads the live enrollments of these people. */
 static void
@@ -49,12 +49,39 @@ load_live(JnyRun *run, const JnyWho *who, int n)
 	(void) jny_take_live(run, jny_lookup(&find_live, keys));
 }
 
-static JnyPerson *
-person_on_journey(JnyRun *run, const pg_uuid_t *id)
+/* Where there are audiences: everybody, since who is on no journey may be in one. Of JnyPerson *. */
+static List *
+load_people(JnyRun *run, JnyWho *who, int n)
 {
-	JnyPerson  *person = hash_search(run->people, id, HASH_FIND, NULL);
+	List	   *ids = NIL;
+	List	   *people = NIL;
 
-	return person != NULL && person->enrollments != NIL ? person : NULL;
+	if (!jny_has_audiences())
+		return NIL;
+	for (int i = 0; i < n; i++)
+		ids = lappend(ids, &who[i].id);
+	jny_profiles_load(run->batch, ids);
+	for (int i = 0; i < n; i++)
+	{
+		JnyProfile *profile = jny_profile_get(run->batch, &who[i].id);
+
+		if (profile != NULL)
+			people = lappend(people, jny_run_person(run, profile));
+	}
+	return people;
+}
+
+static JnyPerson *
+find_person(JnyRun *run, const pg_uuid_t *id)
+{
+	return hash_search(run->people, id, HASH_FIND, NULL);
+}
+
+/* Whether they are on a journey, or in an audience. */
+static bool
+is_concerned(const JnyPerson *person)
+{
+	return person != NULL && (person->enrollments != NIL || person->members != NIL);
 }
 
 static JnyWho
@@ -83,7 +110,7 @@ ask(JnyRun *run, JnyProfile *profile, List *asked)
 	return lappend(asked, person);
 }
 
-/* Of everybody whom a fenced event names, the linked ones that are on a journey, or may enter one before it in this lap. */
+/* Of everybody whom a fenced event names, the linked ones that are on a journey, may enter one before it in this lap, or be in an audience. */
 void
 jny_load_linked(JnyRun *run)
 {
@@ -113,10 +140,11 @@ jny_load_linked(JnyRun *run)
 	for (int i = 0; i < links->n; i++)
 		who[i] = links->link[i].who;
 	load_live(run, who, links->n);
+	(void) load_people(run, who, links->n);
 	for (int i = 0; i < links->n; i++)
 	{
 		JnyPerson  *person = list_nth(asked, links->link[i].of);
-		JnyPerson  *other = hash_search(run->people, &links->link[i].who.id, HASH_FIND, NULL);
+		JnyPerson  *other = find_person(run, &links->link[i].who.id);
 
 		if (other != NULL)
 			person->linked = lappend(person->linked, other);
@@ -178,6 +206,7 @@ late_people(JnyRun *run, int *n)
 		for (int i = 0; i < links->n; i++)
 			who = add_who(who, n, links->link[i].who);
 		load_live(run, who, *n);
+		jny_load_members(load_people(run, who, *n));
 	}
 	foreach(lc, run->touched)
 	{
@@ -187,6 +216,16 @@ late_people(JnyRun *run, int *n)
 			who = add_who(who, n, who_is(e->person->profile));
 	}
 	return who;
+}
+
+/* Not what was itself brought by a link, or said by hand of this one person. */
+static bool
+may_carry(const JnyRun *run, const JnyRows *rows, int i)
+{
+	const JnyRow *row = &rows->row[i];
+
+	return row->nulls[S_RELEASED] && jny_row_int(rows, i, S_LINKED, 0) == 0 && strcmp(jny_row_text(row, S_TYPE), "manual") != 0 &&
+		(row->nulls[S_UNTIL] || jny_row_time(row, S_UNTIL) > run->now);
 }
 
 /* The live enrollments that began before it; that its match holds is taken for granted. */
@@ -200,9 +239,6 @@ ended_by(JnyRun *run, const JnyPerson *person, const JnyRows *rows, int i)
 	List	   *ended = NIL;
 	ListCell   *lc;
 
-	if (!row->nulls[S_RELEASED] || jny_row_int(rows, i, S_LINKED, 0) != 0 || strcmp(type, "manual") == 0 ||
-		(!row->nulls[S_UNTIL] && jny_row_time(row, S_UNTIL) <= run->now))
-		return NIL;
 	foreach(lc, person->enrollments)
 	{
 		JnyEnrollment *e = lfirst(lc);
@@ -219,7 +255,9 @@ typedef struct Carried
 {
 	const JnyPerson *person;
 	const JnyRow *row;
+	int64		lap;			/* that consumed it */
 	List	   *ended;			/* of JnyEnrollment * */
+	bool		judged;			/* for the person, before */
 	ArrayType  *matched;		/* of the row that is there already; NULL = none */
 } Carried;
 
@@ -253,11 +291,10 @@ is_there(List *all, const JnyPerson *person, const JnyRow *row)
  * The event may have been judged for the person before: because it names them,
  * or over another link. Then only who entered since is new to it.
  */
-static List *
+static void
 leave_judged(List *all)
 {
 	JnyCols    *keys = jny_cols_of(&find_own);
-	List	   *fresh = NIL;
 	JnyRows    *own;
 	ListCell   *lc;
 
@@ -276,12 +313,9 @@ leave_judged(List *all)
 			if (((JnyEnrollment *) lfirst(lc))->is_new)
 				late = lappend(late, lfirst(lc));
 		one->ended = jny_row_int(own, i, 0, 0) != 0 ? late : NIL;
+		one->judged = true;
 		one->matched = DatumGetArrayTypeP(own->row[i].values[1]);
 	}
-	foreach(lc, all)
-		if (((Carried *) lfirst(lc))->ended != NIL)
-			fresh = lappend(fresh, lfirst(lc));
-	return fresh;
 }
 
 static void
@@ -294,6 +328,8 @@ write_carried(JnyRun *run, List *all)
 	{
 		const Carried *one = lfirst(lc);
 
+		if (one->ended == NIL)
+			continue;
 		put_key(c, one);
 		for (int k = S_REF; k <= S_UNTIL; k++)
 			if (!one->row->nulls[k])
@@ -307,6 +343,45 @@ write_carried(JnyRun *run, List *all)
 	(void) jny_write(&carry_suppressions, c);
 }
 
+/* Who is in an audience may have to leave it. */
+static void
+hand_over(JnyRun *run, List *all)
+{
+	ListCell   *lc;
+
+	foreach(lc, all)
+	{
+		const Carried *one = lfirst(lc);
+		JnySuppress *s;
+
+		if (one->judged || one->person->members == NIL)
+			continue;
+		s = palloc(sizeof(JnySuppress));
+		*s = (JnySuppress) {
+			.person = one->person, .type = jny_row_text(one->row, S_TYPE), .ref = jny_row_text(one->row, S_REF),
+			.scope = jny_row_text(one->row, S_SCOPE), .channel = jny_row_text(one->row, S_CHANNEL),
+			.purpose = jny_row_text(one->row, S_PURPOSE), .reason = jny_row_text(one->row, S_REASON),
+			.matched = one->ended, .linked = true, .late = true, .lap = one->lap,
+			.seq = DatumGetInt64(one->row->values[S_SEQ])
+		};
+		run->late = lappend(run->late, s);
+	}
+}
+
+static JnyRows *
+suppressions_of(const JnyLinks *links)
+{
+	JnyCols    *keys = jny_cols_of(&find_suppressions);
+
+	for (int i = 0; i < links->n; i++)
+	{
+		jny_cols_set(keys, 0, Int16GetDatum(links->link[i].who.bucket));
+		jny_cols_set(keys, 1, UUIDPGetDatum(&links->link[i].who.id));
+		jny_cols_next(keys);
+	}
+	return jny_lookup(&find_suppressions, keys);
+}
+
 /* Called once the lap's own suppressions and releases are written. */
 void
 jny_catch_up(JnyRun *run)
@@ -316,35 +391,35 @@ jny_catch_up(JnyRun *run)
 	int			kept = 0;
 	JnyLinks   *links;
 	JnyRows    *rows;
-	JnyCols    *keys;
 	List	   *all = NIL;
 
 	for (int i = 0; i < n; i++)
-		if (person_on_journey(run, &who[i].id) != NULL)
+		if (is_concerned(find_person(run, &who[i].id)))
 			who[kept++] = who[i];
 	if (kept == 0)
 		return;
 	links = jny_links_of(who, kept);
-	keys = jny_cols_of(&find_suppressions);
-	for (int i = 0; i < links->n; i++)
-	{
-		jny_cols_set(keys, 0, Int16GetDatum(links->link[i].who.bucket));
-		jny_cols_set(keys, 1, UUIDPGetDatum(&links->link[i].who.id));
-		jny_cols_next(keys);
-	}
-	rows = jny_lookup(&find_suppressions, keys);
+	rows = suppressions_of(links);
 	for (int i = 0; i < rows->n; i++)
 	{
-		JnyPerson  *person = person_on_journey(run, &who[links->link[rows->row[i].key].of].id);
-		List	   *ended = ended_by(run, person, rows, i);
+		JnyPerson  *person = find_person(run, &who[links->link[rows->row[i].key].of].id);
+		List	   *ended;
 		Carried    *one;
 
-		if (ended == NIL || is_there(all, person, &rows->row[i]))
+		if (!may_carry(run, rows, i))
+			continue;
+		ended = ended_by(run, person, rows, i);
+		if ((ended == NIL && person->members == NIL) || is_there(all, person, &rows->row[i]))
 			continue;
 		one = palloc(sizeof(Carried));
-		*one = (Carried) {.person = person, .row = &rows->row[i], .ended = ended};
+		*one = (Carried) {
+			.person = person, .row = &rows->row[i], .lap = jny_row_int(rows, i, S_LAP, 0), .ended = ended
+		};
 		all = lappend(all, one);
 	}
-	if (all != NIL)
-		write_carried(run, leave_judged(all));
+	if (all == NIL)
+		return;
+	leave_judged(all);
+	write_carried(run, all);
+	hand_over(run, all);
 }

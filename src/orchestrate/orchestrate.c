@@ -123,8 +123,8 @@ jny_orchestrate_events(JnyBatch *batch)
 		jny_entry_apply(run, ev);
 	}
 	jny_write_suppressions(run);
-	jny_leave_audiences(run);
 	jny_catch_up(run);
+	jny_leave_audiences(run);
 	load_states(run);
 	exits_by_state(run);
 	jny_decide_all(run);

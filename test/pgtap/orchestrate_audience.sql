@@ -4,24 +4,10 @@
 -- mission: 22
 -- What would break if this failed: people are shown for weeks what they have
 -- bought, and advertisers keep the addresses of people who said no.
-\ir ../fixtures/orchestrate.sql
+\ir ../fixtures/audience.sql
 SELECT plan(49);
-SELECT pg_temp.move('2026-03-02 10:00+00');
-SELECT journey.apply(pg_temp.journey_doc(name, '{"on": "wishlist_added", "data": {"sku": "event.sku"}}', jsonb_build_object(
-    'add', jsonb_build_object('send', jsonb_build_object('channel', channel, 'template', 't_sku', 'data', '{"sku": "entry.sku"}'::jsonb), 'next', 'done'),
-    'done', '{"exit": "finished"}'::jsonb), more))
-FROM (VALUES ('audience', 'retargeting', '{}'::jsonb), ('mail', 'email', '{}')) v (name, channel, more);
-CREATE FUNCTION pg_temp.member(c text, consent text DEFAULT 'retargeting') RETURNS void LANGUAGE plpgsql AS $$
-BEGIN
-    PERFORM pg_temp.person(c);
-    PERFORM journey.track('shop', 'consent_granted', pg_temp.who(c), jsonb_build_object('channel', consent, 'purpose', 'marketing'));
-    PERFORM journey.track('shop', 'wishlist_added', pg_temp.who(c), '{"sku": "J1"}');
-END $$;
--- what of retargeting lies in the outbox: "removes sku due"
-CREATE FUNCTION pg_temp.waits(c text) RETURNS SETOF text LANGUAGE sql AS $$
-    SELECT concat_ws(' ', CASE WHEN o.payload ? '_remove' THEN 'remove' ELSE 'add' END, o.payload ->> 'sku', o.purpose, to_char(o.due_at, 'HH24:MI'))
-    FROM journey.outbox o WHERE o.profile_id = pg_temp.pid(c) AND o.channel = 'retargeting' ORDER BY o.due_at
-$$;
+SELECT journey.apply(pg_temp.journey_doc('mail', '{"on": "wishlist_added", "data": {"sku": "event.sku"}}',
+    '{"add": {"send": {"channel": "email", "template": "t_sku", "data": {"sku": "entry.sku"}}, "next": "done"}, "done": {"exit": "finished"}}'));
 
 -- in, and out by the purchase
 SELECT pg_temp.member('ann');
@@ -104,9 +90,6 @@ SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.waits('eve')$$, $$VALUES ('remove J2 transactional 10:10')$$, 'the later addition is taken back by the later purchase');
 
 -- out by what the person says, which no journey lists
-CREATE FUNCTION pg_temp.send_all() RETURNS bigint LANGUAGE sql AS $$
-    SELECT count(journey.ack(c.action_id, c.token, 'ref')) FROM journey.claim('retargeting', 100) c, LATERAL journey.begin_send(c.action_id, c.token) b WHERE b.granted
-$$;
 SELECT pg_temp.move('2026-03-03 10:00+00');
 SELECT pg_temp.send_all();
 SELECT pg_temp.member(p) FROM unnest(ARRAY['opt', 'all', 'byaddress', 'other', 'cust', 'gone', 'rest', 'hand', 'back', 'brand', 'aside']) p;
