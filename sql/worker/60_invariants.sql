@@ -242,7 +242,7 @@ BEGIN
         SELECT t.*, COALESCE(p.zone, (SELECT d.doc ->> 'zone' FROM journey.document d WHERE d.kind = 'policy' AND d.state = 'active' LIMIT 1), 'UTC') AS zone
         FROM journey.attempt_log t
         JOIN journey.profile p ON p.bucket = t.bucket AND p.profile_id = t.profile_id
-        WHERE t.counted
+        WHERE t.counted AND t.purpose <> 'transactional'
     ), cap AS (
         -- the journey's, as they were when the action was decided; frozen with it
         SELECT a.bucket, a.profile_id, a.action_id, c, COALESCE(c ->> 'scope', 'journey') = 'journey' AS own

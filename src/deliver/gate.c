@@ -39,6 +39,8 @@ JNY_PLAN(read_stock, "text[]",
 		 " LEFT JOIN journey._stock($1) AS s ON s.sku = k.sku"
 		 " LEFT JOIN journey.product p ON p.sku = k.sku");
 
+JNY_LOOKUP(additions, "outbox", "outbox_action", "action_id", "status, lease_until", NULL);
+
 /* For good: this beats every postponement, and the first such answer stands. */
 void
 jny_refuse(JnyWork *w, const char *reason)
@@ -432,13 +434,51 @@ judge_person(JnyGate *gate, JnyWork *w)
 	if (!w->known || (w->restricted && !w->removal))
 		jny_refuse(w, "restricted");
 	if (gate->node.mode == JNY_MODE_SANDBOX && !w->profile_test)
-		jny_refuse(w, "sandbox");
+	{
+		if (w->removal)
+			jny_postpone(gate, w, "sandbox", gate->node.now + USECS_PER_MINUTE);
+		else
+			jny_refuse(w, "sandbox");
+	}
 	if (w->marketing && (w->consent == NULL || strcmp(w->consent, "granted") != 0))
 		jny_refuse(w, "opted_out");
+	/* an address that takes no more messages still says whom to take out */
 	if (channel->address != NULL &&
-		(w->address == NULL || strcmp(w->address_state, "hard") == 0 ||
-		 strcmp(w->address_state, "complained") == 0 || strcmp(w->address_state, "replaced") == 0))
+		(w->address == NULL ||
+		 (!w->removal && (strcmp(w->address_state, "hard") == 0 ||
+						  strcmp(w->address_state, "complained") == 0 || strcmp(w->address_state, "replaced") == 0))))
 		jny_refuse(w, "bad_address");
+}
+
+/* Nobody is taken out while a sender may still be putting them in, however long it has asked for meanwhile. */
+static void
+judge_removals(JnyGate *gate, List *works)
+{
+	JnyCols    *cols = jny_cols_of(&additions);
+	List	   *removals = NIL;
+	JnyRows    *rows;
+	ListCell   *lc;
+
+	foreach(lc, works)
+	{
+		JnyWork    *w = lfirst(lc);
+
+		if (!w->removal)
+			continue;
+		jny_cols_set(cols, 0, UUIDPGetDatum(&w->removes));
+		jny_cols_next(cols);
+		removals = lappend(removals, w);
+	}
+	if (removals == NIL)
+		return;
+	rows = jny_lookup(&additions, cols);
+	for (int i = 0; i < rows->n; i++)
+	{
+		const JnyRow *row = &rows->row[i];
+
+		if ((jny_text_is(row, 0, "claimed") || jny_text_is(row, 0, "sending")) && jny_row_time(row, 1) > gate->node.now)
+			jny_postpone(gate, list_nth(removals, row->key), "held", jny_row_time(row, 1));
+	}
 }
 
 static void
@@ -508,6 +548,7 @@ jny_gate_judge(JnyGate *gate, List *works)
 		jny_people_read(gate, people);
 	judge_suppressions(gate, people);
 	judge_stock(gate, works);
+	judge_removals(gate, works);
 	foreach(lc, works)
 	{
 		JnyWork    *w = lfirst(lc);

@@ -189,7 +189,9 @@ jny_limits_lock(JnyGate *gate, List *works)
 /*
  * What counts is a message, not how often it was tried: an action whose
  * outcome nobody knows goes out again under the same key. Its last permit,
- * which comes last, is in every window that one of its permits is in.
+ * which comes last, is in every window that one of its permits is in. What is
+ * transactional counts nowhere: a marketing journey takes people out of
+ * audiences by it.
  */
 static List *
 add_attempt(List *attempts, const JnyRow *row)
@@ -198,6 +200,8 @@ add_attempt(List *attempts, const JnyRow *row)
 	Attempt    *a;
 	ListCell   *lc;
 
+	if (jny_text_is(row, 5, "transactional"))
+		return attempts;
 	foreach(lc, attempts)
 	{
 		a = lfirst(lc);
@@ -370,7 +374,7 @@ granted_here(JnyGate *gate, List *works, const JnyWork *w, bool others)
 
 		if (before == w)
 			break;
-		if (before->reason != NULL)
+		if (before->reason != NULL || before->transactional)
 			continue;
 		same = memcmp(&before->profile_id, &w->profile_id, sizeof(pg_uuid_t)) == 0;
 		if (others ? !same && before->address != NULL && before->address_hash == w->address_hash &&

@@ -75,11 +75,14 @@ text_of(JnyWork *w, JnyWorkColumn col)
 }
 
 static bool
-is_removal(const JnyWork *w)
+read_removes(JnyWork *w)
 {
-	JsonbValue	v;
+	char	   *id = w->nulls[W_PAYLOAD] ? NULL : jny_json_text(DatumGetJsonbP(w->values[W_PAYLOAD]), JNY_REMOVES);
 
-	return !w->nulls[W_PAYLOAD] && jny_json_field(DatumGetJsonbP(w->values[W_PAYLOAD]), JNY_REMOVES, &v) != NULL;
+	if (id == NULL)
+		return false;
+	w->removes = *DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(id)));
+	return true;
 }
 
 static void
@@ -101,7 +104,7 @@ read_identity(JnyWork *w)
 	w->has_enrollment = !w->nulls[W_ENROLLMENT];
 	if (w->has_enrollment)
 		w->enrollment_id = *DatumGetUUIDP(w->values[W_ENROLLMENT]);
-	w->removal = w->transactional && !w->has_enrollment && is_removal(w);
+	w->removal = w->transactional && !w->has_enrollment && read_removes(w);
 	w->test = DatumGetBool(w->values[W_TEST]);
 }
 
