@@ -345,6 +345,8 @@ extern void jny_catch_up(JnyRun *run);
 
 /* ---- suppress.c --------------------------------------------------------- */
 
+/* Such an event ends what the journey sends whether or not it lists it. */
+extern bool jny_ends_always(const JnyJourney *j, const char *type);
 /* Does it end what the live enrollment sends? Without the event, every match counts as one that holds. */
 extern bool jny_ends_sends(JnyRun *run, JnyEnrollment *e, const JnyEvent *event,
 						   const char *type, const char *scope, const char *ref);

@@ -219,9 +219,50 @@ manually_suppressed(JnyRun *run, const JnySend *s, const char *channel)
 	return false;
 }
 
+static bool
+is_matched(ArrayType *matched, const pg_uuid_t *id)
+{
+	Datum	   *elems;
+	int			n;
+
+	if (matched == NULL)
+		return false;
+	deconstruct_array(matched, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elems, NULL, &n);
+	for (int i = 0; i < n; i++)
+		if (memcmp(DatumGetUUIDP(elems[i]), id, UUID_LEN) == 0)
+			return true;
+	return false;
+}
+
+/*
+ * An opt-out, an erasure or a restriction of somebody linked with the person,
+ * which stands in no consent of theirs: it ends all that the enrollment still
+ * sends, as it has ended what lay in the outbox.
+ */
+static const char *
+ended_over_link(JnyRun *run, const JnySend *s, const JnyChannel *channel)
+{
+	ListCell   *lc;
+
+	foreach(lc, s->e->person->suppressions)
+	{
+		JnySuppressionRow *row = lfirst(lc);
+
+		if (row->linked && jny_ends_always(s->e->journey, row->type) && is_matched(row->matched, &s->e->id) &&
+			(row->until == 0 || row->until > run->now) && jny_same_scope(run, row->scope, s->e->scope) &&
+			is_of_channel(row->channel, channel) && same_or_any(row->purpose, s->e->journey->purpose))
+			return row->reason;
+	}
+	return NULL;
+}
+
 static const char *
 judge_channel(JnyRun *run, JnySend *s, const JnyChannel *channel)
 {
+	const char *ended = ended_over_link(run, s, channel);
+
+	if (ended != NULL)
+		return ended;
 	if (!in_list(channel->npurposes, channel->purposes, s->e->journey->purpose))
 		return "wrong_purpose";
 	if (s->template->nchannels > 0 && !in_list(s->template->nchannels, s->template->channels, channel->name))
@@ -340,21 +381,6 @@ is_listed(const JnyJourney *j, const char *type)
 {
 	for (int i = 0; i < j->nsuppress; i++)
 		if (jny_on_type(&j->suppress[i], type))
-			return true;
-	return false;
-}
-
-static bool
-is_matched(ArrayType *matched, const pg_uuid_t *id)
-{
-	Datum	   *elems;
-	int			n;
-
-	if (matched == NULL)
-		return false;
-	deconstruct_array(matched, UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &elems, NULL, &n);
-	for (int i = 0; i < n; i++)
-		if (memcmp(DatumGetUUIDP(elems[i]), id, UUID_LEN) == 0)
 			return true;
 	return false;
 }

@@ -38,6 +38,13 @@ judge_match(JnyRun *run, JnyEnrollment *e, const JnyEvent *event, const char *ty
 }
 
 bool
+jny_ends_always(const JnyJourney *j, const char *type)
+{
+	return strcmp(type, "erased") == 0 || strcmp(type, "erase") == 0 || strcmp(type, "restricted") == 0 ||
+		(jny_type_is_opt_out(type) && strcmp(j->purpose, "marketing") == 0);
+}
+
+bool
 jny_ends_sends(JnyRun *run, JnyEnrollment *e, const JnyEvent *event, const char *type, const char *scope, const char *ref)
 {
 	const JnyJourney *j = e->journey;
@@ -45,8 +52,7 @@ jny_ends_sends(JnyRun *run, JnyEnrollment *e, const JnyEvent *event, const char 
 
 	if (j == NULL || e->exited_at != 0 || !jny_same_scope(run, e->scope, scope))
 		return false;
-	if (strcmp(type, "erased") == 0 || strcmp(type, "erase") == 0 || strcmp(type, "restricted") == 0 ||
-		(jny_type_is_opt_out(type) && strcmp(j->purpose, "marketing") == 0))
+	if (jny_ends_always(j, type))
 		return true;
 	own = jny_own_ref(e);
 	if (own[0] != '\0' && ref != NULL && strcmp(own, ref) == 0)

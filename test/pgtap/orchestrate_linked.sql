@@ -2,7 +2,7 @@
 -- concerns, and what the one's orders do to the other.
 \ir ../fixtures/orchestrate.sql
 \ir ../lib/orphans.sql
-SELECT plan(41);
+SELECT plan(45);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 -- mission: 97, 114
 
@@ -221,6 +221,29 @@ SELECT pg_temp.send(c) FROM unnest(ARRAY['soon', 'late']) c \g /dev/null
 SELECT results_eq($$SELECT pg_temp.sent('soon')$$, $$VALUES ('B-soon sent')$$, 'by the decision');
 SELECT results_eq($$SELECT pg_temp.sent('late')$$, $$VALUES ('A-late refused ordered'), ('B-late sent')$$, 'by the claim');
 SELECT journey.run_until_idle() \g /dev/null
+
+-- an opt-out of the one ends what the other's enrollment sends, in the outbox or decided later
+CREATE FUNCTION pg_temp.says(c text, type text, props jsonb) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM journey.track('shop', type, jsonb_build_object('email', c || '@guest.com'), props);
+END $$;
+SELECT pg_temp.move('2026-03-05 10:00+00');
+SELECT pg_temp.two(c) FROM unnest(ARRAY['due', 'waits', 'sms', 'forgets']) c \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+SELECT pg_temp.meet(c) FROM unnest(ARRAY['due', 'waits', 'sms', 'forgets']) c \g /dev/null
+SELECT pg_temp.cart('due', 'C-due') \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+SELECT pg_temp.move('2026-03-05 10:30+00');
+SELECT pg_temp.cart(c, 'C-' || c) FROM unnest(ARRAY['waits', 'sms', 'forgets']) c \g /dev/null
+SELECT pg_temp.move('2026-03-05 11:00+00');
+SELECT pg_temp.says('due', 'unsubscribed', '{"channel": "email"}'), pg_temp.says('waits', 'unsubscribed', '{"channel": "email"}'),
+       pg_temp.says('sms', 'unsubscribed', '{"channel": "sms"}'), pg_temp.says('forgets', 'erased', '{}') \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+SELECT ok(NOT pg_temp.send('due'), 'what lay in the outbox is refused');
+SELECT pg_temp.move('2026-03-05 11:31+00');
+SELECT results_eq($$SELECT DISTINCT pg_temp.refusals('waits')$$, $$VALUES ('bare refused opted_out')$$, 'what is decided later is refused alike');
+SELECT results_eq($$SELECT pg_temp.stands('forgets')$$, $$VALUES ('bare C-forgets exited erased')$$, 'an erasure ends the whole enrollment');
+SELECT ok(pg_temp.send('sms'), 'an opt-out from another channel does not');
 
 SELECT is_empty($$SELECT pg_temp.broken_chains()$$, 'every chain of steps is unbroken');
 SELECT is_empty('SELECT pg_temp.orphans()', 'no row of any table is left behind');
