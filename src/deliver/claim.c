@@ -273,16 +273,21 @@ scan(JnyClaim *c, Hint *h)
 			take_priority(c, p, DT_NOBEGIN);
 }
 
+/* How long after a look from the beginning the next one may come. */
+static int64
+pause_after(const JnyClaim *c, const Hint *h)
+{
+	return h->look_cost < CHEAP_LOOK || c->gate.node.test ? 0 : Min(USECS_PER_SEC, h->look_cost * RESCAN_SHARE);
+}
+
 static void
 take_all(JnyClaim *c)
 {
 	Hint	   *h = hint_of(c->channel->name, c->gate.node.now);
 	TimestampTz began = GetCurrentTimestamp();
 	int64		age = h->looked_at == DT_NOBEGIN ? PG_INT64_MAX : began - h->looked_at;
-	int64		pause = h->look_cost < CHEAP_LOOK || c->gate.node.test ? 0
-		: Min(USECS_PER_SEC, h->look_cost * RESCAN_SHARE);
+	int64		pause = pause_after(c, h);
 
-	c->look_at = 0;
 	c->complete = c->gate.node.test ? c->gate.node.now : Min(c->gate.node.now, jny_lap_under_way());
 	if (age < USECS_PER_SEC)
 		scan(c, h);
@@ -305,6 +310,8 @@ take_all(JnyClaim *c)
 		scan(c, h);
 		h->looked_at = GetCurrentTimestamp();
 		h->look_cost = c->walked;
+		if (pause_after(c, h) > 0)
+			c->look_at = h->looked_at + pause_after(c, h);
 	}
 }
 
@@ -377,6 +384,7 @@ jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
 {
 	int			level;
 
+	c->look_at = 0;
 	if (!open_claim(c, channel, lease))
 		return false;
 	n = Min(n, JNY_MAX_BATCH);

@@ -21,7 +21,7 @@ typedef struct JnyClaim
 	int			most;			/* ... and how many it may judge */
 	int64		walked;			/* microseconds spent on finding them */
 	TimestampTz complete;		/* what is due before this can be seen */
-	TimestampTz look_at;		/* when a look from the beginning that was put off may be made, 0 = none was */
+	TimestampTz look_at;		/* when the next look from the beginning may be made; 0 = at once */
 	List	   *granted;		/* of JnyWork *, by falling priority */
 } JnyClaim;
 

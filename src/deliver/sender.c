@@ -4,7 +4,7 @@
  *
  * Called as SQL functions, SECURITY DEFINER as journey_owner. claim commits
  * as the session does, or asynchronously when it is all that a SELECT of the
- * client's does: it has no outward effect, its tokens are random and the
+ * client's calls: it has no outward effect, its tokens are random and the
  * permit's flush covers it. begin_send forces its commit to disk, since a
  * permit counts once committed.
  */
@@ -15,6 +15,8 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "miscadmin.h"
+#include "nodes/plannodes.h"
+#include "optimizer/optimizer.h"
 #include "tcop/pquery.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
@@ -90,18 +92,26 @@ channel_arg(FunctionCallInfo fcinfo)
 	return text_to_cstring(PG_GETARG_TEXT_PP(0));
 }
 
-/* How long to sleep: to the end of the wait, or until something is due or may be found. */
+/*
+ * How long to sleep: to the end of the wait, or until something is due. Where
+ * a look from the beginning is dear, for what is due would be such a look:
+ * until the next one may come.
+ */
 static long
 nap(const char *channel, const JnyClaim *c, TimestampTz until)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz due = jny_next_due(channel);
 	int64		left = until - now;
 
-	if (!c->gate.node.test && due > c->gate.node.now)
-		left = Min(left, due - c->gate.node.now);
 	if (c->look_at != 0)
 		left = Min(left, c->look_at - now);
+	else if (!c->gate.node.test)
+	{
+		TimestampTz due = jny_next_due(channel);
+
+		if (due > c->gate.node.now)
+			left = Min(left, due - c->gate.node.now);
+	}
 	return (long) Max(1, (left + 999) / 1000);
 }
 
@@ -125,14 +135,45 @@ claim_waiting(JnyClaim *c, const char *channel, int n, Interval *lease, int wait
 }
 
 /*
+ * Whether a SELECT reads one function and calls nothing else that may write:
+ * a sender's own log of its claims may be a function in the select list.
+ */
+static bool
+is_bare(const PlannedStmt *stmt)
+{
+	const Plan *plan = stmt->planTree;
+
+	while (plan != NULL && plan->righttree == NULL && !contain_volatile_functions((Node *) plan->targetlist) &&
+		   !contain_volatile_functions((Node *) plan->qual))
+	{
+		const RangeTblFunction *function;
+
+		if (IsA(plan, Agg))
+			plan = plan->lefttree;
+		else if (IsA(plan, SubqueryScan))
+			plan = ((const SubqueryScan *) plan)->subplan;
+		else
+		{
+			if (!IsA(plan, FunctionScan) || stmt->subplans != NIL)
+				return false;
+			function = linitial(((const FunctionScan *) plan)->functions);
+			return list_length(((const FunctionScan *) plan)->functions) == 1 && IsA(function->funcexpr, FuncExpr) &&
+				!contain_volatile_functions((Node *) ((FuncExpr *) function->funcexpr)->args);
+		}
+	}
+	return false;
+}
+
+/*
  * A claim that is all that its transaction does, a SELECT of the client's,
- * commits asynchronously; whatever is written beside it commits as the session
- * says. In a pipeline it commits before the next statement, not with it.
+ * commits asynchronously; what may have written beside it commits as the
+ * session says. In a pipeline it commits before the next statement, not with it.
  */
 static void
 commit_lightly(FunctionCallInfo fcinfo)
 {
-	if (!called_by_client(fcinfo) || ActivePortal->strategy != PORTAL_ONE_SELECT || in_longer_transaction())
+	if (!called_by_client(fcinfo) || ActivePortal->strategy != PORTAL_ONE_SELECT || in_longer_transaction() ||
+		!is_bare(linitial_node(PlannedStmt, ActivePortal->stmts)))
 		return;
 	(void) set_config_option("synchronous_commit", "off", PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);

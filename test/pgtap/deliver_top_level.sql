@@ -3,7 +3,7 @@
 -- of the client or not at all.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(33);
+SELECT plan(37);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
 RESET journey.allow_in_transaction;
@@ -89,6 +89,15 @@ SELECT count(*) FROM c \gset
 SELECT concat(pg_temp.claims(), current_setting('synchronous_commit')) AS synchronous \gset
 INSERT INTO word VALUES ('function', substr(:'synchronous', 2));
 DO $$ BEGIN PERFORM journey.claim('email', 1); INSERT INTO word VALUES ('do', current_setting('synchronous_commit')); END $$;
+CREATE FUNCTION pg_temp.note(what text, n bigint) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO word VALUES (what, current_setting('synchronous_commit'));
+    RETURN 'email';
+END $$;
+SELECT pg_temp.note('beside', count(*)) FROM journey.claim('email', 1) \g /dev/null
+SELECT token FROM (SELECT count(*) FROM journey.claim('email', 1)) c (token) WHERE pg_temp.note('in where', token) <> '' \g /dev/null
+SELECT current_setting('synchronous_commit') AS synchronous FROM (SELECT count(*) FROM journey.claim(pg_temp.note('argument', 1), 1)) c \gset
+INSERT INTO word VALUES ('beside an argument', :'synchronous');
 SELECT is(synchronous, 'on', what) FROM word ORDER BY what;
 RESET synchronous_commit;
 
