@@ -34,7 +34,7 @@ FROM (SELECT o.bucket, o.profile_id, o.action_id, o.enrollment_id, o.journey, o.
       FROM journey.outbox o
       UNION ALL
       SELECT h.bucket, h.profile_id, h.action_id, h.enrollment_id, h.journey, h.version, h.step, h.channel, h.purpose, h.scope, h.template,
-             h.template_version, h.decision_id, h.decided_at, x.doc -> 'suppress_on', h.status, h.reason, h.due_at, h.attempt,
+             h.template_version, h.decision_id, h.decided_at, CASE WHEN h.payload ? '_remove' THEN '[]' ELSE x.doc -> 'suppress_on' END, h.status, h.reason, h.due_at, h.attempt,
              h.sent_at, h.provider_ref, h.cost, h.test
       FROM journey.outbox_history h
       LEFT JOIN journey.document x ON x.kind = 'journey' AND x.name = h.journey AND x.version = h.version) a
@@ -74,7 +74,7 @@ COMMENT ON COLUMN journey.message.clauses IS 'Clauses that were judged for it, w
 COMMENT ON COLUMN journey.message.inputs IS 'Values that the decision read.';
 COMMENT ON COLUMN journey.message.versions IS 'Documents that it went by.';
 COMMENT ON COLUMN journey.message.arm IS 'treatment: nobody of the control group has an action.';
-COMMENT ON COLUMN journey.message.suppress_on IS 'Events that stop it; of a final one, those of its journey''s version.';
+COMMENT ON COLUMN journey.message.suppress_on IS 'Events that stop it; of a final one, those of its journey''s version, but none for a removal from an audience.';
 COMMENT ON COLUMN journey.message.status IS 'Where it stands, or how it ended.';
 COMMENT ON COLUMN journey.message.reason IS 'Why it was refused, failed or waits; empty = nothing stood against it.';
 COMMENT ON COLUMN journey.message.stopped_by IS 'What the claim or permit that refused it found, such as the event and the order.';

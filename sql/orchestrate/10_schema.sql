@@ -92,7 +92,7 @@ COMMENT ON FUNCTION journey._schema_fits(jsonb, jsonb) IS
     'Whether a value looks like the one that an alternative of the schema means: type, fixed values, pattern, required fields. The depth is left to _schema_check.';
 
 CREATE FUNCTION journey._schema_choice(defs jsonb, rule jsonb, doc jsonb, pointer text) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
@@ -184,7 +184,7 @@ COMMENT ON FUNCTION journey._schema_choice(jsonb, jsonb, jsonb, text) IS
     'Finds the alternative that a value means and checks it against that one, so that a mistake is reported where it is and not as "fits none".';
 
 CREATE FUNCTION journey._is_a(type text, word text) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -202,7 +202,7 @@ COMMENT ON FUNCTION journey._is_a(text, text) IS
     'Whether a text that looks like an interval or a moment is one: "1 day 2 days" and "2026-02-31" are not.';
 
 CREATE FUNCTION journey._schema_scalar(rule jsonb, doc jsonb, pointer text) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
@@ -241,7 +241,7 @@ COMMENT ON FUNCTION journey._schema_scalar(jsonb, jsonb, text) IS
     'Checks a text, number, boolean or null; gives a mark for one whose meaning the schema tells (x-journey).';
 
 CREATE FUNCTION journey._schema_check(defs jsonb, rule jsonb, doc jsonb, pointer text) RETURNS jsonb
-    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE

@@ -154,7 +154,7 @@ COMMENT ON FUNCTION journey._lint_condition(jsonb, jsonb) IS
     'Whether a condition or an expression parses over the documented names.';
 
 CREATE FUNCTION journey._zone_exists(zone text) RETURNS boolean
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -174,7 +174,7 @@ COMMENT ON FUNCTION journey._zone_exists(text) IS
     'Whether a name is a time zone of the database''s list.';
 
 CREATE FUNCTION journey._lint_mark(mark jsonb, bundle jsonb, activation boolean) RETURNS jsonb
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
@@ -697,7 +697,7 @@ COMMENT ON FUNCTION journey._lint_rules(jsonb, text) IS
     'Rules of a rule set that can never act.';
 
 CREATE FUNCTION journey._lint_one(doc jsonb, base text, bundle jsonb, activation boolean) RETURNS jsonb
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
@@ -729,7 +729,7 @@ COMMENT ON FUNCTION journey._lint_one(jsonb, text, jsonb, boolean) IS
     'All findings about one document of a bundle.';
 
 CREATE FUNCTION journey._unreadable(kind text, name text, doc jsonb) RETURNS text
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
@@ -768,7 +768,7 @@ COMMENT ON FUNCTION journey._bundle(jsonb) IS
 
 CREATE FUNCTION journey.lint(doc jsonb, activation boolean DEFAULT false)
     RETURNS TABLE (severity text, code text, pointer text, message text, hint text)
-    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE SECURITY DEFINER ROWS 10
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER ROWS 10
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE

@@ -71,7 +71,7 @@ COMMENT ON FUNCTION journey._refs(jsonb, jsonb) IS
     'The versions that a journey locks: those of its templates, except the ones that it follows.';
 
 CREATE FUNCTION journey._refuse_errors(doc jsonb, activation boolean) RETURNS void
-    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
@@ -132,7 +132,7 @@ COMMENT ON FUNCTION journey._changes(jsonb, jsonb, jsonb, jsonb) IS
 
 CREATE FUNCTION journey.plan(doc jsonb)
     RETURNS TABLE (change text, kind text, name text, detail text, people bigint, sends_24h bigint, plan_hash text)
-    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER ROWS 10
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER ROWS 10
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 #variable_conflict use_column

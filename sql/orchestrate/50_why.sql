@@ -41,7 +41,7 @@ DECLARE
     said text := CASE d ->> 'verdict'
         WHEN 'enrolled' THEN format('entered %s (version %s) as %s', d ->> 'journey', d ->> 'version', d ->> 'arm')
         WHEN 'not_enrolled' THEN format('did not enter %s (version %s)', d ->> 'journey', d ->> 'version')
-        WHEN 'enqueue' THEN format('%s: decided to send', d ->> 'step')
+        WHEN 'enqueue' THEN format(CASE d ->> 'kind' WHEN 'removal' THEN '%s: decided to take out of the audience' ELSE '%s: decided to send' END, d ->> 'step')
         WHEN 'refused' THEN format('%s: refused', d ->> 'step')
         WHEN 'held' THEN format('%s: held, to be decided again', d ->> 'step')
         WHEN 'branch' THEN format('%s: went on', d ->> 'step')

@@ -93,7 +93,7 @@ COMMENT ON FUNCTION journey._strangers() IS
 
 CREATE FUNCTION journey._health()
     RETURNS TABLE (topic text, status text, detail text, hint text)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE

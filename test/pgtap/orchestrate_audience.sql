@@ -5,7 +5,7 @@
 -- What would break if this failed: people are shown for weeks what they have
 -- bought, and advertisers keep the addresses of people who said no.
 \ir ../fixtures/audience.sql
-SELECT plan(49);
+SELECT plan(51);
 SELECT journey.apply(pg_temp.journey_doc('mail', '{"on": "wishlist_added", "data": {"sku": "event.sku"}}',
     '{"add": {"send": {"channel": "email", "template": "t_sku", "data": {"sku": "entry.sku"}}, "next": "done"}, "done": {"exit": "finished"}}'));
 
@@ -20,6 +20,7 @@ SELECT action_id AS added FROM journey.outbox_history WHERE profile_id = pg_temp
 SELECT pg_temp.buy('ann', 'O1');
 SELECT is_empty($$SELECT pg_temp.outbox('ann')$$, 'before the lap nothing');
 SELECT journey.run_once();
+SELECT results_eq($$SELECT suppress_on FROM journey.message WHERE channel = 'retargeting' AND purpose = 'transactional'$$, $$VALUES ('[]'::jsonb)$$, 'nothing stops a removal that waits');
 SELECT results_eq($$SELECT pg_temp.waits('ann')$$, $$VALUES ('remove J1 transactional 10:00')$$, 'the next lap makes the removal');
 SELECT is((SELECT payload FROM journey.outbox WHERE profile_id = pg_temp.pid('ann')), jsonb_build_object('sku', 'J1', '_remove', :'added'), 'it names what it takes back');
 SELECT is((SELECT count(*) FROM journey.outbox WHERE profile_id = pg_temp.pid('ann')), 1::bigint, 'a mail that was sent is not taken back');
@@ -32,7 +33,8 @@ SELECT journey.track('shop', 'consent_revoked', pg_temp.who('ann'), '{"channel":
 SELECT journey.run_until_idle();
 SELECT ok(pg_temp.send('ann', 'retargeting'), 'neither the purchase nor an opt-out stops the removal');
 SELECT matches((SELECT string_agg(what, E'\n') FROM journey.why((SELECT action_id FROM journey.outbox_history WHERE payload ? '_remove'))),
-               'add: decided to send \(ordered.*add: permit 1 for retargeting.*add: sent', 'why() tells of a removal, which has no enrollment');
+               'add: decided to take out of the audience \(ordered.*add: permit 1 for retargeting.*add: sent', 'why() tells of a removal, which has no enrollment');
+SELECT results_eq($$SELECT purpose, suppress_on FROM journey.message WHERE channel = 'retargeting' ORDER BY 1$$, $$VALUES ('marketing', '["order_placed"]'::jsonb), ('transactional', '[]')$$, 'an order would have stopped the addition, and nothing the removal');
 SELECT pg_temp.buy('ann', 'O3');
 SELECT journey.run_until_idle();
 SELECT is_empty($$SELECT pg_temp.outbox('ann')$$, 'who is out is not taken out again');

@@ -25,7 +25,8 @@ BEGIN
 END $$;
 SELECT journey.track('shop', 'product_viewed', jsonb_build_object('email', c || '@guest.com'), '{"sku": "J1"}')
 FROM unnest(ARRAY['before', 'after', 'never', 'staylate', 'staymatch', 'staynot', 'old', 'gone']) c \g /dev/null
-SELECT pg_temp.guest('old', 'G0'), journey.run_until_idle() \g /dev/null
+SELECT pg_temp.guest('old', 'G0') \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
 SELECT pg_temp.move('2026-03-02 10:00:01+00');
 SELECT pg_temp.member(c) FROM unnest(ARRAY['before', 'after', 'never', 'old', 'gone']) c \g /dev/null
 SELECT pg_temp.stays(c, s) FROM (VALUES ('staylate', 'G5'), ('staymatch', 'G6'), ('staynot', 'no')) v (c, s) \g /dev/null

@@ -103,7 +103,7 @@ INSERT INTO cases VALUES
 ('rule_shadowed', 'moves', '{rules,1,from}', '"purchase"', '/rules/1', 'a rule behind a wider one');
 DELETE FROM cases WHERE note IS NULL; -- these need two changes; they follow below
 
-SELECT plan((SELECT count(*)::integer * 2 FROM cases) + (SELECT count(*)::integer FROM good) + 23);
+SELECT plan((SELECT count(*)::integer * 2 FROM cases) + (SELECT count(*)::integer FROM good) + 25);
 SELECT journey.apply('{"kind": "source", "name": "erp", "system": "commerce", "truth_for": ["inventory"]}');
 SELECT journey.apply(jsonb_path_query_array((:'cart')::jsonb || (:'confirmation')::jsonb, '$[*] ? (@.kind == "template")'));
 
@@ -175,5 +175,19 @@ SELECT ok((SELECT count(*) FROM journey.lint('[]')) = 1, 'an empty bundle is a m
 -- one source of truth, and fast enough
 SELECT ok(journey.json_schema() -> '$defs' ? 'journey' AND NOT jsonb_path_exists(journey.json_schema(), '$.** ? (@.type == "object" && exists(@.properties) && !exists(@.additionalProperties) && !exists(@.not) && !exists(@.oneOf))'),
           'the schema is closed: no object takes fields that it does not name');
+-- a parallel worker can catch no errors
+SET force_parallel_mode = on;
+SELECT string_agg(DISTINCT severity, ' ') AS severities FROM journey.lint('{"kind": "channel", "name": "x", "mode": "push", "lease": "1 day", "owners": 1}') \gset
+RESET force_parallel_mode;
+SELECT matches(:'severities'::text, 'error', 'a parallel plan judges documents alike');
+-- the two that are left out only print the names of others
+CREATE TEMP TABLE function AS
+SELECT p.proname AS name, p.proparallel AS parallel, p.prosrc AS body FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+WHERE p.pronamespace = 'journey'::regnamespace AND p.provolatile <> 'v' AND l.lanname IN ('plpgsql', 'sql') AND p.proname NOT IN ('_ddl', 'json_schema');
+SELECT is_empty($$
+    WITH RECURSIVE catching AS (
+        SELECT name, parallel FROM function WHERE body ~ '\n\s*EXCEPTION(\s+WHEN|\s*\n)'
+        UNION SELECT f.name, f.parallel FROM function f JOIN catching c ON f.body ~ ('journey\.' || c.name || '\('))
+    SELECT name FROM catching WHERE parallel <> 'u'$$, 'what catches errors is parallel unsafe, and whatever calls it');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
