@@ -229,20 +229,24 @@ COMMENT ON FUNCTION journey.resume(text, interval) IS
     'Goes live: permits are granted from this commit on. What became due meanwhile is, by catch_up: re-decide (default: late actions and timers are decided again, spread evenly by profile over the interval), drop (late actions expire) or as-is. Changes nothing when the database is live and not paused as a whole. Needs adopt(), with every attached table read, and the setting journey.site (55000 otherwise, with the reason).';
 
 CREATE FUNCTION journey._catch_up_within(spread interval, life interval) RETURNS interval
-    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
-    SELECT CASE WHEN life > interval '0' THEN LEAST(spread, life / 2) ELSE spread END
+BEGIN
+    RETURN CASE WHEN life > interval '0' THEN LEAST(spread, life / 2) ELSE spread END;
+END
 $$;
 COMMENT ON FUNCTION journey._catch_up_within(interval, interval) IS
     'Over how long what is late is spread: the interval asked for, at most half of what is left of its life. What is over, or lasts for ever (null), has all of it.';
 
 CREATE FUNCTION journey._shortest_life(doc jsonb) RETURNS interval
-    LANGUAGE sql STABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
-    SELECT min(COALESCE(s.send ->> 'not_after', doc #>> '{defaults,not_after}')::interval)
-    FROM jsonb_path_query(doc, '$.steps.*.send') s(send)
+BEGIN
+    RETURN (SELECT min(COALESCE(s.send ->> 'not_after', doc #>> '{defaults,not_after}')::interval)
+            FROM jsonb_path_query(doc, '$.steps.*.send') s(send));
+END
 $$;
 COMMENT ON FUNCTION journey._shortest_life(jsonb) IS
     'The shortest not_after among the sends of a journey''s document; null when none says one.';
