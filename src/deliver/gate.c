@@ -39,7 +39,11 @@ JNY_PLAN(read_stock, "text[]",
 		 " LEFT JOIN journey._stock($1) AS s ON s.sku = k.sku"
 		 " LEFT JOIN journey.product p ON p.sku = k.sku");
 
-JNY_LOOKUP(additions, "outbox", "outbox_action", "action_id", "status, lease_until", NULL);
+/* additions that a sender has */
+JNY_PLAN(read_additions, "integer[], text[], timestamptz",
+		 "SELECT k.n, o.lease_until FROM ROWS FROM (pg_catalog.unnest($1), pg_catalog.unnest($2)) AS k(n, action)"
+		 " JOIN journey.outbox o ON " SAME_ACTION
+		 " WHERE o.status IN ('claimed', 'sending') AND o.lease_until > $3");
 
 /* For good: this beats every postponement, and the first such answer stands. */
 void
@@ -454,9 +458,9 @@ judge_person(JnyGate *gate, JnyWork *w)
 static void
 judge_removals(JnyGate *gate, List *works)
 {
-	JnyCols    *cols = jny_cols_of(&additions);
-	List	   *removals = NIL;
-	JnyRows    *rows;
+	JnyCols    *cols = jny_cols("integer, text");
+	Datum	   *values;
+	uint64		n;
 	ListCell   *lc;
 
 	foreach(lc, works)
@@ -465,19 +469,20 @@ judge_removals(JnyGate *gate, List *works)
 
 		if (!w->removal)
 			continue;
-		jny_cols_set(cols, 0, UUIDPGetDatum(&w->removes));
+		jny_cols_set(cols, 0, Int32GetDatum(foreach_current_index(lc)));
+		jny_cols_text(cols, 1, w->removes);
 		jny_cols_next(cols);
-		removals = lappend(removals, w);
 	}
-	if (removals == NIL)
+	if (jny_cols_count(cols) == 0)
 		return;
-	rows = jny_lookup(&additions, cols);
-	for (int i = 0; i < rows->n; i++)
+	values = jny_cols_datums(cols, 1);
+	values[2] = TimestampTzGetDatum(gate->node.now);
+	n = jny_run(&read_additions, values, NULL);
+	for (uint64 row = 0; row < n; row++)
 	{
-		const JnyRow *row = &rows->row[i];
+		bool		isnull;
 
-		if ((jny_text_is(row, 0, "claimed") || jny_text_is(row, 0, "sending")) && jny_row_time(row, 1) > gate->node.now)
-			jny_postpone(gate, list_nth(removals, row->key), "held", jny_row_time(row, 1));
+		jny_postpone(gate, list_nth(works, (int) jny_get_int8(row, 1, 0)), "held", DatumGetTimestampTz(jny_get(row, 2, &isnull)));
 	}
 }
 

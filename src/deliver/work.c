@@ -74,17 +74,6 @@ text_of(JnyWork *w, JnyWorkColumn col)
 	return w->nulls[col] ? NULL : TextDatumGetCString(w->values[col]);
 }
 
-static bool
-read_removes(JnyWork *w)
-{
-	char	   *id = w->nulls[W_PAYLOAD] ? NULL : jny_json_text(DatumGetJsonbP(w->values[W_PAYLOAD]), JNY_REMOVES);
-
-	if (id == NULL)
-		return false;
-	w->removes = *DatumGetUUIDP(DirectFunctionCall1(uuid_in, CStringGetDatum(id)));
-	return true;
-}
-
 static void
 read_identity(JnyWork *w)
 {
@@ -104,7 +93,9 @@ read_identity(JnyWork *w)
 	w->has_enrollment = !w->nulls[W_ENROLLMENT];
 	if (w->has_enrollment)
 		w->enrollment_id = *DatumGetUUIDP(w->values[W_ENROLLMENT]);
-	w->removal = w->transactional && !w->has_enrollment && read_removes(w);
+	if (w->transactional && !w->has_enrollment && !w->nulls[W_PAYLOAD])
+		w->removes = jny_json_text(DatumGetJsonbP(w->values[W_PAYLOAD]), JNY_REMOVES);
+	w->removal = w->removes != NULL;
 	w->test = DatumGetBool(w->values[W_TEST]);
 }
 

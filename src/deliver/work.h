@@ -115,7 +115,7 @@ typedef struct JnyWork
 	bool		marketing;
 	bool		transactional;
 	bool		removal;		/* takes somebody out of an audience: no event, no wish of the person stops that */
-	pg_uuid_t	removes;		/* the action that put them in */
+	const char *removes;		/* of a removal: the action that put them in, as its payload names it */
 	const char *scope;
 	const char *template;
 	bool		has_enrollment;
