@@ -102,6 +102,7 @@ typedef struct JnyConsent
 	TimestampTz expires_at;		/* 0 = never */
 	bool		local;			/* at was told without a zone: read as UTC, it may be off by a day and more */
 	bool		weak;			/* back-filled without a time of its own: never beats a known statement, unless it takes rights away */
+	const struct JnyConsent *before;	/* an UPDATE of its terms alone, which were these: the state is not said again */
 } JnyConsent;
 
 typedef struct JnyFact
