@@ -278,16 +278,12 @@ read_objects(JnyTake *take, JnyFact *fact)
 	jny_fact_objects(take, fact);
 }
 
-/* An UPDATE that touched neither who, what nor when says nothing again: the person may have changed it elsewhere. */
 static bool
-states_consent(const JnyFact *fact, const JnyMap *map, char **cols, char **old)
+is_other_subject(const JnyMap *map, char **cols, char **old)
 {
 	ListCell   *lc;
 	bool		said;
 
-	if (old == NULL || differs(fact, JNY_F_STATE) || differs(fact, JNY_F_CHANNEL) ||
-		differs(fact, JNY_F_PURPOSE) || differs(fact, JNY_F_AT))
-		return true;
 	foreach(lc, map->subject)
 	{
 		const JnyMapField *field = &((const JnyMapEntry *) lfirst(lc))->field;
@@ -296,6 +292,14 @@ states_consent(const JnyFact *fact, const JnyMap *map, char **cols, char **old)
 			return true;
 	}
 	return false;
+}
+
+/* An UPDATE that touched neither who, what nor when says nothing again: the person may have changed it elsewhere. */
+static bool
+states_consent(const JnyFact *fact)
+{
+	return !fact->has_old || fact->other_subject || differs(fact, JNY_F_STATE) || differs(fact, JNY_F_CHANNEL) ||
+		differs(fact, JNY_F_PURPOSE) || differs(fact, JNY_F_AT);
 }
 
 /* Whatever it is in the shop, it is kept word for word. */
@@ -353,6 +357,7 @@ static void
 read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **old)
 {
 	fact->traits = read_object(map->traits, cols);
+	fact->other_subject = old != NULL && is_other_subject(map, cols, old);
 	switch (fact->kind)
 	{
 		case JNY_KIND_CUSTOMER:
@@ -364,7 +369,7 @@ read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **o
 		case JNY_KIND_CONSENT:
 			if (fact->op == JNY_OP_DELETE)
 				read_revoked(fact, map);
-			else if (states_consent(fact, map, cols, old))
+			else if (states_consent(fact))
 				read_consent(fact, false);
 			else if (changes_terms(fact))
 				read_consent(fact, true);

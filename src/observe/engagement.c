@@ -75,14 +75,27 @@ is_message(const JnyFact *fact)
 		(fact->kind == JNY_KIND_EVENT && strncmp(fact->type, "message_", 8) == 0);
 }
 
-/* A row tells an event when it comes and when it changes its type; what happened, happened. */
+static bool
+is_as_it_was(const JnyFact *fact, JnyField field)
+{
+	const char *now = fact->f[field];
+	const char *before = fact->old[field];
+
+	return now == NULL || before == NULL ? now == before : strcmp(now, before) == 0;
+}
+
+/*
+ * A row tells an event when it comes and when it is of another type, message
+ * or, where nobody knows the message, person; what happened, happened.
+ */
 static bool
 tells_event(const JnyFact *fact)
 {
 	if (fact->kind != JNY_KIND_MESSAGE || fact->op == JNY_OP_INSERT || fact->op == JNY_OP_BACKFILL)
 		return true;
 	return fact->op == JNY_OP_UPDATE &&
-		(fact->old[JNY_F_TYPE] == NULL || strcmp(fact->type, fact->old[JNY_F_TYPE]) != 0);
+		((fact->other_subject && !fact->has_owner) || !is_as_it_was(fact, JNY_F_TYPE) || !is_as_it_was(fact, JNY_F_ACTION) ||
+		 !is_as_it_was(fact, JNY_F_PROVIDER_REF));
 }
 
 bool

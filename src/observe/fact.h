@@ -140,6 +140,7 @@ typedef struct JnyFact
 	const char *f[JNY_NFIELDS]; /* captured row: new values, or old ones of a DELETE */
 	const char *old[JNY_NFIELDS];	/* UPDATE: old values */
 	bool		has_old;
+	bool		other_subject;	/* UPDATE: its subject is not what it was */
 	bool		unmapped;		/* status had no mapping; f[STATUS] is the shop's word */
 	uint64		mapped;			/* JNY_FIELD_BIT of each field that the map has at all */
 	int			attachment;
