@@ -82,6 +82,7 @@ CREATE TABLE journey.early_message (
     test boolean NOT NULL
 );
 CREATE INDEX early_message_look ON journey.early_message (look_at);
+CREATE INDEX early_message_provider ON journey.early_message (provider_ref);
 CREATE TABLE journey.early_opt_out (
     bucket smallint NOT NULL,         -- of the key's hash
     key_hash bigint NOT NULL,

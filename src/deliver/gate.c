@@ -203,8 +203,9 @@ stop_of(const JnyFence *f)
 
 /*
  * A complaint names the message that it is about, not the person, and so may
- * an opt-out: the message's channel and person are meant. Whom an opt-out names
- * beside the message may have left more than that, which the worker will tell.
+ * an opt-out: the message's person is meant, and its channel, unless the
+ * opt-out says which. Whom an opt-out names beside the message may have left
+ * more than that, which the worker will tell.
  */
 static void
 judge_messages(JnyGate *gate, List *works)
@@ -216,7 +217,7 @@ judge_messages(JnyGate *gate, List *works)
 		const JnyFence *f = &gate->fences->fence[i];
 
 		if (f->fence != JNY_FENCE_EVENT || (f->action == NULL && f->provider_ref == NULL) ||
-			(f->channel != NULL && !is_complaint(f->type)))
+			(f->channel != NULL && f->nkeys > 0 && !is_complaint(f->type)))
 			continue;
 		jny_cols_set(cols, 0, Int32GetDatum(i));
 		jny_cols_text(cols, 1, f->action);
@@ -234,7 +235,8 @@ judge_messages(JnyGate *gate, List *works)
 		Stop		stop = stop_of(f);
 
 		stop.scope = jny_get_text(row, 3);
-		stop.channel = jny_get_text(row, 4);
+		if (f->channel == NULL || is_complaint(f->type))
+			stop.channel = jny_get_text(row, 4);
 		if (is_complaint(f->type))
 		{
 			f->scope = stop.scope;

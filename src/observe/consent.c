@@ -389,13 +389,15 @@ put_aside(JnyTake *take, JnyFact *fact, const char *sqlstate, const char *reason
 static void
 apply_event(JnyTake *take, JnyFact *fact)
 {
-	const char *expires = jny_json_text(fact->props, "expires_at");
+	bool		granted = strcmp(fact->type, "consent_granted") == 0;
+	/* what is taken back is taken back for good */
+	const char *expires = granted ? jny_json_text(fact->props, "expires_at") : NULL;
 	JnyConsent	said = {
-		.channel = jny_json_text(fact->props, "channel"),
+		.channel = granted ? jny_json_text(fact->props, "channel") : jny_message_channel(fact),
 		.purpose = jny_json_text(fact->props, "purpose"),
 		.basis = jny_json_text(fact->props, "basis"),
 		.proof = jny_json_object(fact->props, "proof"),
-		.state = strcmp(fact->type, "consent_granted") == 0 ? "granted" : "revoked",
+		.state = granted ? "granted" : "revoked",
 		.at = fact->occurred_at
 	};
 
@@ -403,17 +405,16 @@ apply_event(JnyTake *take, JnyFact *fact)
 		return;
 	if (said.purpose == NULL)
 		said.purpose = "marketing";
-	if (strcmp(said.state, "granted") != 0)
-		expires = NULL;			/* what is taken back is taken back for good */
 	if (expires != NULL && !jny_value_time(expires, &said.expires_at))
 		put_aside(take, fact, "22007", "expires_at is not a time; the consent was not taken");
 	else if (said.channel != NULL)
 		(void) state_consent(take, fact, &said);
-	else if (strcmp(said.state, "granted") == 0)
+	else if (granted)
 		put_aside(take, fact, "22023", "a consent needs its channel");
 	else
 		opt_out_everywhere(take, fact, &said);
-	jny_emit(take, fact, fact->type, fact->props);
+	if (!jny_message_counts(fact))	/* which has emitted it */
+		jny_emit(take, fact, fact->type, fact->props);
 }
 
 /* Whoever leaves by a message leaves marketing on its channel, whatever it was about. */
@@ -430,24 +431,14 @@ opt_out_of_message(JnyTake *take, JnyFact *fact)
 		opt_out_everywhere(take, fact, &said);
 }
 
-/* A property that can be stored; what does not fit is as if it were not there. */
-static const char *
-stated(const JnyFact *fact, const char *name)
-{
-	const char *value = fact->kind == JNY_KIND_EVENT ? jny_json_text(fact->props, name) : NULL;
-
-	return value != NULL && jny_value_fits(value) ? value : NULL;
-}
-
 /* Of a row that had to be set aside, only what takes rights away. */
 static void
 apply_opt_outs(JnyTake *take, JnyFact *fact)
 {
-	const char *channel = stated(fact, "channel");
-	const char *purpose = stated(fact, "purpose");
+	const char *purpose = fact->kind == JNY_KIND_EVENT ? jny_json_text(fact->props, "purpose") : NULL;
 	JnyConsent	event = {
-		.channel = channel != NULL ? channel : jny_message_channel(fact),
-		.purpose = purpose != NULL ? purpose : "marketing",
+		.channel = jny_message_channel(fact),
+		.purpose = purpose != NULL && jny_value_fits(purpose) ? purpose : "marketing",
 		.state = fact->type != NULL && strcmp(fact->type, "message_complained") == 0 ? "complained" : "revoked",
 		.at = fact->occurred_at
 	};

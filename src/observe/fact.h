@@ -314,6 +314,7 @@ extern void jny_message_orphan(JnyTake *take, const char *source);
 
 /* early.c: message events whose message is not known yet are kept; those whose is by now go through the inbox again. */
 extern void jny_early_keep(JnyTake *take);
+extern void jny_early_call(JnyTake *take);
 extern void jny_early_look(JnyBatch *batch);
 
 /* tally.c: what is counted, reported and set aside */

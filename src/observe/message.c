@@ -55,18 +55,18 @@ check_name(const char *what, char **name, bool required, JnyFault *fault)
 	return true;
 }
 
-/* Facts about products, signals and sent messages name no person themselves. */
+/* Facts about products, signals and sent messages name no person themselves; who leaves by a message is its reader. */
 static bool
-needs_subject(const char *type)
+needs_subject(const JnyMessage *m)
 {
 	static const char *const impersonal[] = {
 		"product_changed", "stock_changed", "price_changed", "signal", NULL
 	};
 
 	for (int i = 0; impersonal[i] != NULL; i++)
-		if (strcmp(type, impersonal[i]) == 0)
+		if (strcmp(m->type, impersonal[i]) == 0)
 			return false;
-	return strncmp(type, "message_", 8) != 0;
+	return strncmp(m->type, "message_", 8) != 0 && !jny_names_message(m->type, m->props);
 }
 
 static bool
@@ -93,17 +93,17 @@ add_subject_key(JnyKeys *keys, const char *scope, const char *namespace, JsonbVa
 
 /* Says whether any key has a value, which is more than having a hash: a group's key gets none. */
 static bool
-check_subject(Jsonb *subject, const char *type, const char *scope, JnyKeys *keys, JnyFault *fault)
+check_subject(const JnyMessage *m, const char *scope, JnyKeys *keys, JnyFault *fault)
 {
-	JsonbIterator *it = jny_json_members(subject);
+	JsonbIterator *it = jny_json_members(m->subject);
 	JsonbValue	v;
 	char	   *namespace;
 	int			named = 0;
 
-	if (subject == NULL && !needs_subject(type))
+	if (m->subject == NULL && !needs_subject(m))
 		return true;
 	if (it == NULL)
-		return jny_fault(fault, subject ? ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_NULL_VALUE_NOT_ALLOWED,
+		return jny_fault(fault, m->subject ? ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_NULL_VALUE_NOT_ALLOWED,
 						 "A subject is an object of namespaces with their values: {\"customer_id\": \"42\"}.",
 						 "the subject is not an object");
 	while (jny_json_next(&it, &namespace, &v))
@@ -116,7 +116,7 @@ check_subject(Jsonb *subject, const char *type, const char *scope, JnyKeys *keys
 		if (text != NULL && jny_normalise(namespace, text) != NULL)
 			named++;
 	}
-	if (named == 0 && needs_subject(type))
+	if (named == 0 && needs_subject(m))
 		return jny_fault(fault, ERRCODE_INVALID_PARAMETER_VALUE,
 						 "Give at least one key that is not blank, such as {\"anonymous_id\": \"...\"}.",
 						 "the subject names nobody");
@@ -159,7 +159,7 @@ jny_message_row(JnyMessage *m, JnyInboxRow *row, JnyKeys *keys, JnyFault *fault)
 	if (!check_name("the source", &m->source, true, fault) ||
 		!check_name("the type", &m->type, true, fault) ||
 		!check_name("the message id", &m->message_id, false, fault) ||
-		!check_subject(m->subject, m->type, jny_source_scope(m->source), keys, fault) || !check_size(m, fault))
+		!check_subject(m, jny_source_scope(m->source), keys, fault) || !check_size(m, fault))
 		return false;
 	if (m->props != NULL && !JB_ROOT_IS_OBJECT(m->props))
 		return jny_fault(fault, ERRCODE_INVALID_PARAMETER_VALUE,
