@@ -195,8 +195,10 @@ BEGIN
 
     FOR topic, status, detail, hint IN
         SELECT 'attachment', 'error', format('%I.%I as %s: %s', a.rel_schema, a.rel_name, a.kind, a.broken),
-               'Attach the table again with a mapping that fits. One that is gone for good: '
-               || format('SELECT journey.detach(%L).', format('%I.%I', a.rel_schema, a.rel_name))
+               COALESCE((SELECT x.hint FROM journey.incident x
+                         WHERE x.kind = 'stock_unreadable' AND x.message = a.broken AND x.detail ->> 'attachment' = a.attachment::text),
+                        'Attach the table again with a mapping that fits. One that is gone for good: '
+                        || format('SELECT journey.detach(%L).', format('%I.%I', a.rel_schema, a.rel_name)))
         FROM journey.attachment a WHERE a.broken IS NOT NULL AND a.detached_at IS NULL
     LOOP
         RETURN NEXT;
