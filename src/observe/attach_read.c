@@ -141,6 +141,16 @@ read_as(Oid owner, Identity *saved)
 	saved->settings = NewGUCNestLevel();
 }
 
+/* A portion counts as read up to its last row, so rows must come in the order of their blocks, whatever is set. */
+static void
+read_in_order(void)
+{
+	static const char *const order[][2] = {{"enable_tidscan", "on"}, {"synchronize_seqscans", "off"}};
+
+	for (int i = 0; i < (int) lengthof(order); i++)
+		(void) set_config_option(order[i][0], order[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 static void
 read_end(const Identity *saved)
 {
@@ -436,6 +446,7 @@ read_table(Reader *reader)
 	jny_run_latest(&now_snapshot, NULL, NULL);
 	reader->snapshot = jny_image_props("snapshot", jny_get_text(0, 1), NULL, NULL);
 	read_as(reader->owner, &identity);
+	read_in_order();
 	portal = SPI_cursor_parse_open(NULL, select_text(reader), &(SPIParseOpenOptions) {.read_only = false});
 	read_end(&identity);
 	for (;;)
@@ -446,6 +457,7 @@ read_table(Reader *reader)
 
 		CHECK_FOR_INTERRUPTS();
 		read_as(reader->owner, &identity);
+		read_in_order();
 		SPI_cursor_fetch(portal, true, reader->to > 0 ? PORTION_ROWS : READ_BATCH);
 		read_end(&identity);
 		n = (int) SPI_processed;
