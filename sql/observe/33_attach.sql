@@ -616,21 +616,36 @@ COMMENT ON FUNCTION journey.detach(regclass, text) IS
     'Stops capturing a table, as one kind or as all. What was captured before is still consumed.';
 
 -- A table that is gone cannot be given as a regclass, and its attachment stops
--- what it could have ended until somebody says that it is gone for good.
-CREATE FUNCTION journey.detach(rel text, kind text DEFAULT NULL)
+-- what it could have ended until somebody says that it is gone for good. A bare
+-- literal comes here, too, whatever it names: one that is there is looked up as
+-- the caller would, for which the default of path is worked out where he calls.
+CREATE FUNCTION journey.detach(rel text, kind text DEFAULT NULL, path name[] DEFAULT current_schemas(true))
     RETURNS TABLE (what text, name text, value text)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
+    own_path text := current_setting('search_path');
+    there regclass;
     tables text[];
     attachments integer[];
 BEGIN
     PERFORM journey._attach_follow();
-    SELECT array_agg(DISTINCT format('%I.%I', x.rel_schema, x.rel_name)), array_agg(x.attachment) INTO tables, attachments
-    FROM journey.attachment x
-    WHERE x.detached_at IS NULL
-      AND rel IN (format('%I.%I', x.rel_schema, x.rel_name), x.rel_schema || '.' || x.rel_name, quote_ident(x.rel_name), x.rel_name);
+    BEGIN
+        PERFORM set_config('search_path', COALESCE((SELECT string_agg(quote_ident(s), ', ' ORDER BY n) FROM unnest(path) WITH ORDINALITY p (s, n)), ''), true);
+        there := pg_catalog.to_regclass(rel);
+    EXCEPTION WHEN invalid_name OR syntax_error OR feature_not_supported THEN
+        there := NULL; -- no name that SQL would take, but perhaps one that the table had
+    END;
+    PERFORM pg_catalog.set_config('search_path', own_path, true);
+    IF there IS NOT NULL THEN
+        RETURN QUERY SELECT * FROM journey._detach(ARRAY(SELECT x.attachment FROM journey._attached(there) x), rel, detach.kind, there);
+        RETURN;
+    END IF;
+    SELECT array_agg(DISTINCT x.full_name), array_agg(x.attachment) INTO tables, attachments
+    FROM (SELECT a.*, format('%I.%I', a.rel_schema, a.rel_name) AS full_name FROM journey.attachment a WHERE a.detached_at IS NULL) x
+    WHERE rel IN (x.full_name, x.rel_schema || '.' || x.rel_name)
+       OR (rel IN (quote_ident(x.rel_name), x.rel_name) AND to_regclass(x.full_name) IS NULL);
     IF cardinality(tables) > 1 THEN
         RAISE EXCEPTION '% is the name of several attached tables', rel
             USING ERRCODE = 'invalid_parameter_value', HINT = format('Name the schema, too: %s.', array_to_string(tables, ', '));
@@ -638,8 +653,8 @@ BEGIN
     RETURN QUERY SELECT * FROM journey._detach(attachments, rel, detach.kind);
 END
 $$;
-COMMENT ON FUNCTION journey.detach(text, text) IS
-    'The same by the table''s name as journey.attachment has it, which also works when the table is gone.';
+COMMENT ON FUNCTION journey.detach(text, text, name[]) IS
+    'The same by the table''s name, on the caller''s search_path or with its schema as journey.attachment has it, which also works when the table is gone.';
 
 CREATE FUNCTION journey.reconcile(rel regclass DEFAULT NULL)
     RETURNS TABLE (attached text, kind text, appended bigint)
