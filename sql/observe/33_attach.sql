@@ -725,7 +725,7 @@ BEGIN
              'Run journey.attach() again with a map that fits, then journey.reconcile().'),
             (4, l.trigger_scope <> l.source_scope, 'mapping_broken', 'the source has moved to scope ' || l.source_scope,
              'Run journey.attach() again with the same map.'),
-            (5, l.unreadable IS NOT NULL, 'stock_unreadable', l.unreadable, l.grants),
+            (5, l.unreadable IS NOT NULL, 'stock_unreadable', 'stock is unknown: ' || l.unreadable, l.grants),
             (6, true, NULL, NULL, NULL)) AS t (n, holds, incident, problem, hint)
             WHERE t.holds ORDER BY t.n LIMIT 1) v
         ORDER BY l.attachment
