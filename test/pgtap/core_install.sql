@@ -1,5 +1,6 @@
 -- A database after CREATE EXTENSION, install() and adopt(): installed once,
 -- adopted, silent until somebody says otherwise.
+-- no invariants: at its end there is no journey.
 SELECT plan(17);
 
 SELECT is(journey.install(), 'already installed', 'install() is idempotent');
