@@ -14,10 +14,12 @@ CREATE FUNCTION journey._preloaded() RETURNS boolean
     AS 'MODULE_PATHNAME', 'journey_preloaded';
 COMMENT ON FUNCTION journey._preloaded() IS 'Is journey in shared_preload_libraries of this server?';
 
-CREATE FUNCTION journey._inbox_state(OUT unconsumed bigint, OUT oldest timestamptz, OUT bytes bigint)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
+CREATE FUNCTION journey._unconsumed()
+    RETURNS TABLE (received_at timestamptz, op "char", cols text[])
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
+#variable_conflict use_column
 DECLARE
     c journey.cursor;
 BEGIN
@@ -28,15 +30,27 @@ BEGIN
                   HINT = 'Use READ COMMITTED or REPEATABLE READ.';
     END IF;
     SELECT * INTO c FROM journey.cursor;
-    SELECT count(*), min(i.received_at) INTO unconsumed, oldest
-    FROM (SELECT xact, seq, received_at FROM journey.inbox_0
-          UNION ALL SELECT xact, seq, received_at FROM journey.inbox_1
-          UNION ALL SELECT xact, seq, received_at FROM journey.inbox_2
-          UNION ALL SELECT xact, seq, received_at FROM journey.inbox_copy) i
+    RETURN QUERY
+    SELECT i.received_at, i.op, i.cols
+    FROM (SELECT xact, seq, received_at, op, cols FROM journey.inbox_0
+          UNION ALL SELECT xact, seq, received_at, op, cols FROM journey.inbox_1
+          UNION ALL SELECT xact, seq, received_at, op, cols FROM journey.inbox_2
+          UNION ALL SELECT xact, seq, received_at, op, cols FROM journey.inbox_copy) i
     WHERE c.previous IS NOT NULL
       AND NOT pg_visible_in_snapshot(i.xact, c.previous)
       AND NOT (c.window_snapshot IS NOT NULL AND pg_visible_in_snapshot(i.xact, c.window_snapshot)
                AND i.seq <= c.window_seq);
+END
+$$;
+COMMENT ON FUNCTION journey._unconsumed() IS
+    'The rows of the inbox that no lap has consumed: real time of capture, operation, mapped columns. 25001 at SERIALIZABLE.';
+
+CREATE FUNCTION journey._inbox_state(OUT unconsumed bigint, OUT oldest timestamptz, OUT bytes bigint)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    SELECT count(*), min(i.received_at) INTO unconsumed, oldest FROM journey._unconsumed() i;
     bytes := pg_total_relation_size('journey.inbox_0') + pg_total_relation_size('journey.inbox_1')
            + pg_total_relation_size('journey.inbox_2') + pg_total_relation_size('journey.inbox_copy');
 END
