@@ -228,6 +228,29 @@ $$;
 COMMENT ON FUNCTION journey.resume(text, interval) IS
     'Goes live: permits are granted from this commit on. What became due meanwhile is, by catch_up: re-decide (default: late actions and timers are decided again, spread evenly by profile over the interval), drop (late actions expire) or as-is. Changes nothing when the database is live and not paused as a whole. Needs adopt(), with every attached table read, and the setting journey.site (55000 otherwise, with the reason).';
 
+CREATE FUNCTION journey._catch_up_within(spread interval, life interval) RETURNS interval
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN CASE WHEN life > interval '0' THEN LEAST(spread, life / 2) ELSE spread END;
+END
+$$;
+COMMENT ON FUNCTION journey._catch_up_within(interval, interval) IS
+    'Over how long what is late is spread: the interval asked for, at most half of what is left of its life. What is over, or lasts for ever (null), has all of it.';
+
+CREATE FUNCTION journey._shortest_life(doc jsonb) RETURNS interval
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT min(COALESCE(s.send ->> 'not_after', doc #>> '{defaults,not_after}')::interval)
+            FROM jsonb_path_query(doc, '$.steps.*.send') s(send));
+END
+$$;
+COMMENT ON FUNCTION journey._shortest_life(jsonb) IS
+    'The shortest not_after among the sends of a journey''s document; null when none says one.';
+
 CREATE FUNCTION journey._catch_up(catch_up text, spread interval, what text DEFAULT 'all', name text DEFAULT '')
     RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -243,10 +266,12 @@ BEGIN
         RETURN 0;
     END IF;
     -- A person's place in the spread is fixed by the id: the same for all of their late items.
+    -- Nobody's place lies behind the half of what is left of an item's life.
     -- What is transactional was asked for and is not spread.
     IF what IN ('all', 'scope', 'journey') THEN
         UPDATE journey.timer t
-        SET wake_at = at + spread * journey.assign('catch_up', t.profile_id)
+        SET wake_at = at + journey._catch_up_within(spread, t.planned_at + journey._shortest_life(d.doc) - at)
+                           * journey.assign('catch_up', t.profile_id)
         FROM journey.enrollment e
         JOIN journey.document d ON d.kind = 'journey' AND d.name = e.journey AND d.version = e.version
         WHERE e.bucket = t.bucket AND e.profile_id = t.profile_id AND e.enrollment_id = t.enrollment_id
@@ -257,7 +282,8 @@ BEGIN
     END IF;
     UPDATE journey.outbox o
     SET claim_at = CASE catch_up WHEN 'drop' THEN o.claim_at
-                                 ELSE at + spread * journey.assign('catch_up', o.profile_id) END,
+                                 ELSE at + journey._catch_up_within(spread, o.not_after - at)
+                                           * journey.assign('catch_up', o.profile_id) END,
         -- what comes of an enrollment is refused as too_late by the claim, which decides it again
         late = CASE WHEN catch_up = 're-decide' AND o.enrollment_id IS NOT NULL THEN interval '0' ELSE o.late END,
         not_after = CASE catch_up WHEN 'drop' THEN at ELSE o.not_after END,

@@ -31,7 +31,7 @@ JNY_PLAN(read_messages, "integer[], text[], text[]",
 		 " UNION ALL " OF_MESSAGE("outbox_history", "o.provider_ref = k.ref AND k.action IS NULL"));
 /*
  * The shop's own tables where they are attached, all of them, else what was
- * last observed; unknown is not zero. The third: the shop has one locked now.
+ * last observed; unknown is not zero. The third: one is locked now, or cannot be read.
  */
 JNY_PLAN(read_stock, "text[]",
 		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0, s.sku IS NOT NULL AND s.available IS NULL"
@@ -384,9 +384,9 @@ judge_stock(JnyGate *gate, List *works)
 	{
 		char	   *sku = jny_get_text(row, 1);
 		bool		out = jny_get_int8(row, 2, 0) != 0;
-		bool		locked = jny_get_int8(row, 3, 0) != 0;
+		bool		unread = jny_get_int8(row, 3, 0) != 0;
 
-		if (!out && !locked)
+		if (!out && !unread)
 			continue;
 		foreach(lc, works)
 		{
@@ -394,7 +394,7 @@ judge_stock(JnyGate *gate, List *works)
 
 			if (!speaks_of(w, sku))
 				continue;
-			if (locked)
+			if (unread)
 				jny_postpone(gate, w, "stale_data", 0);
 			else
 				jny_refuse(w, "out_of_stock");

@@ -17,7 +17,6 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
-#include "utils/timeout.h"
 
 #include "deliver/deliver.h"
 #include "interpret/interpret.h"
@@ -89,31 +88,10 @@ jny_lap(JnyBatch *batch, int max_events, int max_timers)
 }
 
 /*
- * In a worker each attempt has the lap's time to itself: what a lap is split
- * into may hold the same rule that never ends. Elsewhere the caller's own
- * limits hold.
- */
-static void
-arm(void)
-{
-	if (jny_is_worker)
-		enable_timeout_after(STATEMENT_TIMEOUT, jny_lap_timeout_ms);
-}
-
-static void
-disarm(void)
-{
-	if (!jny_is_worker)
-		return;
-	disable_timeout(STATEMENT_TIMEOUT, false);
-	/* one that fired when the attempt was over must not hit the next */
-	QueryCancelPending = false;
-}
-
-/*
  * Runs one attempt in a subtransaction. On an error everything it did is
- * rolled back and the error is returned; a cancel asked for by a person is
- * passed on, one by the lap's own timeout (bgworkers have no other) is not.
+ * rolled back and the error is returned; a cancel that somebody asked for is
+ * passed on. Each attempt has the lap's time to itself: what a lap is split
+ * into may hold the same rule that never ends.
  */
 static ErrorData *
 attempt(bool (*work) (JnyBatch *batch, int events, int timers),
@@ -130,14 +108,14 @@ attempt(bool (*work) (JnyBatch *batch, int events, int timers),
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();
 	{
-		arm();
+		jny_limit_start();
 		*mine = work(batch, events, timers);
-		disarm();
+		jny_limit_stop();
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
 	{
-		disarm();
+		jny_limit_stop();
 		MemoryContextSwitchTo(cxt);
 		error = CopyErrorData();
 		FlushErrorState();
@@ -149,7 +127,7 @@ attempt(bool (*work) (JnyBatch *batch, int events, int timers),
 	CurrentResourceOwner = owner;
 	if (error != NULL &&
 		(error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN ||
-		 (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !jny_is_worker)))
+		 (error->sqlerrcode == ERRCODE_QUERY_CANCELED && !jny_limit_hit(error))))
 		ReThrowError(error);
 	return error;
 }
@@ -226,7 +204,7 @@ skip_timer(JnyBatch *batch, int events, int timers)
 static bool
 is_passing(const ErrorData *error)
 {
-	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED && jny_is_worker)
+	if (error->sqlerrcode == ERRCODE_QUERY_CANCELED)
 		return false;
 	if (error->sqlerrcode == ERRCODE_INSUFFICIENT_PRIVILEGE)
 		return true;

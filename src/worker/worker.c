@@ -30,7 +30,6 @@
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/timeout.h"
 
 #include "core/shmem.h"
 
@@ -38,7 +37,6 @@
 #define HELD_UP_MS 10L			/* the wait for the lock is the pause */
 
 static JnyDatabase *slot = NULL;
-bool		jny_is_worker = false;
 static uint64 my_generation;
 
 static void
@@ -150,9 +148,9 @@ as_owner(void (*work) (void *arg), void *arg, const char *what)
 		GetUserIdAndSecContext(&user, &context);
 		SetUserIdAndSecContext(jny_owner_oid(false),
 							   context | SECURITY_LOCAL_USERID_CHANGE | SECURITY_RESTRICTED_OPERATION);
-		enable_timeout_after(STATEMENT_TIMEOUT, jny_lap_timeout_ms);
+		jny_limit_start();
 		work(arg);
-		disable_timeout(STATEMENT_TIMEOUT, false);
+		jny_limit_stop();
 		SetUserIdAndSecContext(user, context);
 	}
 	PopActiveSnapshot();
@@ -249,7 +247,7 @@ run(void)
 void
 jny_worker_main(Datum arg)
 {
-	jny_is_worker = true;
+	jny_limit_init();
 	memcpy(&my_generation, MyBgworkerEntry->bgw_extra, sizeof(my_generation));
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);

@@ -30,7 +30,13 @@ extern bool jny_may_be_strangers(void);
 extern void jny_launcher_register(void);
 extern PGDLLEXPORT void jny_launcher_main(Datum arg);
 extern PGDLLEXPORT void jny_worker_main(Datum arg);
+
+/* limit.c: the time that a lap of our worker may take */
 extern bool jny_is_worker;		/* of ours: pg_cron has background workers, too */
+extern void jny_limit_init(void);
+extern void jny_limit_start(void);
+extern void jny_limit_stop(void);
+extern bool jny_limit_hit(ErrorData *error);
 
 /* ddl_guard.c: commands that the worker or the data tables must know of */
 extern void jny_ddl_guard_init(void);

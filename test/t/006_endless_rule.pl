@@ -81,6 +81,21 @@ is($node->safe_psql('postgres', q{SELECT i.value, e.exit_reason FROM journey.enr
 cmp_ok(tries(), '<=', 12, 'and so are these, wherever they stand');
 is($node->safe_psql('postgres', "SELECT kind, count FROM journey.incident WHERE kind LIKE 'poison%' ORDER BY 1"),
 	"poison_event|2\npoison_timer|2", 'both are incidents');
+
+# -- what somebody cancels is nobody's fault ---------------------------------
+$node->safe_psql('postgres', q{ALTER SYSTEM SET journey.lap_timeout = '10min'});
+$node->safe_psql('postgres', q{SELECT pg_reload_conf()});
+$node->safe_psql('postgres', q{SELECT journey.track('web', 'searched', '{"customer_id": "new"}', '{"query": "60"}')});
+for my $n (1 .. 2)
+{
+	ok($node->poll_query_until('postgres', q{SELECT count(pg_cancel_backend(pid)) > 0 FROM pg_stat_activity WHERE backend_type = 'journey worker' AND wait_event = 'PgSleep'}),
+		"a lap that takes long is cancelled by hand ($n)");
+	$node->poll_query_until('postgres', q{SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE wait_event = 'PgSleep')});
+}
+$node->safe_psql('postgres', q{CREATE OR REPLACE FUNCTION public.quick(who text) RETURNS boolean LANGUAGE sql AS 'SELECT true'});
+ok($node->poll_query_until('postgres', q{SELECT count(*) > 0 FROM journey.enrollment e JOIN journey.identity i USING (profile_id) WHERE e.journey = 'asked' AND i.value = 'new'}),
+	'it is tried again');
+is($node->safe_psql('postgres', 'SELECT count(*) FROM journey.quarantine'), '2', 'and nothing was set aside');
 is($node->safe_psql('postgres', 'SELECT * FROM journey.check_invariants()'), '', 'invariants hold');
 $node->stop;
 done_testing();
