@@ -190,7 +190,7 @@ BEGIN
     UPDATE journey.attachment a SET detached_at = clock_timestamp(), broken = NULL
     WHERE a.attachment = _attach_unregister.attachment AND a.detached_at IS NULL;
     UPDATE journey.incident i SET resolved_at = clock_timestamp()
-    WHERE i.kind IN ('capture_disabled', 'mapping_broken', 'reconcile_failed') AND i.resolved_at IS NULL
+    WHERE i.kind IN ('capture_disabled', 'mapping_broken', 'stock_unreadable', 'reconcile_failed') AND i.resolved_at IS NULL
       AND i.detail ->> 'attachment' = _attach_unregister.attachment::text;
     DELETE FROM journey.backfill b WHERE b.attachment = _attach_unregister.attachment;
 END
@@ -453,7 +453,7 @@ COMMENT ON FUNCTION journey._attach_describe(regclass, text, jsonb) IS
     'What attach() prints: the map, how the rows stand to it, how many are null, and which fields have no column.';
 
 -- Back-fill, reconcile and live stock read a table as its owner.
-CREATE FUNCTION journey._attach_readable(rel regclass) RETURNS void
+CREATE FUNCTION journey._attach_unreadable(rel regclass, OUT problem text, OUT detail text, OUT hint text)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
@@ -463,15 +463,34 @@ DECLARE
 BEGIN
     SELECT c.relowner, c.relnamespace INTO owner, namespace FROM pg_class c WHERE c.oid = rel;
     IF NOT has_schema_privilege(owner, namespace, 'USAGE') OR NOT has_table_privilege(owner, rel, 'SELECT') THEN
-        RAISE EXCEPTION '% may not read %', owner, rel
-            USING ERRCODE = 'insufficient_privilege',
-                  DETAIL = 'What is attached is read with the rights of its owner, and with no others.',
-                  HINT = format('Somebody who may must run: GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %2$s;', namespace, owner, rel);
+        problem := format('%s may not read %s', owner, rel);
+        detail := 'What is attached is read with the rights of its owner, and with no others.';
+        hint := format('Somebody who may must run: GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON %s TO %2$s;', namespace, owner, rel);
+    ELSIF EXISTS (SELECT FROM pg_class c JOIN pg_roles r ON r.oid = c.relowner
+                  WHERE c.oid = rel AND c.relrowsecurity AND c.relforcerowsecurity AND NOT r.rolsuper AND NOT r.rolbypassrls) THEN
+        problem := format('row security hides rows of %s from its owner', rel);
+        detail := 'What is attached is read whole or not at all.';
+        hint := format('Run ALTER TABLE %s NO FORCE ROW LEVEL SECURITY, or give its owner BYPASSRLS.', rel);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_unreadable(regclass) IS
+    'Why a table cannot be read with the rights of its owner, and what to run; null when it can.';
+
+CREATE FUNCTION journey._attach_readable(rel regclass) RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    u record := journey._attach_unreadable(rel);
+BEGIN
+    IF u.problem IS NOT NULL THEN
+        RAISE EXCEPTION '%', u.problem USING ERRCODE = 'insufficient_privilege', DETAIL = u.detail, HINT = u.hint;
     END IF;
 END
 $$;
 COMMENT ON FUNCTION journey._attach_readable(regclass) IS
-    'Raises 42501 when the owner of a table has lost the right to read it.';
+    'Raises 42501 when a table cannot be read with the rights of its owner.';
 
 -- ---- attach, detach, reconcile ---------------------------------------------
 
@@ -597,21 +616,36 @@ COMMENT ON FUNCTION journey.detach(regclass, text) IS
     'Stops capturing a table, as one kind or as all. What was captured before is still consumed.';
 
 -- A table that is gone cannot be given as a regclass, and its attachment stops
--- what it could have ended until somebody says that it is gone for good.
-CREATE FUNCTION journey.detach(rel text, kind text DEFAULT NULL)
+-- what it could have ended until somebody says that it is gone for good. A bare
+-- literal comes here, too, whatever it names: one that is there is looked up as
+-- the caller would, for which the default of path is worked out where he calls.
+CREATE FUNCTION journey.detach(rel text, kind text DEFAULT NULL, path name[] DEFAULT current_schemas(true))
     RETURNS TABLE (what text, name text, value text)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
+    own_path text := current_setting('search_path');
+    there regclass;
     tables text[];
     attachments integer[];
 BEGIN
     PERFORM journey._attach_follow();
-    SELECT array_agg(DISTINCT format('%I.%I', x.rel_schema, x.rel_name)), array_agg(x.attachment) INTO tables, attachments
-    FROM journey.attachment x
-    WHERE x.detached_at IS NULL
-      AND rel IN (format('%I.%I', x.rel_schema, x.rel_name), x.rel_schema || '.' || x.rel_name, quote_ident(x.rel_name), x.rel_name);
+    BEGIN
+        PERFORM set_config('search_path', COALESCE((SELECT string_agg(quote_ident(s), ', ' ORDER BY n) FROM unnest(path) WITH ORDINALITY p (s, n)), ''), true);
+        there := pg_catalog.to_regclass(rel);
+    EXCEPTION WHEN invalid_name OR syntax_error OR feature_not_supported THEN
+        there := NULL; -- no name that SQL would take, but perhaps one that the table had
+    END;
+    PERFORM pg_catalog.set_config('search_path', own_path, true);
+    IF there IS NOT NULL THEN
+        RETURN QUERY SELECT * FROM journey._detach(ARRAY(SELECT x.attachment FROM journey._attached(there) x), rel, detach.kind, there);
+        RETURN;
+    END IF;
+    SELECT array_agg(DISTINCT x.full_name), array_agg(x.attachment) INTO tables, attachments
+    FROM (SELECT a.*, format('%I.%I', a.rel_schema, a.rel_name) AS full_name FROM journey.attachment a WHERE a.detached_at IS NULL) x
+    WHERE rel IN (x.full_name, x.rel_schema || '.' || x.rel_name)
+       OR (rel IN (quote_ident(x.rel_name), x.rel_name) AND to_regclass(x.full_name) IS NULL);
     IF cardinality(tables) > 1 THEN
         RAISE EXCEPTION '% is the name of several attached tables', rel
             USING ERRCODE = 'invalid_parameter_value', HINT = format('Name the schema, too: %s.', array_to_string(tables, ', '));
@@ -619,8 +653,8 @@ BEGIN
     RETURN QUERY SELECT * FROM journey._detach(attachments, rel, detach.kind);
 END
 $$;
-COMMENT ON FUNCTION journey.detach(text, text) IS
-    'The same by the table''s name as journey.attachment has it, which also works when the table is gone.';
+COMMENT ON FUNCTION journey.detach(text, text, name[]) IS
+    'The same by the table''s name, on the caller''s search_path or with its schema as journey.attachment has it, which also works when the table is gone.';
 
 CREATE FUNCTION journey.reconcile(rel regclass DEFAULT NULL)
     RETURNS TABLE (attached text, kind text, appended bigint)
@@ -672,10 +706,12 @@ BEGIN
                    (SELECT string_agg(col, ', ') FROM unnest(a.columns) AS col
                     WHERE NOT EXISTS (SELECT FROM pg_attribute att
                                       WHERE att.attrelid = root.rel AND att.attname = col AND att.attnum > 0 AND NOT att.attisdropped)) AS gone,
-                   root.scope AS trigger_scope, s.scope AS source_scope
+                   root.scope AS trigger_scope, s.scope AS source_scope, u.problem AS unreadable, u.hint AS grants
             FROM journey.attachment a
             LEFT JOIN journey._captures() root ON root.attachment = a.attachment AND root.root
             LEFT JOIN journey.source s ON s.source = a.source
+            -- of the others nothing is read but a back-fill, which says itself what keeps it
+            LEFT JOIN LATERAL journey._attach_unreadable(root.rel) u ON a.kind = 'stock' OR (a.kind = 'product' AND a.map ? 'available')
             WHERE a.detached_at IS NULL
         )
         SELECT l.attachment, l.broken, format('%I.%I', l.rel_schema, l.rel_name) AS name, l.kind, v.incident, v.problem, v.hint
@@ -689,7 +725,8 @@ BEGIN
              'Run journey.attach() again with a map that fits, then journey.reconcile().'),
             (4, l.trigger_scope <> l.source_scope, 'mapping_broken', 'the source has moved to scope ' || l.source_scope,
              'Run journey.attach() again with the same map.'),
-            (5, true, NULL, NULL, NULL)) AS t (n, holds, incident, problem, hint)
+            (5, l.unreadable IS NOT NULL, 'stock_unreadable', 'stock is unknown: ' || l.unreadable, l.grants),
+            (6, true, NULL, NULL, NULL)) AS t (n, holds, incident, problem, hint)
             WHERE t.holds ORDER BY t.n LIMIT 1) v
         ORDER BY l.attachment
     LOOP
@@ -713,10 +750,10 @@ BEGIN
         END IF;
     END LOOP;
     UPDATE journey.incident i SET resolved_at = clock_timestamp()
-    WHERE i.kind IN ('capture_disabled', 'mapping_broken') AND i.resolved_at IS NULL
+    WHERE i.kind IN ('capture_disabled', 'mapping_broken', 'stock_unreadable') AND i.resolved_at IS NULL
       AND NOT EXISTS (SELECT FROM journey.attachment a
                       WHERE a.attachment::text = i.detail ->> 'attachment' AND a.broken = i.message AND a.detached_at IS NULL);
 END
 $$;
 COMMENT ON FUNCTION journey._check_attachments() IS
-    'Compares attachments with the triggers and columns that are really there: follows renames, has new partitions read, keeps attachment.broken, opens and closes the incidents capture_disabled and mapping_broken. Returns what is wrong now. While attachment.broken is set, permits that an event could end must answer stale_data.';
+    'Compares attachments with the triggers and columns that are really there: follows renames, has new partitions read, keeps attachment.broken, opens and closes the incidents capture_disabled, mapping_broken and stock_unreadable. Returns what is wrong now. While attachment.broken is set, permits that an event could end must answer stale_data; of products and stock, those that need stock, while it cannot be read.';

@@ -96,17 +96,18 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT DISTINCT ON (s.scope, s.channel, s.purpose) s.scope, s.channel, s.purpose, s.state, s.at
-    FROM (SELECT c.scope, c.channel, c.purpose, c.state, c.at, NULL AS seq
+    SELECT DISTINCT ON (s.scope, s.channel, s.purpose) s.scope, s.channel, s.purpose,
+           CASE WHEN s.state = 'granted' AND s.expires_at <= journey.clock() THEN 'expired' ELSE s.state END, s.at
+    FROM (SELECT c.scope, c.channel, c.purpose, c.state, c.at, c.expires_at, NULL AS seq
           FROM journey.consent c WHERE c.bucket = journey.bucket(id) AND c.profile_id = id
           UNION ALL
-          SELECT h.scope, h.channel, h.purpose, h.state, h.at, h.seq
+          SELECT h.scope, h.channel, h.purpose, h.state, h.at, h.expires_at, h.seq
           FROM journey.consent_history h WHERE h.bucket = journey.bucket(id) AND h.profile_id = id AND h.unread) s
     ORDER BY s.scope, s.channel, s.purpose, s.seq DESC NULLS LAST;
 END
 $$;
 COMMENT ON FUNCTION journey._consents_said(uuid) IS
-    'The last word about each consent of a person, whether a lap has read it or not.';
+    'The last word about each consent of a person, whether a lap has read it or not; one that has ended is expired, not granted.';
 
 -- Only history is written, so that no lap waits for the end of this transaction.
 CREATE FUNCTION journey._say_consent(id uuid, in_scope text, on_channel text, for_purpose text, now_state text,
@@ -186,7 +187,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.preferences(text) IS
-    'The consents of the person that a token names, in its scope: [{"channel","purpose","state","at"}]; null when the token is not one of ours. Safe for GET: it changes nothing.';
+    'The consents of the person that a token names, in its scope: [{"channel","purpose","state","at"}]; one that has ended is expired. Null when the token is not one of ours. Safe for GET: it changes nothing.';
 
 CREATE FUNCTION journey.set_preferences(token text, preferences jsonb) RETURNS boolean
     LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER

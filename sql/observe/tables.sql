@@ -51,7 +51,7 @@ CREATE TABLE journey.attachment (
     attached_by text NOT NULL,
     attached_at timestamptz NOT NULL,
     backfilled_at timestamptz,
-    broken text,                      -- why the mapping no longer fits; null = fits
+    broken text,                      -- why the mapping no longer fits, or live stock cannot be read; null = fits
     detached_at timestamptz           -- null = attached; the row stays, because rows captured before still need its map
 );
 -- not unique: two tables may change names in one commit
@@ -82,6 +82,7 @@ CREATE TABLE journey.early_message (
     test boolean NOT NULL
 );
 CREATE INDEX early_message_look ON journey.early_message (look_at);
+CREATE INDEX early_message_provider ON journey.early_message (provider_ref);
 CREATE TABLE journey.early_opt_out (
     bucket smallint NOT NULL,         -- of the key's hash
     key_hash bigint NOT NULL,
@@ -388,7 +389,7 @@ COMMENT ON COLUMN journey.attachment.spec IS 'What the trigger was given.';
 COMMENT ON COLUMN journey.attachment.attached_by IS 'Role that attached it.';
 COMMENT ON COLUMN journey.attachment.attached_at IS 'When.';
 COMMENT ON COLUMN journey.attachment.backfilled_at IS 'When its existing rows had all been read; null = not yet.';
-COMMENT ON COLUMN journey.attachment.broken IS 'Why the map no longer fits the table; null = it fits.';
+COMMENT ON COLUMN journey.attachment.broken IS 'Why the map no longer fits the table, or why the stock in it cannot be read; null = neither.';
 COMMENT ON COLUMN journey.attachment.detached_at IS 'When it was detached; null = attached.';
 COMMENT ON TABLE journey.quarantine IS 'Messages and rows that could not be taken, with the reason and the original.';
 COMMENT ON COLUMN journey.quarantine.quarantine_id IS 'Id, by time.';

@@ -84,11 +84,19 @@ AS $$
 DECLARE
     target text;
     ours name[];
+    foreign_views text;
+    mend text;
 BEGIN
     IF to_regclass('journey.schema_version') IS NULL THEN
         RAISE EXCEPTION 'journey is not installed in this database'
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = 'Run journey.install() first.';
+    END IF;
+    SELECT string_agg(v.message, '; '), string_agg(v.hint, ' ') INTO foreign_views, mend FROM journey._views_of_others() v;
+    IF foreign_views IS NOT NULL THEN
+        RAISE EXCEPTION 'views of journey belong to others'
+            USING ERRCODE = 'object_not_in_prerequisite_state', DETAIL = foreign_views,
+                  HINT = format('Those that are journey''s own, as after pg_restore --no-owner: %s One that somebody has made under such a name wants another: ALTER VIEW ... RENAME TO.', mend);
     END IF;
     SELECT extversion INTO target FROM pg_extension WHERE extname = 'journey';
     SELECT array_agg(c.relname) INTO ours
@@ -106,7 +114,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.migrate() IS
-    'Brings the data tables to the version of the extension, after ALTER EXTENSION journey UPDATE, and makes views and reports anew. Returns the version. 55000 when install() has not been run, 2BP01 with their names when objects of others depend on the views.';
+    'Brings the data tables to the version of the extension, after ALTER EXTENSION journey UPDATE, and makes views and reports anew. Returns the version. 55000 when install() has not been run or a view of ours belongs to another, 2BP01 with their names when objects of others depend on the views.';
 
 CREATE FUNCTION journey.uninstall(confirm text) RETURNS text
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
@@ -131,6 +139,17 @@ BEGIN
             USING ERRCODE = 'dependent_objects_still_exist',
                   HINT = format('Run journey.detach(%L) first.', r.rel);
     END IF;
+    SELECT string_agg(format('%s journey.%I of %I', CASE WHEN c.relkind IN ('v', 'm') THEN 'view' ELSE 'table' END,
+                             c.relname, pg_get_userbyid(c.relowner)), ', ' ORDER BY c.relname) AS names
+    INTO r
+    FROM pg_class c
+    WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
+      AND c.relowner <> current_user::regrole;
+    IF r.names IS NOT NULL THEN
+        RAISE EXCEPTION 'schema journey holds tables or views of others'
+            USING ERRCODE = 'dependent_objects_still_exist', DETAIL = r.names,
+                  HINT = 'Move them to another schema with ALTER ... SET SCHEMA, or drop them, then run journey.uninstall() again. Those that are journey''s own, as after pg_restore --no-owner, get their owner back by the hints of journey.health.';
+    END IF;
     UPDATE journey.node SET mode = 'off', incarnation = 0, test_clock = NULL, changed_at = clock_timestamp();
     TRUNCATE journey.inbox_0, journey.inbox_1, journey.inbox_2, journey.inbox_copy, journey.inbox_drained, journey.backfill, journey.leaf;
     UPDATE journey.cursor SET incarnation = 0, previous = NULL, window_snapshot = NULL;
@@ -147,4 +166,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.uninstall(text) IS
-    'Drops every data table, view and report of journey; the argument must be ''drop all journey data''. Refused (2BP01) while a table is attached, or objects of others depend on what it drops; it names them. Afterwards DROP EXTENSION works.';
+    'Drops every data table, view and report of journey; the argument must be ''drop all journey data''. Refused (2BP01) while a table is attached, objects of others depend on what it drops, or tables or views of others are in schema journey; it names them. Afterwards DROP EXTENSION works.';

@@ -105,6 +105,23 @@ $$;
 COMMENT ON FUNCTION journey._strangers() IS
     'What of somebody else''s hangs on tables of journey, so that no lap runs beside it: another owner, a trigger, a rule; and the command that takes it away.';
 
+CREATE FUNCTION journey._views_of_others() RETURNS TABLE (message text, hint text, owner name)
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT format('the view journey.%I belongs to %I, not to journey_owner', c.relname, pg_get_userbyid(c.relowner)),
+           format('ALTER VIEW journey.%I OWNER TO journey_owner;', c.relname), pg_get_userbyid(c.relowner)
+    FROM pg_class c
+    WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind = 'v' AND c.relowner <> 'journey_owner'::regrole
+      AND c.relname IN (SELECT m[1] FROM regexp_matches(journey._ddl('views'), '^CREATE VIEW journey\.(\w+)', 'gn') m)
+    ORDER BY c.relname;
+END
+$$;
+COMMENT ON FUNCTION journey._views_of_others() IS
+    'Views under the names of ours that belong to another, as after pg_restore --no-owner, and the command that gives them back.';
+
 CREATE FUNCTION journey._health()
     RETURNS TABLE (topic text, status text, detail text, hint text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL UNSAFE
@@ -179,6 +196,13 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 
+    FOR topic, status, detail, hint IN
+        SELECT 'tables', 'warning', format('%s: it reads with the rights of %I, and migrate() refuses beside it', v.message, v.owner), v.hint
+        FROM journey._views_of_others() v
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
     -- a few minutes are a dump or a report
     FOR topic, status, detail, hint IN
         SELECT 'rotation', 'warning',
@@ -209,8 +233,10 @@ BEGIN
 
     FOR topic, status, detail, hint IN
         SELECT 'attachment', 'error', format('%I.%I as %s: %s', a.rel_schema, a.rel_name, a.kind, a.broken),
-               'Attach the table again with a mapping that fits. One that is gone for good: '
-               || format('SELECT journey.detach(%L).', format('%I.%I', a.rel_schema, a.rel_name))
+               COALESCE((SELECT x.hint FROM journey.incident x
+                         WHERE x.kind = 'stock_unreadable' AND x.message = a.broken AND x.detail ->> 'attachment' = a.attachment::text),
+                        'Attach the table again with a mapping that fits. One that is gone for good: '
+                        || format('SELECT journey.detach(%L).', format('%I.%I', a.rel_schema, a.rel_name)))
         FROM journey.attachment a WHERE a.broken IS NOT NULL AND a.detached_at IS NULL
     LOOP
         RETURN NEXT;
@@ -292,8 +318,9 @@ BEGIN
     RETURN NEXT;
 
     FOR topic, status, detail, hint IN
-        SELECT 'pause', 'warning', format('%s %s since %s: %s', p.what, p.name, p.paused_at, coalesce(p.reason, 'no reason given')),
-               'End it with journey.unpause().'
+        SELECT 'pause', 'warning', format('%s since %s: %s', CASE p.what WHEN 'all' THEN 'everything' ELSE p.what || ' ' || p.name END,
+                                          p.paused_at, coalesce(p.reason, 'no reason given')),
+               CASE p.what WHEN 'all' THEN 'SELECT journey.unpause();' ELSE format('SELECT journey.unpause(%L, %L);', p.what, p.name) END
         FROM journey.pause p
     LOOP
         RETURN NEXT;

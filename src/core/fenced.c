@@ -120,6 +120,14 @@ jny_type_is_opt_out(const char *type)
 	return strcmp(type, "unsubscribed") == 0 || strcmp(type, "message_complained") == 0;
 }
 
+bool
+jny_names_message(const char *type, Jsonb *props)
+{
+	return jny_type_is_opt_out(type) &&
+		(jny_json_text(props, "action_id") != NULL || jny_json_text(props, "idempotency_key") != NULL ||
+		 jny_json_text(props, "provider_ref") != NULL);
+}
+
 const char *
 jny_suppression_reason(const char *type)
 {

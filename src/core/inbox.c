@@ -293,19 +293,11 @@ set_text(Datum *values, bool *nulls, Column col, const char *value)
 		set(values, nulls, col, CStringGetTextDatum(value));
 }
 
-static bool
-names_message(const JnyInboxRow *row)
-{
-	return row->props != NULL && jny_type_is_opt_out(row->type) &&
-		(jny_json_text(row->props, "action_id") != NULL || jny_json_text(row->props, "idempotency_key") != NULL ||
-		 jny_json_text(row->props, "provider_ref") != NULL);
-}
-
 /* A fence without a key could match nobody, unless it names a message; a link needs two ends. */
 static char
 fence_to_store(const JnyInboxRow *row)
 {
-	if ((row->fence == JNY_FENCE_EVENT && row->nkeys == 0 && !names_message(row)) ||
+	if ((row->fence == JNY_FENCE_EVENT && row->nkeys == 0 && !jny_names_message(row->type, row->props)) ||
 		(row->fence == JNY_FENCE_LINK && row->nkeys < 2))
 		return JNY_FENCE_NONE;
 	return row->fence;

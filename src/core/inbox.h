@@ -76,6 +76,8 @@ extern bool jny_type_is_fenced(const char *type);
 
 /* Does this type always end marketing, as far as its channel and purpose reach? */
 extern bool jny_type_is_opt_out(const char *type);
+/* Is it an opt-out that names its message, and so the person? */
+extern bool jny_names_message(const char *type, Jsonb *props);
 /* The reason code that a permit answers when an event of this type stops it. */
 extern const char *jny_suppression_reason(const char *type);
 

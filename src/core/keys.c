@@ -214,9 +214,9 @@ jny_keys_add_object(JnyKeys *keys, const char *namespace, const char *scope, con
 char
 jny_fence_of(const char *type, const char *ref, const JnyKeys *keys)
 {
-	/* a complaint names its message, which names the person */
+	/* an opt-out may name its message, which names the person; one that does not makes no fence (inbox.c) */
 	if (jny_type_is_fenced(type))
-		return keys->n > 0 || strcmp(type, "message_complained") == 0 ? JNY_FENCE_EVENT : JNY_FENCE_NONE;
+		return keys->n > 0 || jny_type_is_opt_out(type) ? JNY_FENCE_EVENT : JNY_FENCE_NONE;
 	if (strcmp(type, "order_cancelled") == 0 && ref != NULL)
 		return JNY_FENCE_RELEASE;
 	return keys->n >= 2 ? JNY_FENCE_LINK : JNY_FENCE_NONE;

@@ -31,7 +31,7 @@ JNY_PLAN(read_messages, "integer[], text[], text[]",
 		 " UNION ALL " OF_MESSAGE("outbox_history", "o.provider_ref = k.ref AND k.action IS NULL"));
 /*
  * The shop's own tables where they are attached, all of them, else what was
- * last observed; unknown is not zero. The third: the shop has one locked now.
+ * last observed; unknown is not zero. The third: one is locked now, or cannot be read.
  */
 JNY_PLAN(read_stock, "text[]",
 		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0, s.sku IS NOT NULL AND s.available IS NULL"
@@ -209,8 +209,9 @@ stop_of(const JnyFence *f)
 
 /*
  * A complaint names the message that it is about, not the person, and so may
- * an opt-out: the message's channel and person are meant. Whom an opt-out names
- * beside the message may have left more than that, which the worker will tell.
+ * an opt-out: the message's person is meant, and its channel, unless the
+ * opt-out says which. Whom an opt-out names beside the message may have left
+ * more than that, which the worker will tell.
  */
 static void
 judge_messages(JnyGate *gate, List *works)
@@ -222,7 +223,7 @@ judge_messages(JnyGate *gate, List *works)
 		const JnyFence *f = &gate->fences->fence[i];
 
 		if (f->fence != JNY_FENCE_EVENT || (f->action == NULL && f->provider_ref == NULL) ||
-			(f->channel != NULL && !is_complaint(f->type)))
+			(f->channel != NULL && f->nkeys > 0 && !is_complaint(f->type)))
 			continue;
 		jny_cols_set(cols, 0, Int32GetDatum(i));
 		jny_cols_text(cols, 1, f->action);
@@ -240,7 +241,8 @@ judge_messages(JnyGate *gate, List *works)
 		Stop		stop = stop_of(f);
 
 		stop.scope = jny_get_text(row, 3);
-		stop.channel = jny_get_text(row, 4);
+		if (f->channel == NULL || is_complaint(f->type))
+			stop.channel = jny_get_text(row, 4);
 		if (is_complaint(f->type))
 		{
 			f->scope = stop.scope;
@@ -388,9 +390,9 @@ judge_stock(JnyGate *gate, List *works)
 	{
 		char	   *sku = jny_get_text(row, 1);
 		bool		out = jny_get_int8(row, 2, 0) != 0;
-		bool		locked = jny_get_int8(row, 3, 0) != 0;
+		bool		unread = jny_get_int8(row, 3, 0) != 0;
 
-		if (!out && !locked)
+		if (!out && !unread)
 			continue;
 		foreach(lc, works)
 		{
@@ -398,7 +400,7 @@ judge_stock(JnyGate *gate, List *works)
 
 			if (!speaks_of(w, sku))
 				continue;
-			if (locked)
+			if (unread)
 				jny_postpone(gate, w, "stale_data", 0);
 			else
 				jny_refuse(w, "out_of_stock");

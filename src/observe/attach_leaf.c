@@ -7,9 +7,9 @@
  * partition had before fires no trigger: whoever is preloaded notes it within
  * the command (ddl_guard.c calls jny_leaves_note), otherwise the next lap does
  * (journey._check_attachments). And triggers for TRUNCATE, which are for each
- * statement, are not given on: we make them as it makes the others, as
- * children of the table's own, so that DETACH and journey.detach() take them
- * away.
+ * statement, are not given on: we make them as it makes the others, each as
+ * the child of the one a level above, so that DETACH, of a whole branch, too,
+ * and journey.detach() take them away.
  *
  * Locks: none is waited for. SHARE ROW EXCLUSIVE on a partition that gets a
  * trigger, until the transaction ends, which is that of attach() or of
@@ -28,7 +28,6 @@
 #include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
-#include "parser/parse_func.h"
 #include "storage/bufmgr.h"
 #include "storage/lmgr.h"
 #include "utils/lsyscache.h"
@@ -36,14 +35,15 @@
 #include "utils/snapmgr.h"
 
 JNY_PLAN(note_leaves, "", "SELECT journey._note_leaves()");
+/* Partitions without a trigger for TRUNCATE that their parent has; further down once there is one above. */
 JNY_PLAN(bare_leaves, "",
-		 "SELECT root.rel, c.oid FROM journey._captures() root"
-		 " JOIN pg_catalog.pg_trigger t ON t.tgrelid = root.rel AND t.tgparentid = 0 AND t.tgfoid = 'journey._capture()'::pg_catalog.regprocedure"
+		 "SELECT i.inhparent, t.oid, c.oid FROM journey._captures() leaf"
+		 " JOIN pg_catalog.pg_class c ON c.oid = leaf.rel AND c.relkind IN ('r', 'p')"
+		 " JOIN pg_catalog.pg_inherits i ON i.inhrelid = c.oid"
+		 " JOIN pg_catalog.pg_trigger t ON t.tgrelid = i.inhparent AND t.tgfoid = 'journey._capture()'::pg_catalog.regprocedure"
 		 "  AND t.tgname LIKE 'journey\\_truncate\\_%'"
-		 "  AND pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\\000', 1) = root.attachment::pg_catalog.text"
-		 " JOIN journey._captures() leaf ON leaf.attachment = root.attachment AND NOT leaf.root"
-		 " JOIN pg_catalog.pg_class c ON c.oid = leaf.rel AND c.relkind = 'r'"
-		 " WHERE root.root AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger x"
+		 "  AND pg_catalog.split_part(pg_catalog.encode(t.tgargs, 'escape'), '\\000', 1) = leaf.attachment::pg_catalog.text"
+		 " WHERE NOT leaf.root AND NOT EXISTS (SELECT FROM pg_catalog.pg_trigger x"
 		 "  WHERE x.tgrelid = c.oid AND x.tgparentid = t.oid AND x.tgargs = t.tgargs)");
 
 /* ---- a partition that comes ---------------------------------------------- */
@@ -94,15 +94,11 @@ journey_has_blocks(PG_FUNCTION_ARGS)
 /* ---- TRUNCATE of a partition ---------------------------------------------- */
 
 static const Trigger *
-truncate_trigger(Relation root, Oid capture)
+find_trigger(Relation rel, Oid trigger)
 {
-	for (int i = 0; root->trigdesc != NULL && i < root->trigdesc->numtriggers; i++)
-	{
-		const Trigger *t = &root->trigdesc->triggers[i];
-
-		if (t->tgfoid == capture && TRIGGER_FOR_TRUNCATE(t->tgtype))
-			return t;
-	}
+	for (int i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+		if (rel->trigdesc->triggers[i].tgoid == trigger)
+			return &rel->trigdesc->triggers[i];
 	return NULL;
 }
 
@@ -134,19 +130,19 @@ make_child(Oid leaf, const Trigger *parent)
 
 /* False when one of the two is locked by somebody, or they have parted meanwhile. */
 static bool
-cover(Oid root, Oid leaf)
+cover(Oid above, Oid trigger, Oid leaf)
 {
 	Relation	rel;
 	const Trigger *parent;
 	bool		done = false;
 
-	if (!ConditionalLockRelationOid(root, AccessShareLock) || !ConditionalLockRelationOid(leaf, ShareRowExclusiveLock))
+	if (!ConditionalLockRelationOid(above, AccessShareLock) || !ConditionalLockRelationOid(leaf, ShareRowExclusiveLock))
 		return false;
-	rel = try_relation_open(root, NoLock);
+	rel = try_relation_open(above, NoLock);
 	if (rel == NULL)
 		return false;
-	parent = truncate_trigger(rel, LookupFuncName(list_make2(makeString("journey"), makeString("_capture")), 0, NULL, false));
-	if (parent != NULL && get_rel_relispartition(leaf) && list_member_oid(get_partition_ancestors(leaf), root))
+	parent = find_trigger(rel, trigger);
+	if (parent != NULL && get_rel_relispartition(leaf) && get_partition_parent(leaf, true) == above)
 	{
 		make_child(leaf, parent);
 		done = true;
@@ -156,7 +152,7 @@ cover(Oid root, Oid leaf)
 }
 
 static int
-cover_all(void)
+cover_level(void)
 {
 	uint64		n = jny_run(&bare_leaves, NULL, NULL);
 	SPITupleTable *found = SPI_tuptable;
@@ -165,11 +161,23 @@ cover_all(void)
 	for (uint64 i = 0; i < n; i++)
 	{
 		bool		isnull;
-		Oid			root = DatumGetObjectId(SPI_getbinval(found->vals[i], found->tupdesc, 1, &isnull));
-		Oid			leaf = DatumGetObjectId(SPI_getbinval(found->vals[i], found->tupdesc, 2, &isnull));
+		Oid			above = DatumGetObjectId(SPI_getbinval(found->vals[i], found->tupdesc, 1, &isnull));
+		Oid			trigger = DatumGetObjectId(SPI_getbinval(found->vals[i], found->tupdesc, 2, &isnull));
+		Oid			leaf = DatumGetObjectId(SPI_getbinval(found->vals[i], found->tupdesc, 3, &isnull));
 
-		covered += cover(root, leaf);
+		covered += cover(above, trigger, leaf);
 	}
+	return covered;
+}
+
+static int
+cover_all(void)
+{
+	int			covered = 0;
+	int			more;
+
+	while ((more = cover_level()) > 0)
+		covered += more;
 	return covered;
 }
 

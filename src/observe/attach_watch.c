@@ -6,7 +6,8 @@
  * inside SPI_connect() and as journey_owner. Whatever happens to an attached
  * table or its triggers sends a relcache message; the lap that follows looks,
  * and a lap without one has a flag to read. attach() sends a message of its
- * own, by which a table is known that was not attached at the last look.
+ * own, by which a table is known that was not attached at the last look. What
+ * the owner of a table may read depends on schemas and roles, too.
  *
  * Locks: RowExclusiveLock on journey.attachment. Memory: the oids of attached
  * tables, for the life of the backend.
@@ -20,6 +21,7 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 JNY_PLAN(watched_tables, "",
 		 "SELECT DISTINCT t.rel FROM journey._captures() t"
@@ -30,6 +32,7 @@ static Oid *watched = NULL;		/* in order */
 static int	nwatched = 0;
 static bool touched = true;		/* since the last look */
 static bool unsettled = false;	/* the look is part of a transaction that may still roll back */
+static SubTransactionId looked_in;	/* of that transaction */
 
 static int
 compare_oid(const void *a, const void *b)
@@ -63,8 +66,31 @@ at_end_of_xact(XactEvent event, void *arg)
 static void
 at_end_of_subxact(SubXactEvent event, SubTransactionId mine, SubTransactionId parent, void *arg)
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB)
+	/* numbers grow: what is open still and began no later than the look's holds it */
+	if (event == SUBXACT_EVENT_ABORT_SUB && mine <= looked_in)
 		touched = touched || unsettled;
+}
+
+static void
+right_changed(Datum arg, int cache, uint32 hash)
+{
+	touched = true;
+}
+
+static void
+register_once(void)
+{
+	static bool registered = false;
+
+	if (registered)
+		return;
+	registered = true;
+	jny_watch_relations(relation_changed);
+	CacheRegisterSyscacheCallback(NAMESPACEOID, right_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHOID, right_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(AUTHMEMMEMROLE, right_changed, (Datum) 0);
+	RegisterXactCallback(at_end_of_xact, NULL);
+	RegisterSubXactCallback(at_end_of_subxact, NULL);
 }
 
 /* Before the look: what changes a table from here on is seen by the look or brings a message after it. */
@@ -76,12 +102,7 @@ watch(void)
 	int			n;
 	bool		isnull;
 
-	if (watched == NULL)
-	{
-		jny_watch_relations(relation_changed);
-		RegisterXactCallback(at_end_of_xact, NULL);
-		RegisterSubXactCallback(at_end_of_subxact, NULL);
-	}
+	register_once();
 	n = (int) jny_run(&watched_tables, NULL, NULL);
 	oids = MemoryContextAlloc(TopMemoryContext, sizeof(Oid) * n);
 	for (int i = 0; i < n; i++)
@@ -92,6 +113,7 @@ watch(void)
 		pfree(former);
 	touched = false;
 	unsettled = true;
+	looked_in = GetCurrentSubTransactionId();
 }
 
 void

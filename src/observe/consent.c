@@ -40,10 +40,10 @@ typedef struct JnyConsents
 	List	   *house;			/* of char *: channels that may carry it */
 } JnyConsents;
 
-JNY_LOOKUP(find_consents, "consent", "consent_pkey", "bucket, profile_id",
-		   "profile_id, scope, channel, purpose, state, at", NULL);
-#define CONSENT_KEY "bucket, profile_id, scope, channel, purpose"
 #define STATEMENT "state, basis, source, proof, at, expires_at"
+JNY_LOOKUP(find_consents, "consent", "consent_pkey", "bucket, profile_id",
+		   "profile_id, scope, channel, purpose, " STATEMENT, NULL);
+#define CONSENT_KEY "bucket, profile_id, scope, channel, purpose"
 JNY_UPSERT(upsert_consents, "consent", "consent_pkey", CONSENT_KEY, CONSENT_KEY ", " STATEMENT, STATEMENT);
 #define HISTORY_KEY CONSENT_KEY ", recorded_at, seq"
 JNY_UPSERT(insert_history, "consent_history", "consent_history_pkey", HISTORY_KEY, HISTORY_KEY ", " STATEMENT, "");
@@ -59,7 +59,7 @@ JNY_PLAN(read_history, "",
 		 " ON CONFLICT (" CONSENT_KEY ") DO UPDATE"
 		 " SET state = excluded.state, basis = excluded.basis, source = excluded.source, proof = excluded.proof,"
 		 "  at = GREATEST(c.at, excluded.at), expires_at = excluded.expires_at"
-		 " WHERE c.state <> excluded.state AND (excluded.state <> 'granted' OR c.at <= excluded.at)");
+		 " WHERE (c.state <> excluded.state OR c.expires_at <= excluded.at) AND (excluded.state <> 'granted' OR c.at <= excluded.at)");
 
 static bool
 takes_away(const char *state)
@@ -204,7 +204,11 @@ jny_consent_load(JnyTake *take)
 							 jny_row_text(row, 1), jny_row_text(row, 2), jny_row_text(row, 3));
 
 		c->now.state = jny_row_text(row, 4);
-		c->now.at = jny_row_time(row, 5);
+		c->now.basis = jny_row_text(row, 5);
+		c->source = jny_row_text(row, 6);
+		c->now.proof = row->nulls[7] ? NULL : DatumGetJsonbP(row->values[7]);
+		c->now.at = jny_row_time(row, 8);
+		c->now.expires_at = jny_row_time(row, 9);
 	}
 }
 
@@ -257,26 +261,82 @@ may_state(JnyTake *take, const JnyFact *fact, const char *state)
 	return false;
 }
 
+static bool
+same_proof(Jsonb *a, Jsonb *b)
+{
+	a = a != NULL ? a : jny_object_empty();
+	b = b != NULL ? b : jny_object_empty();
+	return compareJsonbContainers(&a->root, &b->root) == 0;
+}
+
+/* Of what the row has no column for, it does not speak. */
+static bool
+same_terms(const JnyFact *row, const JnyConsent *a, const JnyConsent *b)
+{
+	const char *basis = a->basis != NULL ? a->basis : "";
+
+	return (!jny_fact_maps(row, JNY_F_BASIS) || strcmp(basis, b->basis != NULL ? b->basis : "") == 0) &&
+		(!jny_fact_maps(row, JNY_F_PROOF) || same_proof(a->proof, b->proof)) &&
+		(!jny_fact_maps(row, JNY_F_EXPIRES) || a->expires_at == b->expires_at);
+}
+
+/*
+ * The row speaks of what stands, and its terms are other ones by now. Where no
+ * time tells whether it is this row that stands, the source does, and for an
+ * UPDATE the terms that the row had: it may be one of many that a shop keeps.
+ */
+static void
+amend(JnyTake *take, JnyFact *fact, Consent *c, const JnyConsent *said)
+{
+	if ((said->weak || said->before != NULL) && strcmp(c->source, fact->source) != 0)
+		return;
+	if (said->before != NULL && !same_terms(fact, &c->now, said->before))
+		return;
+	if (same_terms(fact, &c->now, said))
+		return;
+	if (jny_fact_maps(fact, JNY_F_BASIS))
+		c->now.basis = said->basis;
+	if (jny_fact_maps(fact, JNY_F_PROOF))
+		c->now.proof = said->proof;
+	if (jny_fact_maps(fact, JNY_F_EXPIRES))
+		c->now.expires_at = said->expires_at;
+	c->dirty = true;
+	remember(take, fact, &c->now);
+}
+
+static bool
+is_granted(const JnyTake *take, const JnyConsent *c)
+{
+	return c->state != NULL && strcmp(c->state, "granted") == 0 &&
+		(c->expires_at == 0 || c->expires_at > take->batch->node.now);
+}
+
 /* True when the person's rights changed. */
 static bool
 state_consent(JnyTake *take, JnyFact *fact, const JnyConsent *said)
 {
 	Consent    *c = find(take, fact->profile, fact->scope, said->channel, said->purpose);
 	const char *before = c->now.state;
-	bool		was = before != NULL && strcmp(before, "granted") == 0;
+	bool		was = is_granted(take, &c->now);
 
-	if (before != NULL && strcmp(before, said->state) == 0 && (said->weak || c->now.at == said->at))
-		return false;			/* said before */
+	if (before != NULL && strcmp(before, said->state) == 0 &&
+		(said->before != NULL || said->weak || c->now.at == said->at))
+	{
+		amend(take, fact, c, said);
+		return was != is_granted(take, &c->now);
+	}
+	if (said->before != NULL)
+		return false;			/* what stands is something else, said elsewhere */
 	remember(take, fact, said);
 	if (before != NULL &&
-		(said->weak ? !(was && takes_away(said->state))
+		(said->weak ? !(strcmp(before, "granted") == 0 && takes_away(said->state))
 		 : said->at < c->now.at ||
 		 (said->at == c->now.at && takes_away(before) && !takes_away(said->state))))
 		return false;
 	c->now = *said;
 	c->source = fact->source;
 	c->dirty = true;
-	return was != (strcmp(said->state, "granted") == 0);
+	return was != is_granted(take, said);
 }
 
 static List *
@@ -329,13 +389,15 @@ put_aside(JnyTake *take, JnyFact *fact, const char *sqlstate, const char *reason
 static void
 apply_event(JnyTake *take, JnyFact *fact)
 {
-	const char *expires = jny_json_text(fact->props, "expires_at");
+	bool		granted = strcmp(fact->type, "consent_granted") == 0;
+	/* what is taken back is taken back for good */
+	const char *expires = granted ? jny_json_text(fact->props, "expires_at") : NULL;
 	JnyConsent	said = {
-		.channel = jny_json_text(fact->props, "channel"),
+		.channel = granted ? jny_json_text(fact->props, "channel") : jny_message_channel(fact),
 		.purpose = jny_json_text(fact->props, "purpose"),
 		.basis = jny_json_text(fact->props, "basis"),
 		.proof = jny_json_object(fact->props, "proof"),
-		.state = strcmp(fact->type, "consent_granted") == 0 ? "granted" : "revoked",
+		.state = granted ? "granted" : "revoked",
 		.at = fact->occurred_at
 	};
 
@@ -343,17 +405,16 @@ apply_event(JnyTake *take, JnyFact *fact)
 		return;
 	if (said.purpose == NULL)
 		said.purpose = "marketing";
-	if (strcmp(said.state, "granted") != 0)
-		expires = NULL;			/* what is taken back is taken back for good */
 	if (expires != NULL && !jny_value_time(expires, &said.expires_at))
 		put_aside(take, fact, "22007", "expires_at is not a time; the consent was not taken");
 	else if (said.channel != NULL)
 		(void) state_consent(take, fact, &said);
-	else if (strcmp(said.state, "granted") == 0)
+	else if (granted)
 		put_aside(take, fact, "22023", "a consent needs its channel");
 	else
 		opt_out_everywhere(take, fact, &said);
-	jny_emit(take, fact, fact->type, fact->props);
+	if (!jny_message_counts(fact))	/* which has emitted it */
+		jny_emit(take, fact, fact->type, fact->props);
 }
 
 /* Whoever leaves by a message leaves marketing on its channel, whatever it was about. */
@@ -370,24 +431,14 @@ opt_out_of_message(JnyTake *take, JnyFact *fact)
 		opt_out_everywhere(take, fact, &said);
 }
 
-/* A property that can be stored; what does not fit is as if it were not there. */
-static const char *
-stated(const JnyFact *fact, const char *name)
-{
-	const char *value = fact->kind == JNY_KIND_EVENT ? jny_json_text(fact->props, name) : NULL;
-
-	return value != NULL && jny_value_fits(value) ? value : NULL;
-}
-
 /* Of a row that had to be set aside, only what takes rights away. */
 static void
 apply_opt_outs(JnyTake *take, JnyFact *fact)
 {
-	const char *channel = stated(fact, "channel");
-	const char *purpose = stated(fact, "purpose");
+	const char *purpose = fact->kind == JNY_KIND_EVENT ? jny_json_text(fact->props, "purpose") : NULL;
 	JnyConsent	event = {
-		.channel = channel != NULL ? channel : jny_message_channel(fact),
-		.purpose = purpose != NULL ? purpose : "marketing",
+		.channel = jny_message_channel(fact),
+		.purpose = purpose != NULL && jny_value_fits(purpose) ? purpose : "marketing",
 		.state = fact->type != NULL && strcmp(fact->type, "message_complained") == 0 ? "complained" : "revoked",
 		.at = fact->occurred_at
 	};
@@ -434,7 +485,7 @@ jny_consent_apply(JnyTake *take, JnyFact *fact)
 		JnyConsent *said = lfirst(lc);
 
 		if (may_state(take, fact, said->state) && state_consent(take, fact, said))
-			emit_change(take, fact, said, strcmp(said->state, "granted") == 0);
+			emit_change(take, fact, said, is_granted(take, said));
 	}
 }
 

@@ -98,14 +98,15 @@ is_blank(const char *namespace, const char *value)
 
 /*
  * A customer's row says what address there is. That there is none it says when
- * it loses one, or is read again; what it never had, another source may know.
+ * it is seen to lose one: a blank that is read may never have been anything
+ * else, and what it does not have, another source may know.
  */
 static void
 note_field(JnyTake *take, JnyFact *fact, const char *channel, const char *namespace, JnyField field)
 {
 	if (!jny_fact_maps(fact, field))
 		return;
-	if (!is_blank(namespace, fact->f[field]) || fact->op == JNY_OP_BACKFILL ||
+	if (!is_blank(namespace, fact->f[field]) ||
 		(fact->has_old && !is_blank(namespace, fact->old[field])))
 		note(take, fact, channel, namespace, fact->f[field], true);
 }

@@ -278,16 +278,12 @@ read_objects(JnyTake *take, JnyFact *fact)
 	jny_fact_objects(take, fact);
 }
 
-/* An UPDATE that touched neither who, what nor when says nothing again: the person may have changed it elsewhere. */
 static bool
-states_consent(const JnyFact *fact, const JnyMap *map, char **cols, char **old)
+is_other_subject(const JnyMap *map, char **cols, char **old)
 {
 	ListCell   *lc;
 	bool		said;
 
-	if (old == NULL || differs(fact, JNY_F_STATE) || differs(fact, JNY_F_CHANNEL) ||
-		differs(fact, JNY_F_PURPOSE) || differs(fact, JNY_F_AT))
-		return true;
 	foreach(lc, map->subject)
 	{
 		const JnyMapField *field = &((const JnyMapEntry *) lfirst(lc))->field;
@@ -296,6 +292,14 @@ states_consent(const JnyFact *fact, const JnyMap *map, char **cols, char **old)
 			return true;
 	}
 	return false;
+}
+
+/* An UPDATE that touched neither who, what nor when says nothing again: the person may have changed it elsewhere. */
+static bool
+states_consent(const JnyFact *fact)
+{
+	return !fact->has_old || fact->other_subject || differs(fact, JNY_F_STATE) || differs(fact, JNY_F_CHANNEL) ||
+		differs(fact, JNY_F_PURPOSE) || differs(fact, JNY_F_AT);
 }
 
 /* Whatever it is in the shop, it is kept word for word. */
@@ -311,9 +315,25 @@ proof_of(const char *text)
 	return jny_object_end(&o);
 }
 
-static void
-read_consent(JnyFact *fact)
+static bool
+changes_terms(const JnyFact *fact)
 {
+	return differs(fact, JNY_F_EXPIRES) || differs(fact, JNY_F_BASIS) || differs(fact, JNY_F_PROOF);
+}
+
+static void
+read_terms(JnyConsent *c, const char *const *f)
+{
+	c->basis = f[JNY_F_BASIS];
+	c->proof = proof_of(f[JNY_F_PROOF]);
+	if (f[JNY_F_EXPIRES] != NULL)
+		(void) jny_value_time(f[JNY_F_EXPIRES], &c->expires_at);
+}
+
+static void
+read_consent(JnyFact *fact, bool terms_only)
+{
+	JnyConsent *before = NULL;
 	const char *purpose = fact->f[JNY_F_PURPOSE];
 	JnyConsent *c;
 
@@ -323,17 +343,21 @@ read_consent(JnyFact *fact)
 	if (fact->f[JNY_F_STATE] == NULL || !is_consent_state(fact->f[JNY_F_STATE]))
 		return;
 	c = add_consent(fact, fact->f[JNY_F_CHANNEL], purpose != NULL ? purpose : "marketing", fact->f[JNY_F_STATE]);
-	c->basis = fact->f[JNY_F_BASIS];
-	c->proof = proof_of(fact->f[JNY_F_PROOF]);
+	read_terms(c, fact->f);
 	c->weak = fact->backfill && fact->f[JNY_F_AT] == NULL;
-	if (fact->f[JNY_F_EXPIRES] != NULL)
-		(void) jny_value_time(fact->f[JNY_F_EXPIRES], &c->expires_at);
+	if (terms_only)
+	{
+		before = palloc0(sizeof(JnyConsent));
+		read_terms(before, fact->old);
+		c->before = before;
+	}
 }
 
 static void
 read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **old)
 {
 	fact->traits = read_object(map->traits, cols);
+	fact->other_subject = old != NULL && is_other_subject(map, cols, old);
 	switch (fact->kind)
 	{
 		case JNY_KIND_CUSTOMER:
@@ -345,8 +369,10 @@ read_kind(JnyTake *take, JnyFact *fact, const JnyMap *map, char **cols, char **o
 		case JNY_KIND_CONSENT:
 			if (fact->op == JNY_OP_DELETE)
 				read_revoked(fact, map);
-			else if (states_consent(fact, map, cols, old))
-				read_consent(fact);
+			else if (states_consent(fact))
+				read_consent(fact, false);
+			else if (changes_terms(fact))
+				read_consent(fact, true);
 			break;
 		case JNY_KIND_MESSAGE:
 			fact->type = fact->f[JNY_F_TYPE];

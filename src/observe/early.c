@@ -5,8 +5,9 @@
  * Such an event names the message by the provider's reference alone, which is
  * known here once the sender has acknowledged it: of a batch, some may have
  * bounced by then. It is kept until the reference is known, and then goes
- * through the inbox again; its message id is not noted before. Looked for at
- * growing intervals, by its own time of keeping, so that the events of
+ * through the inbox again; its message id is not noted before. The lap that
+ * reads the sender's word calls it back; what no enrollment hears of is looked
+ * for at growing intervals, by its own time of keeping, so that the events of
  * messages that were never journey's cost little until they are given up.
  *
  * Called by take.c inside the lap's transaction; writes journey.early_message
@@ -24,6 +25,16 @@
 JNY_INSERT(keep, "early_message",
 		   "early_id, provider_ref, look_at, kept_at, source, scope, type, message_id, occurred_at, backfill, props, test");
 JNY_LOOKUP(find_due, "early_message", "early_message_look", "look_at <=", "look_at", NULL);
+JNY_LOOKUP(any_kept, "early_message", "early_message_pkey", "", "provider_ref", NULL);
+#define BACK_TO_INBOX \
+	" back AS (INSERT INTO journey.inbox_copy (op, source, type, scope, message_id, occurred_at, props)" \
+	"  SELECT CASE WHEN g.backfill THEN 'b' ELSE 'e' END::\"char\", g.source, g.type, g.scope, g.message_id," \
+	"   g.occurred_at, g.props FROM gone g WHERE g.known)"
+JNY_PLAN(call_back, "uuid[]",
+		 "WITH gone AS (DELETE FROM journey.early_message e"
+		 "  USING pg_catalog.unnest($1) AS k(action_id) JOIN journey.outbox_history h ON h.action_id = k.action_id"
+		 "  WHERE e.provider_ref = h.provider_ref RETURNING e.*, true AS known)," BACK_TO_INBOX
+		 " SELECT FROM gone");
 JNY_PLAN(look_again, "timestamptz, timestamptz, interval, integer",
 		 "WITH due AS (SELECT e.early_id, e.kept_at,"
 		 "   EXISTS (SELECT FROM journey.outbox_history h WHERE h.provider_ref = e.provider_ref) AS known"
@@ -32,9 +43,7 @@ JNY_PLAN(look_again, "timestamptz, timestamptz, interval, integer",
 		 "  FROM due WHERE e.early_id = due.early_id AND NOT due.known AND due.kept_at > $2),"
 		 " gone AS (DELETE FROM journey.early_message e USING due"
 		 "  WHERE e.early_id = due.early_id AND (due.known OR due.kept_at <= $2) RETURNING e.*, due.known),"
-		 " back AS (INSERT INTO journey.inbox_copy (op, source, type, scope, message_id, occurred_at, props)"
-		 "  SELECT CASE WHEN g.backfill THEN 'b' ELSE 'e' END::\"char\", g.source, g.type, g.scope, g.message_id,"
-		 "   g.occurred_at, g.props FROM gone g WHERE g.known)"
+		 BACK_TO_INBOX
 		 " SELECT g.source, g.known FROM gone g");
 
 /* Under the test clock, which stands still, every lap looks. */
@@ -87,6 +96,36 @@ jny_early_keep(JnyTake *take)
 		fact->drop = true;
 	}
 	jny_out_write(&out);
+}
+
+static bool
+is_any_kept(void)
+{
+	JnyCols    *all = jny_cols_of(&any_kept);
+
+	jny_cols_next(all);
+	return jny_lookup_at(&any_kept, all, NULL, 1)->n > 0;
+}
+
+/* What this lap has learned to be sent may have bounced before. */
+void
+jny_early_call(JnyTake *take)
+{
+	JnyCols    *sent = NULL;
+
+	for (int i = 0; i < take->nfacts; i++)
+	{
+		const JnyFact *fact = take->facts[i];
+
+		if (fact->kind != JNY_KIND_ACTION || fact->drop || fact->type == NULL || strcmp(fact->type, "action_sent") != 0)
+			continue;
+		if (sent == NULL)
+			sent = jny_cols("uuid");
+		jny_cols_set(sent, 0, jny_uuid_datum(&fact->action_id));
+		jny_cols_next(sent);
+	}
+	if (sent != NULL && is_any_kept() && jny_run(&call_back, jny_cols_datums(sent, 0), NULL) > 0)
+		take->batch->more = true;
 }
 
 static bool

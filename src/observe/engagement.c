@@ -69,20 +69,46 @@ JNY_PLAN(mark_borrowed, "smallint[], uuid[], uuid[], text[], bigint[], text[], t
 		 " ON CONFLICT (bucket, profile_id, scope, channel, address_hash) DO NOTHING");
 
 static bool
-is_message(const JnyFact *fact)
+names_action(const JnyFact *fact)
 {
-	return fact->kind == JNY_KIND_MESSAGE ||
-		(fact->kind == JNY_KIND_EVENT && strncmp(fact->type, "message_", 8) == 0);
+	if (fact->provider_ref != NULL)
+		return true;
+	if (fact->kind == JNY_KIND_MESSAGE)
+		return fact->f[JNY_F_ACTION] != NULL;
+	return jny_json_text(fact->props, "action_id") != NULL || jny_json_text(fact->props, "idempotency_key") != NULL;
 }
 
-/* A row tells an event when it comes and when it changes its type; what happened, happened. */
+/* So is an opt-out that names its message and nobody, whichever way it came. */
+static bool
+is_message(const JnyFact *fact)
+{
+	if (fact->kind != JNY_KIND_EVENT)
+		return fact->kind == JNY_KIND_MESSAGE;
+	return strncmp(fact->type, "message_", 8) == 0 ||
+		(fact->nkeys == 0 && jny_type_is_opt_out(fact->type) && names_action(fact));
+}
+
+static bool
+is_as_it_was(const JnyFact *fact, JnyField field)
+{
+	const char *now = fact->f[field];
+	const char *before = fact->old[field];
+
+	return now == NULL || before == NULL ? now == before : strcmp(now, before) == 0;
+}
+
+/*
+ * A row tells an event when it comes and when it is of another type, message
+ * or, where nobody knows the message, person; what happened, happened.
+ */
 static bool
 tells_event(const JnyFact *fact)
 {
 	if (fact->kind != JNY_KIND_MESSAGE || fact->op == JNY_OP_INSERT || fact->op == JNY_OP_BACKFILL)
 		return true;
 	return fact->op == JNY_OP_UPDATE &&
-		(fact->old[JNY_F_TYPE] == NULL || strcmp(fact->type, fact->old[JNY_F_TYPE]) != 0);
+		((fact->other_subject && !fact->has_owner) || !is_as_it_was(fact, JNY_F_TYPE) || !is_as_it_was(fact, JNY_F_ACTION) ||
+		 !is_as_it_was(fact, JNY_F_PROVIDER_REF));
 }
 
 bool
@@ -133,10 +159,14 @@ jny_message_opts_out(const JnyFact *fact)
 		strcmp(fact->type, "unsubscribed") == 0 && tells_event(fact);
 }
 
-/* The row's own word counts while nobody knows the message. */
+/* What an opt-out says of itself counts; the word of a table's row, which is of the message, while nobody knows that. */
 const char *
 jny_message_channel(const JnyFact *fact)
 {
+	const char *said = fact->kind == JNY_KIND_EVENT ? jny_json_text(fact->props, "channel") : NULL;
+
+	if (said != NULL && jny_value_fits(said))
+		return said;
 	return fact->channel != NULL ? fact->channel : fact->f[JNY_F_CHANNEL];
 }
 
@@ -208,16 +238,6 @@ add_channel(Jsonb *props, const char *channel)
 	jny_object_all(&o, props);
 	jny_object_text(&o, "channel", channel);
 	return jny_object_end(&o);
-}
-
-static bool
-names_action(const JnyFact *fact)
-{
-	if (fact->provider_ref != NULL)
-		return true;
-	if (fact->kind == JNY_KIND_MESSAGE)
-		return fact->f[JNY_F_ACTION] != NULL;
-	return jny_json_text(fact->props, "action_id") != NULL || jny_json_text(fact->props, "idempotency_key") != NULL;
 }
 
 void

@@ -102,6 +102,7 @@ typedef struct JnyConsent
 	TimestampTz expires_at;		/* 0 = never */
 	bool		local;			/* at was told without a zone: read as UTC, it may be off by a day and more */
 	bool		weak;			/* back-filled without a time of its own: never beats a known statement, unless it takes rights away */
+	const struct JnyConsent *before;	/* an UPDATE of its terms alone, which were these: the state is not said again */
 } JnyConsent;
 
 typedef struct JnyFact
@@ -139,6 +140,7 @@ typedef struct JnyFact
 	const char *f[JNY_NFIELDS]; /* captured row: new values, or old ones of a DELETE */
 	const char *old[JNY_NFIELDS];	/* UPDATE: old values */
 	bool		has_old;
+	bool		other_subject;	/* UPDATE: its subject is not what it was */
 	bool		unmapped;		/* status had no mapping; f[STATUS] is the shop's word */
 	uint64		mapped;			/* JNY_FIELD_BIT of each field that the map has at all */
 	int			attachment;
@@ -312,6 +314,7 @@ extern void jny_message_orphan(JnyTake *take, const char *source);
 
 /* early.c: message events whose message is not known yet are kept; those whose is by now go through the inbox again. */
 extern void jny_early_keep(JnyTake *take);
+extern void jny_early_call(JnyTake *take);
 extern void jny_early_look(JnyBatch *batch);
 
 /* tally.c: what is counted, reported and set aside */

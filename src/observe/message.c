@@ -55,18 +55,18 @@ check_name(const char *what, char **name, bool required, JnyFault *fault)
 	return true;
 }
 
-/* Facts about products, signals and sent messages name no person themselves. */
+/* Facts about products, signals and sent messages name no person themselves; who leaves by a message is its reader. */
 static bool
-needs_subject(const char *type)
+needs_subject(const JnyMessage *m)
 {
 	static const char *const impersonal[] = {
 		"product_changed", "stock_changed", "price_changed", "signal", NULL
 	};
 
 	for (int i = 0; impersonal[i] != NULL; i++)
-		if (strcmp(type, impersonal[i]) == 0)
+		if (strcmp(m->type, impersonal[i]) == 0)
 			return false;
-	return strncmp(type, "message_", 8) != 0;
+	return strncmp(m->type, "message_", 8) != 0 && !jny_names_message(m->type, m->props);
 }
 
 static bool
@@ -93,17 +93,17 @@ add_subject_key(JnyKeys *keys, const char *scope, const char *namespace, JsonbVa
 
 /* Says whether any key has a value, which is more than having a hash: a group's key gets none. */
 static bool
-check_subject(Jsonb *subject, const char *type, const char *scope, JnyKeys *keys, JnyFault *fault)
+check_subject(const JnyMessage *m, const char *scope, JnyKeys *keys, JnyFault *fault)
 {
-	JsonbIterator *it = jny_json_members(subject);
+	JsonbIterator *it = jny_json_members(m->subject);
 	JsonbValue	v;
 	char	   *namespace;
 	int			named = 0;
 
-	if (subject == NULL && !needs_subject(type))
+	if (m->subject == NULL && !needs_subject(m))
 		return true;
 	if (it == NULL)
-		return jny_fault(fault, subject ? ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_NULL_VALUE_NOT_ALLOWED,
+		return jny_fault(fault, m->subject ? ERRCODE_INVALID_PARAMETER_VALUE : ERRCODE_NULL_VALUE_NOT_ALLOWED,
 						 "A subject is an object of namespaces with their values: {\"customer_id\": \"42\"}.",
 						 "the subject is not an object");
 	while (jny_json_next(&it, &namespace, &v))
@@ -116,7 +116,7 @@ check_subject(Jsonb *subject, const char *type, const char *scope, JnyKeys *keys
 		if (text != NULL && jny_normalise(namespace, text) != NULL)
 			named++;
 	}
-	if (named == 0 && needs_subject(type))
+	if (named == 0 && needs_subject(m))
 		return jny_fault(fault, ERRCODE_INVALID_PARAMETER_VALUE,
 						 "Give at least one key that is not blank, such as {\"anonymous_id\": \"...\"}.",
 						 "the subject names nobody");
@@ -151,23 +151,10 @@ jny_message_objects(JnyKeys *keys, Jsonb *props, const char *scope)
 	return cart ? psprintf("cart:%s", cart) : NULL;
 }
 
-bool
-jny_message_row(JnyMessage *m, JnyInboxRow *row, JnyKeys *keys, JnyFault *fault)
+static void
+make_row(const JnyMessage *m, JnyInboxRow *row, JnyKeys *keys)
 {
-	keys->n = 0;
 	memset(row, 0, sizeof(*row));
-	if (!check_name("the source", &m->source, true, fault) ||
-		!check_name("the type", &m->type, true, fault) ||
-		!check_name("the message id", &m->message_id, false, fault) ||
-		!check_subject(m->subject, m->type, jny_source_scope(m->source), keys, fault) || !check_size(m, fault))
-		return false;
-	if (m->props != NULL && !JB_ROOT_IS_OBJECT(m->props))
-		return jny_fault(fault, ERRCODE_INVALID_PARAMETER_VALUE,
-						 "Properties are an object of names with their values.",
-						 "the properties are not an object");
-	if (TIMESTAMP_NOT_FINITE(m->occurred_at))
-		return jny_fault(fault, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
-						 "Leave it out when it is not known.", "the event's time is infinite");
 	row->op = m->backfill ? JNY_OP_OLD_EVENT : JNY_OP_EVENT;
 	row->source = m->source;
 	/* copied: the registry may be read again before the row is appended */
@@ -181,6 +168,25 @@ jny_message_row(JnyMessage *m, JnyInboxRow *row, JnyKeys *keys, JnyFault *fault)
 	row->fence = jny_fence_of(m->type, row->ref, keys);
 	row->nkeys = keys->n;
 	row->keys = keys->hash;
+}
+
+bool
+jny_message_row(JnyMessage *m, JnyInboxRow *row, JnyKeys *keys, JnyFault *fault)
+{
+	keys->n = 0;
+	if (!check_name("the source", &m->source, true, fault) ||
+		!check_name("the type", &m->type, true, fault) ||
+		!check_name("the message id", &m->message_id, false, fault) ||
+		!check_subject(m, jny_source_scope(m->source), keys, fault) || !check_size(m, fault))
+		return false;
+	if (m->props != NULL && !JB_ROOT_IS_OBJECT(m->props))
+		return jny_fault(fault, ERRCODE_INVALID_PARAMETER_VALUE,
+						 "Properties are an object of names with their values.",
+						 "the properties are not an object");
+	if (TIMESTAMP_NOT_FINITE(m->occurred_at))
+		return jny_fault(fault, ERRCODE_DATETIME_VALUE_OUT_OF_RANGE,
+						 "Leave it out when it is not known.", "the event's time is infinite");
+	make_row(m, row, keys);
 	return true;
 }
 
@@ -347,6 +353,53 @@ jny_message_parse(Jsonb *json, JnyMessage *m, JnyFault *fault)
 	return parse_envelope(json, m, fault);
 }
 
+/* ---- what a message says that has a fault ----------------------------------- */
+
+/* The keys of a subject that can be read, any number of them; NULL = none. */
+static Jsonb *
+readable_keys(Jsonb *subject)
+{
+	JsonbParseState *state = NULL;
+	JsonbIterator *it = jny_json_members(subject);
+	JsonbValue	v;
+	char	   *namespace;
+	int			n = 0;
+
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	while (jny_json_next(&it, &namespace, &v))
+	{
+		char	   *text = v.type == jbvString || v.type == jbvNumeric ? jny_json_scalar_text(&v) : NULL;
+
+		if (text == NULL || strlen(text) > MAX_KEY || strlen(namespace) > MAX_NAME ||
+			jny_normalise(namespace, text) == NULL)
+			continue;
+		push_key(&state, namespace, text);
+		n++;
+	}
+	subject = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return n > 0 ? subject : NULL;
+}
+
+static char *
+readable_source(Jsonb *json)
+{
+	char	   *source = text_of(json, "source");
+
+	source = source != NULL ? jny_normalise("", source) : NULL;
+	return source != NULL && strlen(source) <= MAX_NAME ? source : pstrdup("unknown");
+}
+
+static Jsonb *
+readable_props(Jsonb *json)
+{
+	JnyFault	fault;
+	Jsonb	   *props;
+
+	if (!get_object(json, "props", &props, &fault) || props == NULL)
+		(void) get_object(json, "properties", &props, &fault);
+	return props != NULL && VARSIZE(props) <= MAX_MESSAGE ? jny_canonical_props(props) : NULL;
+}
+
 /* Whoever wants no more is not mailed because the rest of the message is odd. */
 bool
 jny_message_opt_out(Jsonb *json, JnyInboxRow *row, JnyKeys *keys)
@@ -361,20 +414,23 @@ jny_message_opt_out(Jsonb *json, JnyInboxRow *row, JnyKeys *keys)
 	type = text_of(json, "event");
 	if (type == NULL)
 		type = text_of(json, "type");
-	if (type == NULL)
+	type = type != NULL ? jny_normalise("", type) : NULL;
+	if (type == NULL || strlen(type) > MAX_NAME)
 		return false;
 	m.type = pstrdup(jny_event_name(type, &foreign));
 	if (!jny_type_is_opt_out(m.type))
 		return false;
-	m.source = text_of(json, "source");
-	if (m.source == NULL)
-		m.source = pstrdup("unknown");
-	if (!get_object(json, "props", &m.props, &fault) || m.props == NULL)
-		(void) get_object(json, "properties", &m.props, &fault);
+	m.source = readable_source(json);
+	m.props = readable_props(json);
 	if (!get_object(json, "subject", &m.subject, &fault) || m.subject == NULL)
 		m.subject = segment_subject(json, jny_json_object(json, "traits"), m.props);
+	m.subject = readable_keys(m.subject);
+	if (m.subject == NULL && !jny_names_message(m.type, m.props))
+		return false;
 	if (!get_time(json, "occurred_at", &m.occurred_at, &fault) || TIMESTAMP_NOT_FINITE(m.occurred_at))
 		m.occurred_at = 0;
-	m.props = jny_canonical_props(m.props);
-	return jny_message_row(&m, row, keys, &fault);
+	keys->n = 0;
+	jny_keys_add_subject(keys, m.subject, pstrdup(jny_source_scope(m.source)));
+	make_row(&m, row, keys);
+	return true;
 }

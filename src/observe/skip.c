@@ -148,7 +148,7 @@ keep(const JnyBatch *batch, const JnyInboxRaw *raw)
 	args[5] = text_datum(raw->scope != NULL ? raw->scope : jny_source_scope(raw->source));
 	args[6] = text_datum(opt_out ? text_or(raw->props, "channel", "*") : "*");
 	args[7] = text_datum(opt_out ? text_or(raw->props, "purpose", "*") : "*");
-	of_message = complaint || (opt_out && text_or(raw->props, "channel", NULL) == NULL);
+	of_message = complaint || (opt_out && (raw->nkeys == 0 || text_or(raw->props, "channel", NULL) == NULL));
 	args[8] = text_datum(jny_suppression_reason(raw->type));
 	args[9] = TimestampTzGetDatum(said ? raw->occurred_at : raw->received_at);
 	args[10] = FullTransactionIdGetDatum(raw->xact);

@@ -161,12 +161,15 @@ apply_event(JnyTake *take, JnyFact *fact)
 
 	if (strcmp(type, "identified") == 0)
 		jny_person_apply(take, fact);
+	else if (jny_message_counts(fact))
+	{
+		jny_message_apply(take, fact);
+		jny_consent_apply(take, fact);
+	}
 	else if (strcmp(type, "unsubscribed") == 0 || starts(type, "consent_"))
 		jny_consent_apply(take, fact);
 	else if (starts(type, "order_") || starts(type, "shipment_"))
 		jny_order_apply(take, fact);
-	else if (starts(type, "message_"))
-		jny_message_apply(take, fact);
 	else
 	{
 		if (starts(type, "cart_item_"))
@@ -304,6 +307,7 @@ jny_observe_take(JnyBatch *batch, int max_events)
 	jny_stale_mark(batch->window);
 	jny_registry_load(&take);
 	jny_decode(&take);
+	jny_early_call(&take);
 	/* before the ids of messages are noted: what is kept is not taken */
 	jny_message_find(&take);
 	jny_dedupe(&take);

@@ -1,5 +1,6 @@
 -- The reasons that refusals give are those that are documented, and no other
 -- is documented: what senders and analysts look up exists.
+-- no invariants: it reads the sources and one table of codes.
 SELECT plan(3);
 \set refused `grep -ohE '(jny_refuse|jny_postpone)\([^"]*"[a-z_]+"' src/deliver/*.c | grep -oE '"[a-z_]+"' | tr -d '"' | sort -u | tr '\n' ' '`
 -- entry.c's other words are the arms of an experiment

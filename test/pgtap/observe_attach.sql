@@ -1,7 +1,7 @@
 -- attach() itself: every kind, the guess, what it refuses and how it says so,
 -- back-fill, reconcile, live stock, detach.
 -- mission: 117
-SELECT plan(91);
+SELECT plan(94);
 SET client_min_messages = warning;
 
 CREATE TABLE seen (seq bigint);
@@ -148,7 +148,22 @@ CREATE TABLE bought (id integer, email text);
 CREATE FUNCTION attach_order(rel regclass) RETURNS void LANGUAGE sql AS
     $$ SELECT count(*) FROM journey.attach(rel, 'order', '{"key": "id", "subject": {"email": "email"}}') $$;
 SELECT attach_order('bought'), attach_order('"Old".bought');
-SELECT throws_ok($$SELECT journey.detach('bought')$$, '22023', 'bought is the name of several attached tables', 'a name that fits two tables');
+-- a literal means what it would mean to any statement of the caller
+CREATE SCHEMA first; CREATE TABLE first.bought (id integer, email text);
+SET search_path = first, public;
+SELECT throws_ok($$SELECT journey.detach('bought')$$, '42704', 'bought is not attached', 'the table that the caller''s path finds is not attached, whatever others of its name are');
+SET search_path = "Old", public;
+SELECT is((SELECT name FROM journey.detach('bought')), '"Old".bought', 'nor is another one taken that is');
+RESET search_path;
+ALTER TABLE "Old".bought RENAME TO apart;
+SELECT attach_order('"Old".apart');
+SELECT throws_ok($$SELECT journey.detach('apart')$$, '42704', 'apart is not attached', 'nor one that the path does not find');
+ALTER TABLE "Old".apart RENAME TO bought;
+CREATE TABLE sold (id integer, email text); CREATE TABLE "Old".sold (id integer, email text);
+SELECT attach_order('sold'), attach_order('"Old".sold');
+DROP TABLE sold; DROP TABLE "Old".sold;
+SELECT throws_ok($$SELECT journey.detach('sold')$$, '22023', 'sold is the name of several attached tables', 'a name that two tables had which are gone');
+SELECT journey.detach('public.sold'), journey.detach('"Old".sold');
 ALTER TABLE bought RENAME TO "Bought";
 SELECT attach_order('"Bought"');
 SELECT results_eq('SELECT rel_schema, rel_name FROM journey.attachment WHERE detached_at IS NULL ORDER BY 1, 2', $$VALUES ('Old', 'bought'), ('public', 'Bought')$$,

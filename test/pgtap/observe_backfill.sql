@@ -4,7 +4,7 @@
 -- mission: 15, 117
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(57);
+SELECT plan(58);
 SELECT journey.set_clock('2026-03-02 12:00+00') \g /dev/null
 \ir ../lib/deliver.sql
 SELECT pg_temp.action('A') AS a \gset
@@ -237,4 +237,21 @@ SELECT is_empty('SELECT * FROM journey.stat_progress', 'which ends it');
 ALTER TABLE lost RENAME state TO status;
 SELECT pg_temp.attach('lost', false);
 SELECT is_empty('SELECT * FROM journey.stat_progress', 'and a table is attached without its history');
+
+-- ---- a scan of somebody else's is not joined ----------------------------------
+-- above a quarter of shared_buffers; the other stands beyond block 16, of which it tells others
+CREATE TABLE wide (id integer, email text, status text, filler text);
+INSERT INTO wide SELECT g, 'wide' || g || '@example.com', 'placed', CASE WHEN g > 5000 THEN repeat('x', 1900) END
+FROM generate_series(1, 5000 + (SELECT setting::int FROM pg_settings WHERE name = 'shared_buffers')) g;
+SELECT pg_temp.attach('wide');
+SET enable_tidscan = off;
+BEGIN;
+DECLARE other CURSOR FOR SELECT filler FROM wide;
+MOVE 3000 IN other;
+COMMIT;
+CALL laps(4);
+RESET enable_tidscan;
+SELECT is((SELECT row(count(*) > 300, count(*) = max((e.props ->> 'order_id')::int))::text FROM journey.event e WHERE e.source = 'wide'), '(t,t)',
+    'read from the first block on, though another scan has gone ahead');
+SELECT journey.detach('wide') \g /dev/null
 SELECT * FROM finish();

@@ -1,6 +1,6 @@
 -- Whoever opts out is not mailed, also when the row that says so had to be set aside.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(34);
+SELECT plan(39);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 
 CREATE FUNCTION pg_temp.consents(c text) RETURNS text LANGUAGE sql AS
@@ -132,6 +132,25 @@ SELECT is((SELECT accepted FROM journey.ingest('[{"source": "web", "type": "unsu
 SELECT journey.run_until_idle();
 SELECT results_eq('SELECT accepted, quarantined FROM journey.ingest(''[{"source": "web", "type": "unsubscribed", "subject": {"customer_id": "odd"}, "occurred_at": 1}, {"source": "web", "type": "searched", "subject": {"customer_id": "odd"}}]'')',
     'VALUES (1, 1)', 'what is set aside is not counted as accepted');
+SELECT journey.run_until_idle();
+
+-- odd keys beside good ones, and whatever else is odd about a message
+SELECT pg_temp.person(c) FROM unnest(ARRAY['bool', 'tree', 'wide', 'many', 'fat', 'spaced', 'named']) c;
+SELECT journey.run_until_idle();
+SELECT pg_temp.move('2026-03-02 14:00+00');
+CREATE FUNCTION pg_temp.out(c text, subject jsonb DEFAULT '{}', more jsonb DEFAULT '{}') RETURNS jsonb LANGUAGE sql AS
+$$SELECT jsonb_build_object('source', 'web', 'type', 'unsubscribed', 'subject', jsonb_build_object('email', c || '@example.com') || subject, 'props', '{"channel": "email"}'::jsonb) || more$$;
+SELECT results_eq($$SELECT accepted, quarantined FROM journey.ingest(jsonb_build_array(
+    pg_temp.out('bool', '{"vip": true}'), pg_temp.out('tree', '{"plan": {"a": 1}, "b": [], "c": null, "blank": " "}'), pg_temp.out('wide', jsonb_build_object('note', repeat('x', 600))),
+    pg_temp.out('many', (SELECT jsonb_object_agg('k' || n, n) FROM generate_series(1, 20) n)), pg_temp.out('fat', '{}', jsonb_build_object('props', jsonb_build_object('note', repeat('x', 1100000)))),
+    pg_temp.out('spaced', '{"vip": true}', '{"type": " unsubscribed ", "source": " "}'), pg_temp.out('named', '{"vip": true}', jsonb_build_object('source', repeat('x', 300)))))$$,
+    'VALUES (0, 7)', 'seven more are set aside');
+SELECT is((SELECT count(*) FROM journey._fences() f JOIN unnest(ARRAY['bool', 'tree', 'wide', 'many', 'fat', 'spaced', 'named']) c ON f.keys @> ARRAY[journey.key_hash('email', c || '@example.com')]), 7::bigint, 'each stops whom it names from its commit on');
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT c, pg_temp.consents(c) FROM unnest(ARRAY['bool', 'tree', 'wide', 'many', 'spaced', 'named']) c$$,
+    $$SELECT c, 'email marketing revoked' FROM unnest(ARRAY['bool', 'tree', 'wide', 'many', 'spaced', 'named']) c$$, 'by the keys that can be read');
+SELECT is(pg_temp.consents('fat'), :'every', 'of properties that are too large none counts');
+SELECT results_eq($$SELECT accepted, quarantined FROM journey.ingest(jsonb_build_array(pg_temp.out('odd', '{"email": true}')))$$, 'VALUES (0, 1)', 'where no key can be read nobody is meant');
 SELECT journey.run_until_idle();
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

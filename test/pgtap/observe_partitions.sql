@@ -4,7 +4,7 @@
 -- mission: 15, 117
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(32);
+SELECT plan(36);
 SELECT journey.set_clock('2026-03-02 12:00+00') \g /dev/null
 \ir ../lib/deliver.sql
 
@@ -145,7 +145,7 @@ CREATE TABLE cl3 PARTITION OF cl FOR VALUES IN (3);
 CREATE TABLE cl4 PARTITION OF cl FOR VALUES IN (4, 5) PARTITION BY LIST (month);
 CREATE TABLE cl45 PARTITION OF cl4 FOR VALUES IN (5);
 SELECT journey.maintain() \g /dev/null
-SELECT is((SELECT count(*) FROM pg_trigger WHERE tgname = 'journey_truncate_cart_line' AND tgenabled = 'A'), 5::bigint, 'maintenance sees to new ones, at every depth');
+SELECT is((SELECT count(*) FROM pg_trigger WHERE tgname = 'journey_truncate_cart_line' AND tgenabled = 'A'), 6::bigint, 'maintenance sees to new ones, at every depth');
 INSERT INTO cl VALUES ('k1', 1, 'A', 1, 3), ('k2', 1, 'A', 2, 5);
 CALL pg_temp.lap();
 TRUNCATE cl3;
@@ -153,12 +153,26 @@ CALL pg_temp.lap();
 SELECT is(pg_temp.carts(), 'k1 emptied 0, k2 open 2, k3 emptied 0', 'so TRUNCATE of a new one is seen');
 ALTER TABLE cl DETACH PARTITION cl3;
 SELECT is_empty($$SELECT FROM pg_trigger WHERE tgrelid = 'cl3'::regclass$$, 'a detached one has no trigger any more');
+-- a branch that is detached keeps its partitions, and they are the table's no more
+CREATE TABLE cl6 PARTITION OF cl FOR VALUES IN (6, 7) PARTITION BY LIST (month);
+CREATE TABLE cl67 PARTITION OF cl6 FOR VALUES IN (7) PARTITION BY LIST (month);
+CREATE TABLE cl677 PARTITION OF cl67 FOR VALUES IN (7);
+SELECT journey.maintain() \g /dev/null
+SELECT is((SELECT count(*) FROM pg_trigger WHERE tgname = 'journey_truncate_cart_line' AND tgrelid = 'cl677'::regclass), 1::bigint, 'one in a branch of a branch is seen to');
+ALTER TABLE cl DETACH PARTITION cl6;
+SELECT is_empty($$SELECT FROM pg_trigger WHERE tgrelid IN ('cl6'::regclass, 'cl67'::regclass, 'cl677'::regclass)$$, 'a detached branch has no trigger any more, at any depth');
+TRUNCATE cl6;
+SELECT journey.run_once() \g /dev/null
+SELECT is(pg_temp.carts(), 'k1 emptied 0, k2 open 2, k3 emptied 0', 'and its TRUNCATE empties no cart');
 SELECT journey.attach('cl', 'cart_line', '{"key": "cart", "line": "line", "sku": "sku", "quantity": "qty"}') \g /dev/null
 CALL pg_temp.lap();
 TRUNCATE cl45;
 CALL pg_temp.lap();
 SELECT is(pg_temp.carts(), 'k1 emptied 0, k2 emptied 0, k3 emptied 0', 'attached again, with the new map');
 SELECT is((SELECT count(*) FROM journey.quarantine), 0::bigint, 'nothing was set aside');
+SELECT journey.attach('cl', 'order_line', '{"order": "cart", "line": "line", "sku": "sku"}', backfill => false) \g /dev/null
+SELECT is((SELECT string_agg(tgname, ', ' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = 'cl45'::regclass AND tgname LIKE 'journey\_truncate%'),
+    'journey_truncate_cart_line, journey_truncate_order_line', 'a table attached as two kinds has one for each');
 SELECT journey.detach('cl') \g /dev/null
 SELECT is_empty($$SELECT FROM pg_trigger WHERE tgname LIKE 'journey\_%' AND tgrelid IN ('cl'::regclass, 'cl1'::regclass, 'cl2'::regclass, 'cl45'::regclass)$$, 'detach takes all of them with it');
 SELECT journey.run_until_idle() \g /dev/null

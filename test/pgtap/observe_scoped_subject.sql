@@ -3,7 +3,7 @@
 -- mission: 15
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(20);
+SELECT plan(21);
 SELECT journey.set_clock('2026-03-02 12:00+00') \g /dev/null
 INSERT INTO journey.namespace (namespace, class, rank, crosses_scopes, confidence, meaning) VALUES ('till_no', 'person', 60, false, 0.9, 'number of a customer at one brand''s tills');
 SELECT journey._invalidate('journey.namespace') \g /dev/null
@@ -42,4 +42,5 @@ SELECT is(journey.suppress('{"till_no": "1"}', 'a', 'test'), true, 'suppress');
 SELECT is(journey.suppress('{"till_no": "2"}', 'b', 'test'), true, 'in the scope that it names');
 SELECT is((SELECT s.profile_id FROM journey.suppression s WHERE s.scope = 'b'), journey.profile_id('{"email": "b2@example.com"}'), 'the person of that scope');
 SELECT is(journey.unsuppress('{"till_no": "1"}', 'a'), 1, 'unsuppress');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

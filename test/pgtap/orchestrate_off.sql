@@ -1,7 +1,7 @@
 -- What happens to people on a journey while the database is off counts when it is on again.
 -- What would break if this failed: a reminder to somebody who did meanwhile what it asks for.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(9);
+SELECT plan(10);
 -- off has no test clock, so the test is set to the real time
 SELECT journey.set_clock(date_trunc('second', clock_timestamp()));
 SELECT journey.apply(pg_temp.journey_doc('nudge', '{"on": "wishlist_added"}',
@@ -39,4 +39,5 @@ SELECT is_empty($$SELECT c.action_id FROM journey.claim('email', 10) c WHERE c.p
 SELECT isnt((SELECT goal_at FROM journey.enrollment WHERE profile_id = pg_temp.pid('redeemer')), NULL, 'a goal was reached');
 SELECT cmp_ok((SELECT restarts FROM journey.enrollment WHERE profile_id = pg_temp.pid('viewer')), '=', 1, 'a wait began anew');
 SELECT is((SELECT step FROM journey.enrollment WHERE profile_id = pg_temp.pid('mailed')), 'rest', 'and whoever was mailed is a step further');
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

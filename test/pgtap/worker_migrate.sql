@@ -2,7 +2,7 @@
 -- What would break if this failed: an upgrade that silently drops the reports of an analyst.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(25);
+SELECT plan(29);
 \ir ../lib/said.sql
 
 CREATE TABLE before AS SELECT relname, pg_get_viewdef(oid), relacl::text FROM pg_class WHERE relnamespace = 'journey'::regnamespace AND relkind = 'v';
@@ -28,6 +28,16 @@ DROP VIEW journey.of_ours;
 DROP VIEW journey.dead_letter;
 SELECT lives_ok('SELECT journey.migrate()', 'a view that is gone comes back');
 SELECT has_view('journey', 'dead_letter', 'as it was');
+
+-- as after pg_restore --no-owner, or when somebody has taken a name of ours
+ALTER VIEW journey.health OWNER TO postgres;
+ALTER VIEW journey.message OWNER TO postgres;
+SELECT matches(pg_temp.said('SELECT journey.migrate()'), '^55000\nviews of journey belong to others\nthe view journey\.health belongs to postgres, not to journey_owner; the view journey\.message belongs .*\n.*pg_restore --no-owner.*: ALTER VIEW journey\.health OWNER TO journey_owner; ALTER VIEW journey\.message OWNER TO journey_owner;', 'views of ours that belong to others are named');
+SELECT is((SELECT relowner::regrole::text FROM pg_class WHERE oid = 'journey.health'::regclass), 'postgres', 'and not dropped');
+SELECT hint AS mend FROM journey.health WHERE topic = 'tables' \gexec
+SELECT lives_ok('SELECT journey.migrate()', 'with the hints of health it is mended');
+SELECT set_eq('SELECT relname, pg_get_viewdef(oid), relacl::text FROM pg_class WHERE relnamespace = ''journey''::regnamespace AND relkind = ''v''',
+    'SELECT * FROM before', 'and all is as it was');
 
 -- Tables of another version than the library: nothing is read from them, nothing sent.
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset

@@ -1,7 +1,7 @@
 -- Who may read what, and that nobody writes our tables: docs/security.md
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(35);
+SELECT plan(36);
 
 CREATE FUNCTION pg_temp.may(who text, what text) RETURNS boolean LANGUAGE plpgsql AS $$
 BEGIN
@@ -127,4 +127,6 @@ CREATE FUNCTION rights.spy() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM 
 SELECT throws_ok('CREATE TRIGGER spy BEFORE UPDATE ON journey.outbox FOR EACH ROW EXECUTE FUNCTION rights.spy()', '42501',
     'no trigger or rule of others may be put on journey.outbox', 'a trigger on a table of ours is the superuser''s to make');
 RESET ROLE;
+SELECT journey.detach('rights.orders'); -- which has gone, and is an invariant broken until somebody says so
+SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

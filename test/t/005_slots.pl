@@ -4,6 +4,8 @@
 # What would break if this failed: two databases count their captured rows
 # together, or the backends of one apart; a row then stands before another that
 # was written earlier, and a state from before an order comes after it.
+#
+# no invariants: nothing is captured or consumed, only counted.
 use strict;
 use warnings;
 use IPC::Run;

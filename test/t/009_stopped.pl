@@ -76,6 +76,7 @@ $guest->quit;
 # -- and the command that succeeds ------------------------------------------------
 $node->safe_psql('postgres', 'ALTER DATABASE shop CONNECTION LIMIT 50');
 ok($node->poll_query_until('shop', $running), 'and after a command that succeeds');
+is($node->safe_psql('shop', 'SELECT count(*) FROM journey.check_invariants()'), '0', 'invariants hold');
 
 $node->stop;
 done_testing();

@@ -75,6 +75,7 @@ $node->safe_psql('shop', 'BEGIN; SET LOCAL journey.allow_drop_data = on; DROP EX
 pass('who says so may');
 my $worker = q{SELECT count(*) = %s FROM pg_stat_activity WHERE backend_type = 'journey worker' AND datname = 'shop'};
 ok($node->poll_query_until('postgres', sprintf($worker, 1)), 'the worker is there');
+is($node->safe_psql('shop', 'SELECT count(*) FROM journey.check_invariants()'), '0', 'invariants hold');
 $node->safe_psql('shop', q{BEGIN; SELECT journey.detach('public.orders', 'order'); SELECT journey.uninstall('drop all journey data'); DROP EXTENSION plpgsql CASCADE; COMMIT});
 is($node->safe_psql('shop', 'SELECT count(*) FROM pg_extension'), '0', 'after uninstall it goes');
 ok($node->poll_query_until('postgres', sprintf($worker, 0)), 'and the worker with it');

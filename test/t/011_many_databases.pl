@@ -77,5 +77,7 @@ sleep(1);
 $node->reload;
 soon('late', q{SELECT detail NOT LIKE '%no room%' FROM journey.health WHERE topic = 'worker'}, 'one that goes makes room');
 
+is($node->safe_psql($_, 'SELECT count(*) FROM journey.check_invariants()'), '0', "$_: invariants hold") for 'first', 'late', 'copy';
+
 $node->stop;
 done_testing();
