@@ -1,6 +1,7 @@
 -- People leave audiences whatever became of the rows beside theirs: of their profile, of
 -- a document that cannot be read any more, of many who leave at once.
 -- mission: 22
+-- no invariants: a profile is deleted by hand, and members are copied without one
 -- What would break if this failed: one odd row takes the shop's server down, or
 -- keeps everybody in the audience.
 \ir ../fixtures/audience.sql
