@@ -41,8 +41,13 @@ JNY_PLAN(read_template, "text, integer",
 		 "SELECT d.name, d.version, d.doc FROM journey.document d"
 		 " WHERE d.kind = 'template' AND d.name = $1"
 		 " AND CASE WHEN $2 = 0 THEN d.state = 'active' ELSE d.version = $2 END" READABLE);
+/* Of a journey without a send that can be read nobody can tell. */
 JNY_PLAN(any_audience, "",
-		 "SELECT FROM journey.document d WHERE d.kind = 'channel' AND d.state = 'active' AND d.doc ->> 'mode' = 'state' LIMIT 1");
+		 "SELECT FROM journey.document d WHERE d.kind = 'channel' AND d.state = 'active' AND d.doc ->> 'mode' = 'state'"
+		 " AND EXISTS (SELECT FROM journey.document j WHERE j.kind = 'journey'"
+		 "  AND (NOT pg_catalog.jsonb_path_exists(j.doc, '$.steps.*.send.channel')"
+		 "   OR pg_catalog.jsonb_path_exists(j.doc, '$.steps.*.send.channel[*] ? (@ == $name || @.type() != \"string\")',"
+		 "    pg_catalog.jsonb_build_object('name', d.name)))) LIMIT 1");
 JNY_PLAN(read_channel, "text",
 		 "SELECT d.name, d.version, d.doc, journey._unreadable(d.kind, d.name, d.doc) IS NOT NULL FROM journey.document d"
 		 " WHERE d.kind = 'channel' AND d.name = $1 AND d.state = 'active'");

@@ -234,7 +234,7 @@ extern const JnyJourney *jny_journey_version(const char *name, int version);
 /* version 0 = the active one. NULL when there is none. */
 extern const JnyTemplate *jny_template(const char *name, int version);
 extern const JnyChannel *jny_channel(const char *name);
-extern bool jny_has_audiences(void);	/* whether any channel is of mode state */
+extern bool jny_has_audiences(void);	/* whether any journey ever used a channel of mode state */
 extern const JnyPolicy *jny_policy(void);
 /* Rules of one kind of all live rule sets and the policy, by falling priority, document, place. */
 extern int	jny_rules(const char *kind, const JnyRule **rules);
