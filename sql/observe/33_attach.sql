@@ -711,7 +711,8 @@ BEGIN
             LEFT JOIN journey._captures() root ON root.attachment = a.attachment AND root.root
             LEFT JOIN journey.source s ON s.source = a.source
             -- of the others nothing is read but a back-fill, which says itself what keeps it
-            LEFT JOIN LATERAL journey._attach_unreadable(root.rel) u ON a.kind = 'stock' OR (a.kind = 'product' AND a.map ? 'available')
+            LEFT JOIN LATERAL journey._attach_unreadable(root.rel) u ON a.kind = 'stock' OR (a.kind = 'product' AND a.map ? 'available'
+                AND NOT EXISTS (SELECT FROM journey.attachment s WHERE s.kind = 'stock' AND s.detached_at IS NULL))
             WHERE a.detached_at IS NULL
         )
         SELECT l.attachment, l.broken, format('%I.%I', l.rel_schema, l.rel_name) AS name, l.kind, v.incident, v.problem, v.hint

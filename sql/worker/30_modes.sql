@@ -269,13 +269,19 @@ BEGIN
     -- Nobody's place lies behind the half of what is left of an item's life.
     -- What is transactional was asked for and is not spread.
     IF what IN ('all', 'scope', 'journey') THEN
+        WITH lives AS MATERIALIZED (
+            SELECT d.name, d.version, d.doc ->> 'purpose' AS purpose,
+                   CASE WHEN journey._unreadable(d.kind, d.name, d.doc) IS NULL THEN journey._shortest_life(d.doc) END AS life
+            FROM journey.document d
+            WHERE d.kind = 'journey'
+              AND EXISTS (SELECT FROM journey.enrollment x WHERE x.journey = d.name AND x.version = d.version AND x.exited_at IS NULL))
         UPDATE journey.timer t
-        SET wake_at = at + journey._catch_up_within(spread, t.planned_at + journey._shortest_life(d.doc) - at)
+        SET wake_at = at + journey._catch_up_within(spread, t.planned_at + d.life - at)
                            * journey.assign('catch_up', t.profile_id)
         FROM journey.enrollment e
-        JOIN journey.document d ON d.kind = 'journey' AND d.name = e.journey AND d.version = e.version
+        JOIN lives d ON d.name = e.journey AND d.version = e.version
         WHERE e.bucket = t.bucket AND e.profile_id = t.profile_id AND e.enrollment_id = t.enrollment_id
-          AND t.wake_at < at AND d.doc ->> 'purpose' <> 'transactional'
+          AND t.wake_at < at AND d.purpose <> 'transactional'
           AND CASE _catch_up.what WHEN 'scope' THEN e.scope = _catch_up.name
                                   WHEN 'journey' THEN e.journey = _catch_up.name ELSE true END;
         GET DIAGNOSTICS n = ROW_COUNT;

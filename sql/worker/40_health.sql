@@ -14,12 +14,10 @@ CREATE FUNCTION journey._preloaded() RETURNS boolean
     AS 'MODULE_PATHNAME', 'journey_preloaded';
 COMMENT ON FUNCTION journey._preloaded() IS 'Is journey in shared_preload_libraries of this server?';
 
-CREATE FUNCTION journey._unconsumed()
-    RETURNS TABLE (received_at timestamptz, op "char", cols text[])
+CREATE FUNCTION journey._unconsumed(OUT events bigint, OUT oldest timestamptz, OUT untold text[])
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
-#variable_conflict use_column
 DECLARE
     c journey.cursor;
 BEGIN
@@ -30,12 +28,11 @@ BEGIN
                   HINT = 'Use READ COMMITTED or REPEATABLE READ.';
     END IF;
     SELECT * INTO c FROM journey.cursor;
-    RETURN QUERY
-    SELECT i.received_at, i.op, i.cols
-    FROM (SELECT xact, seq, received_at, op, cols FROM journey.inbox_0
-          UNION ALL SELECT xact, seq, received_at, op, cols FROM journey.inbox_1
-          UNION ALL SELECT xact, seq, received_at, op, cols FROM journey.inbox_2
-          UNION ALL SELECT xact, seq, received_at, op, cols FROM journey.inbox_copy) i
+    SELECT count(*), min(i.received_at), COALESCE(array_agg(i.action) FILTER (WHERE i.op = 'a'), '{}') INTO events, oldest, untold
+    FROM (SELECT xact, seq, received_at, op, cols[2] AS action FROM journey.inbox_0
+          UNION ALL SELECT xact, seq, received_at, op, cols[2] FROM journey.inbox_1
+          UNION ALL SELECT xact, seq, received_at, op, cols[2] FROM journey.inbox_2
+          UNION ALL SELECT xact, seq, received_at, op, NULL FROM journey.inbox_copy) i
     WHERE c.previous IS NOT NULL
       AND NOT pg_visible_in_snapshot(i.xact, c.previous)
       AND NOT (c.window_snapshot IS NOT NULL AND pg_visible_in_snapshot(i.xact, c.window_snapshot)
@@ -43,14 +40,14 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey._unconsumed() IS
-    'The rows of the inbox that no lap has consumed: real time of capture, operation, mapped columns. 25001 at SERIALIZABLE.';
+    'What waits in the inbox: rows not consumed, real time of the oldest, and the actions whose outcome is among them. 25001 at SERIALIZABLE.';
 
 CREATE FUNCTION journey._inbox_state(OUT unconsumed bigint, OUT oldest timestamptz, OUT bytes bigint)
     LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 BEGIN
-    SELECT count(*), min(i.received_at) INTO unconsumed, oldest FROM journey._unconsumed() i;
+    SELECT u.events, u.oldest INTO unconsumed, oldest FROM journey._unconsumed() u;
     bytes := pg_total_relation_size('journey.inbox_0') + pg_total_relation_size('journey.inbox_1')
            + pg_total_relation_size('journey.inbox_2') + pg_total_relation_size('journey.inbox_copy');
 END

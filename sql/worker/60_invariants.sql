@@ -308,7 +308,7 @@ DECLARE
     untold text[]; -- actions whose outcome no lap has read yet; null = nobody may look
 BEGIN
     IF current_setting('transaction_isolation') <> 'serializable' THEN
-        SELECT COALESCE(array_agg(u.cols[2]), '{}') INTO untold FROM journey._unconsumed() u WHERE u.op = 'a';
+        SELECT u.untold INTO untold FROM journey._unconsumed() u;
     END IF;
     -- I9: a lease has an owner, and no token serves twice
     RETURN QUERY

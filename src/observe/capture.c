@@ -264,7 +264,7 @@ told_before(const Change *change)
 
 	return change->old != NULL && same_keys(change->old, change->new)
 		&& same_field(spec, change, &spec->type) && same_field(spec, change, &spec->action)
-		&& same_field(spec, change, &spec->provider_ref);
+		&& (jny_image_field(spec, change->new, &spec->action) != NULL || same_field(spec, change, &spec->provider_ref));
 }
 
 static void

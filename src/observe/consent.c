@@ -280,17 +280,26 @@ same_terms(const JnyFact *row, const JnyConsent *a, const JnyConsent *b)
 		(!jny_fact_maps(row, JNY_F_EXPIRES) || a->expires_at == b->expires_at);
 }
 
+static bool
+ends_earlier(const JnyConsent *said, const JnyConsent *now)
+{
+	return said->expires_at != 0 && (now->expires_at == 0 || said->expires_at < now->expires_at);
+}
+
 /*
  * The row speaks of what stands, and its terms are other ones by now. Where no
  * time tells whether it is this row that stands, the source does, and for an
  * UPDATE the terms that the row had: it may be one of many that a shop keeps.
+ * One that is merely read again may for the same reason take rights away, and
+ * give none.
  */
 static void
 amend(JnyTake *take, JnyFact *fact, Consent *c, const JnyConsent *said)
 {
 	if ((said->weak || said->before != NULL) && strcmp(c->source, fact->source) != 0)
 		return;
-	if (said->before != NULL && !same_terms(fact, &c->now, said->before))
+	if (said->before != NULL ? !same_terms(fact, &c->now, said->before)
+		: said->weak && !(jny_fact_maps(fact, JNY_F_EXPIRES) && ends_earlier(said, &c->now)))
 		return;
 	if (same_terms(fact, &c->now, said))
 		return;

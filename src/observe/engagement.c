@@ -99,7 +99,8 @@ is_as_it_was(const JnyFact *fact, JnyField field)
 
 /*
  * A row tells an event when it comes and when it is of another type, message
- * or, where nobody knows the message, person; what happened, happened.
+ * or, where nobody knows the message, person; what happened, happened. The
+ * provider's reference to an action that is named is often written in later.
  */
 static bool
 tells_event(const JnyFact *fact)
@@ -108,7 +109,7 @@ tells_event(const JnyFact *fact)
 		return true;
 	return fact->op == JNY_OP_UPDATE &&
 		((fact->other_subject && !fact->has_owner) || !is_as_it_was(fact, JNY_F_TYPE) || !is_as_it_was(fact, JNY_F_ACTION) ||
-		 !is_as_it_was(fact, JNY_F_PROVIDER_REF));
+		 (fact->f[JNY_F_ACTION] == NULL && !is_as_it_was(fact, JNY_F_PROVIDER_REF)));
 }
 
 bool

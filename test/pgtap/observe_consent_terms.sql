@@ -2,7 +2,7 @@
 -- it stands, in the shop's row or found when the table is read again. A change of
 -- them brings nothing back that was taken back elsewhere. Who agrees anew when a
 -- consent has ended has agreed.
-SELECT plan(25);
+SELECT plan(26);
 SELECT journey.set_clock('2026-03-02 12:00+00');
 
 CREATE FUNCTION pg_temp.said(who text) RETURNS text LANGUAGE sql AS
@@ -88,6 +88,12 @@ ALTER TABLE timeless ENABLE ALWAYS TRIGGER journey_capture_consent;
 SELECT count(*) FROM journey.reconcile('timeless');
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.said('less'), 'granted 03-03 until 2026-04-01', 'also where no column says when it was given');
+ALTER TABLE timeless DISABLE TRIGGER journey_capture_consent;
+UPDATE timeless SET valid_until = '2030-01-01 00:00+00';
+ALTER TABLE timeless ENABLE ALWAYS TRIGGER journey_capture_consent;
+SELECT count(*) FROM journey.reconcile('timeless');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.said('less'), 'granted 03-03 until 2026-04-01', 'which takes rights away and gives none: it may be an older row');
 
 -- journeys hear when there is a consent no more, and when there is one again
 UPDATE consents SET valid_until = '2026-03-03 00:00+00' WHERE customer = 'told';

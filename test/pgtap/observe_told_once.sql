@@ -2,7 +2,7 @@
 -- when it is of another type, message or person. A note beside it tells nothing,
 -- neither to permits nor to the lap.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(13);
+SELECT plan(16);
 SELECT pg_temp.move('2026-03-02 12:00+00');
 CREATE FUNCTION pg_temp.state(c text) RETURNS text LANGUAGE sql AS
 $$SELECT string_agg(channel || ' ' || state, ', ' ORDER BY channel) FROM journey.consent WHERE profile_id = pg_temp.pid(c)$$;
@@ -61,5 +61,21 @@ UPDATE mails SET who = 'anew' WHERE id = 5;
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.told('anew'), 2::bigint, 'whom the message told already is no news');
 
+
+-- the provider's reference, which many tables get when it is known
+CREATE TABLE posts (id int PRIMARY KEY, what text, action text, ref text);
+SELECT count(*) FROM journey.attach('posts', 'message_event', '{"type": "what", "channel": {"const": "email"}, "action_id": "action", "provider_ref": "ref"}');
+SELECT journey.run_until_idle();
+SELECT pg_temp.told('anew') AS before \gset
+INSERT INTO posts VALUES (1, 'message_clicked', :'action'), (2, 'unsubscribed', :'action');
+SELECT journey.run_until_idle();
+SELECT is(pg_temp.told('anew') - :before, 2::bigint, 'two events of a message');
+SELECT pg_temp.move('2026-03-05 12:00+00');
+SELECT journey.track('crm', 'consent_granted', pg_temp.who('anew'), '{"channel": "email"}');
+SELECT journey.run_until_idle();
+UPDATE posts SET ref = 'prov-' || id;
+SELECT is(pg_temp.fences(), 0::bigint, 'its reference is written in: that stops nothing');
+SELECT journey.run_until_idle();
+SELECT results_eq(format($$SELECT pg_temp.state('anew'), pg_temp.told('anew') - %s$$, :before), $$VALUES ('email granted', 2::bigint)$$, 'and tells nothing');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

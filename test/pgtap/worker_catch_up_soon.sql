@@ -2,7 +2,7 @@
 -- What would break if this failed: a pause of a minute costs reminders that could still be sent.
 -- mission: 215
 \ir ../fixtures/orchestrate.sql
-SELECT plan(8);
+SELECT plan(9);
 SELECT pg_temp.move('2026-03-04 09:00+00');
 CREATE FUNCTION pg_temp.mail(name text, event text, send jsonb, steps jsonb, more jsonb) RETURNS jsonb LANGUAGE sql AS $$
     SELECT pg_temp.journey_doc(name, jsonb_build_object('on', event), steps || jsonb_build_object(
@@ -36,5 +36,12 @@ FROM generate_series(timestamptz '2026-03-04 10:41+00', '2026-03-04 10:59+00', i
 \o
 SELECT results_eq('SELECT journey, count(*) FROM sent GROUP BY 1 ORDER BY 1', $$VALUES ('ready', 30::bigint), ('waits', 30)$$, 'all are sent');
 SELECT is_empty($$SELECT * FROM journey.outbox_history WHERE status <> 'sent' AND reason <> 'too_late'$$, 'none expires');
+-- a document that cannot be read keeps nobody in the pause
+SELECT journey.track('shop', 'favourite_added', pg_temp.who('p1'), '{"sku": "A"}');
+SELECT journey.run_until_idle();
+SELECT journey.pause(reason => 'again');
+UPDATE journey.document SET doc = jsonb_set(doc, '{defaults,not_after}', '"soon"') WHERE name = 'waits';
+SELECT journey.set_clock('2026-03-05 12:00+00');
+SELECT lives_ok('SELECT journey.unpause()', 'a document that cannot be read keeps nobody in the pause');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
