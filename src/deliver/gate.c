@@ -441,8 +441,9 @@ judge_person(JnyGate *gate, JnyWork *w)
 		jny_refuse(w, "restricted");
 	if (gate->node.mode == JNY_MODE_SANDBOX && !w->profile_test)
 	{
+		/* seldom enough for what a claim costs of the channel's rate */
 		if (w->removal)
-			jny_postpone(gate, w, "sandbox", gate->node.now + USECS_PER_MINUTE);
+			jny_postpone(gate, w, "sandbox", gate->node.now + USECS_PER_HOUR);
 		else
 			jny_refuse(w, "sandbox");
 	}

@@ -344,7 +344,14 @@ over_links(JnyRun *run)
 	List	   *all = NIL;
 	ListCell   *lc;
 	ListCell   *other;
+	List	   *people = NIL;
 
+	foreach(lc, run->suppressions)
+		if (!((JnySuppress *) lfirst(lc))->linked)
+			people = list_concat(people, jny_linked_with(run, ((JnySuppress *) lfirst(lc))->event));
+	if (people == NIL)
+		return NIL;
+	jny_load_members(people);
 	foreach(lc, run->suppressions)
 	{
 		const JnySuppress *s = lfirst(lc);
@@ -353,8 +360,11 @@ over_links(JnyRun *run)
 			continue;
 		foreach(other, jny_linked_with(run, s->event))
 		{
-			JnySuppress *one = palloc(sizeof(JnySuppress));
+			JnySuppress *one;
 
+			if (((JnyPerson *) lfirst(other))->members == NIL)
+				continue;
+			one = palloc(sizeof(JnySuppress));
 			*one = *s;
 			one->person = lfirst(other);
 			one->linked = true;

@@ -142,6 +142,7 @@ struct JnyPerson
 	bool		asked;			/* their links are read */
 	List	   *members;		/* of audiences, what put them in: audience.c */
 	bool		members_read;
+	uint64		listed;			/* by which call of jny_linked_with() */
 	uint32		gates;			/* which of the lists below are loaded: load_gates.c */
 	List	   *consents;
 	List	   *contacts;

@@ -155,9 +155,12 @@ jny_load_linked(JnyRun *run)
 List *
 jny_linked_with(JnyRun *run, const JnyEvent *event)
 {
-	List	   *named = NIL;
+	static uint64 calls = 0;
+	uint64		mark = ++calls;		/* who is listed, or named, already */
+	List	   *named;
 	List	   *linked = NIL;
 	ListCell   *lc;
+	ListCell   *other;
 
 	if (!jny_is_fenced(event))
 		return NIL;
@@ -165,8 +168,20 @@ jny_linked_with(JnyRun *run, const JnyEvent *event)
 	for (int i = 0; i < event->nothers; i++)
 		named = lappend(named, jny_run_person(run, event->others[i]));
 	foreach(lc, named)
-		linked = list_concat_unique_ptr(linked, ((JnyPerson *) lfirst(lc))->linked);
-	return list_difference_ptr(linked, named);
+		((JnyPerson *) lfirst(lc))->listed = mark;
+	foreach(lc, named)
+	{
+		foreach(other, ((JnyPerson *) lfirst(lc))->linked)
+		{
+			JnyPerson  *person = lfirst(other);
+
+			if (person->listed == mark)
+				continue;
+			person->listed = mark;
+			linked = lappend(linked, person);
+		}
+	}
+	return linked;
 }
 
 /* ---- what was before the link ------------------------------------------------------ */
