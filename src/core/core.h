@@ -198,6 +198,7 @@ extern pg_uuid_t *jny_get_uuid(uint64 row, int col);
  * returned is given back: in laps and in the calls of senders. An abort of
  * the (sub)transaction gives it back, too.
  */
+extern void jny_set(const char *name, const char *value);
 extern int	jny_pin_plans(void);
 extern int	jny_pin_path(void);
 extern void jny_unpin(int level);	/* either */

@@ -30,6 +30,13 @@
 
 static get_relation_info_hook_type next_hook = NULL;
 
+/* A setting until the caller's nest level of settings ends. */
+void
+jny_set(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+}
+
 int
 jny_pin_plans(void)
 {
@@ -42,8 +49,7 @@ jny_pin_plans(void)
 	int			level = NewGUCNestLevel();
 
 	for (int i = 0; i < (int) lengthof(pins); i++)
-		(void) set_config_option(pins[i][0], pins[i][1], PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		jny_set(pins[i][0], pins[i][1]);
 	return level;
 }
 
@@ -53,7 +59,7 @@ jny_pin_path(void)
 {
 	int			level = NewGUCNestLevel();
 
-	(void) set_config_option("search_path", "pg_catalog, pg_temp", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	jny_set("search_path", "pg_catalog, pg_temp");
 	return level;
 }
 

@@ -68,8 +68,7 @@ safe_session(JnyIdentity *saved)
 {
 	saved->nest = NewGUCNestLevel();
 	for (int i = 0; safe_settings[i][0] != NULL; i++)
-		(void) set_config_option(safe_settings[i][0], safe_settings[i][1], PGC_USERSET,
-								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+		jny_set(safe_settings[i][0], safe_settings[i][1]);
 }
 
 /* A rule must not have more rights than the people who may write rules. */

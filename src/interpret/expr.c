@@ -293,8 +293,7 @@ set_zone(JnyExpr *expr, JnyIdentity *identity)
 	/* A zone that nobody knows must not stop the rule. */
 	if (set_config_option("TimeZone", zone, PGC_USERSET, PGC_S_SESSION,
 						  GUC_ACTION_SAVE, true, DEBUG1, false) <= 0)
-		(void) set_config_option("TimeZone", "UTC", PGC_USERSET, PGC_S_SESSION,
-								 GUC_ACTION_SAVE, true, 0, false);
+		jny_set("TimeZone", "UTC");
 }
 
 static void

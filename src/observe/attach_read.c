@@ -145,10 +145,8 @@ read_as(Oid owner, Identity *saved)
 static void
 read_in_order(void)
 {
-	static const char *const order[][2] = {{"enable_tidscan", "on"}, {"synchronize_seqscans", "off"}};
-
-	for (int i = 0; i < (int) lengthof(order); i++)
-		(void) set_config_option(order[i][0], order[i][1], PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
+	jny_set("enable_tidscan", "on");
+	jny_set("synchronize_seqscans", "off");
 }
 
 static void

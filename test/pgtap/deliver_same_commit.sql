@@ -4,20 +4,7 @@
 \ir ../fixtures/orchestrate.sql
 SELECT plan(13);
 SELECT pg_temp.move('2026-03-02 10:00+00');
-CREATE FUNCTION pg_temp.answer(c text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    r record;
-    answer text := 'nothing';
-BEGIN
-    FOR r IN SELECT * FROM journey.claim('email', 100) LOOP
-        IF r.profile_id = pg_temp.pid(c) THEN
-            SELECT CASE WHEN b.granted THEN 'granted' ELSE b.reason END INTO answer FROM journey.begin_send(r.action_id, r.token) b;
-        ELSE
-            PERFORM journey.release(ARRAY[r.action_id], ARRAY[r.token]);
-        END IF;
-    END LOOP;
-    RETURN answer;
-END $$;
+\ir ../lib/answer.sql
 
 CREATE TABLE shop_order (id text PRIMARY KEY, who text, status text);
 SELECT count(*) FROM journey.attach('shop_order', 'order', '{"key": "id", "subject": {"customer_id": "who"}, "status": "status"}');

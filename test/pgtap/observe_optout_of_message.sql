@@ -12,20 +12,7 @@ $$SELECT string_agg(m.type || ' ' || (m.props ->> 'channel') || ' ' || (SELECT c
   FROM journey.message_event m WHERE m.profile_id = pg_temp.pid(c)$$;
 CREATE FUNCTION pg_temp.stopped(c text) RETURNS text LANGUAGE sql AS
 $$SELECT string_agg(s.type || ' ' || s.channel, ', ') FROM journey.suppression s WHERE s.profile_id = pg_temp.pid(c)$$;
--- claims everybody's, gives back all but this person's
-CREATE FUNCTION pg_temp.answer(c text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    r record;
-    answer text := 'nothing';
-BEGIN
-    FOR r IN SELECT * FROM journey.claim('email', 100) LOOP
-        IF r.profile_id = pg_temp.pid(c) THEN
-            SELECT CASE WHEN b.granted THEN 'granted' ELSE b.reason END INTO answer FROM journey.begin_send(r.action_id, r.token) b;
-        END IF;
-        PERFORM journey.release(ARRAY[r.action_id], ARRAY[r.token]);
-    END LOOP;
-    RETURN answer;
-END $$;
+\ir ../lib/answer.sql
 
 -- two letters each: the first is in the sender's hands
 CREATE TABLE people (name text PRIMARY KEY, way text, early boolean, says jsonb);

@@ -6,21 +6,7 @@ SELECT pg_temp.move('2026-03-02 10:00+00');
 -- stands for whatever may raise while an order is applied
 ALTER TABLE journey.orders ADD CONSTRAINT poison CHECK (amount IS DISTINCT FROM 66.66);
 
--- what a sender gets for a person: nothing to claim, or the permit's answer
-CREATE FUNCTION pg_temp.answer(c text) RETURNS text LANGUAGE plpgsql AS $$
-DECLARE
-    r record;
-    answer text := 'nothing';
-BEGIN
-    FOR r IN SELECT * FROM journey.claim('email', 100) LOOP
-        IF r.profile_id = pg_temp.pid(c) THEN
-            SELECT CASE WHEN b.granted THEN 'granted' ELSE b.reason END INTO answer FROM journey.begin_send(r.action_id, r.token) b;
-        ELSE
-            PERFORM journey.release(ARRAY[r.action_id], ARRAY[r.token]);
-        END IF;
-    END LOOP;
-    RETURN answer;
-END $$;
+\ir ../lib/answer.sql
 CREATE FUNCTION pg_temp.poison(c text, order_id text, more jsonb DEFAULT '{}') RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM journey.track('shop', 'order_placed', pg_temp.who(c), jsonb_build_object('order_id', order_id, 'amount', 66.66, 'currency', 'EUR') || more);
