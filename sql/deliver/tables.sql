@@ -222,6 +222,7 @@ CREATE TABLE journey.attempt_log (
     address_fault text,
     PRIMARY KEY (bucket, profile_id, granted_at, action_id, attempt)
 ) WITH (fillfactor = 80);
+CREATE INDEX attempt_log_granted ON journey.attempt_log USING brin (granted_at); -- for retention; filed in order of time
 CREATE INDEX attempt_log_fault ON journey.attempt_log (bucket, profile_id) WHERE address_fault IS NOT NULL;
 COMMENT ON TABLE journey.attempt_log IS
     'Every permit ever granted: what caps count, and what the invariants are checked against.';

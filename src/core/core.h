@@ -29,7 +29,6 @@ extern int	jny_lap_timeout_ms;		/* journey.lap_timeout */
 extern int	jny_max_permit_lag_ms;	/* journey.max_permit_lag */
 extern int	jny_max_fences;			/* journey.max_fences */
 extern int	jny_max_event_age_s;	/* journey.max_event_age */
-extern int	jny_dedupe_window_s;	/* journey.dedupe_window */
 extern int	jny_rotate_interval_ms; /* journey.rotate_interval */
 extern int	jny_rotate_size_kb;		/* journey.rotate_size */
 extern int	jny_rule_cache_kb;		/* journey.rule_cache */
