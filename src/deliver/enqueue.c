@@ -192,6 +192,7 @@ jny_cancel_of(List *owners, const char *reason)
 	{
 		JnyOwner   *o = list_nth(owners, pending->row[i].key);
 
+		o->cancelled++;
 		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_id(&o->profile_id)));
 		jny_cols_set(cols, 1, UUIDPGetDatum(&o->profile_id));
 		jny_cols_set(cols, 2, UUIDPGetDatum(&o->enrollment_id));
