@@ -273,3 +273,21 @@ COMMENT ON COLUMN journey.channel_state.tokens IS 'Actions that may be claimed a
 COMMENT ON COLUMN journey.channel_state.filled_at IS 'When tokens were last counted, by journey.clock().';
 COMMENT ON COLUMN journey.channel_state.day IS 'Day that day_count counts, in the house''s zone.';
 COMMENT ON COLUMN journey.channel_state.day_count IS 'Actions claimed on that day.';
+
+CREATE TABLE journey.outbox_event (
+    id uuid PRIMARY KEY,
+    aggregatetype text NOT NULL,
+    aggregateid text NOT NULL,
+    type text NOT NULL,
+    payload jsonb NOT NULL,
+    created_at timestamptz NOT NULL
+);
+CREATE INDEX outbox_event_created ON journey.outbox_event USING brin (created_at); -- for retention
+COMMENT ON TABLE journey.outbox_event IS
+    'What became of actions, append-only, in the columns of Debezium''s outbox event router, for change data capture; written while journey.outbox_events is on. It tells, and permits nothing: who sends asks claim() and begin_send().';
+COMMENT ON COLUMN journey.outbox_event.id IS 'Made of action, type and time: the same for the same, whoever tells it again.';
+COMMENT ON COLUMN journey.outbox_event.aggregatetype IS 'action.';
+COMMENT ON COLUMN journey.outbox_event.aggregateid IS 'The action.';
+COMMENT ON COLUMN journey.outbox_event.type IS 'action_enqueued, action_sent, action_refused, action_expired, action_cancelled, action_dead or action_unknown.';
+COMMENT ON COLUMN journey.outbox_event.payload IS 'action_id, profile_id, journey, version, step, channel, purpose, scope, template, idempotency_key, decision_id, at; when enqueued due_at and not_after, when final reason, attempt and provider_ref. No address, and nothing of the message.';
+COMMENT ON COLUMN journey.outbox_event.created_at IS 'Real time.';

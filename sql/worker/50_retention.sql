@@ -125,7 +125,7 @@ BEGIN
     RETURN QUERY
     SELECT x.name, x.key, x.partitioned, x.setting,
            CASE WHEN x.keep > interval '0' THEN greatest(x.keep, CASE WHEN x.name IN ('attempt_log', 'permit_batch') THEN journey._longest_cap() END) END,
-           CASE x.setting WHEN 'journey.dedupe_window' THEN 'hour' ELSE 'day' END
+           CASE WHEN x.setting IN ('journey.dedupe_window', 'journey.outbox_event_retention') THEN 'hour' ELSE 'day' END
     FROM (SELECT v.*, journey._setting_interval(v.setting) AS keep
           FROM (VALUES ('event', 'received_at', true, 'journey.event_retention'),
                        ('quarantine', 'received_at', false, 'journey.event_retention'),
@@ -133,7 +133,8 @@ BEGIN
                        ('decision', 'decided_at', true, 'journey.decision_retention'),
                        ('outbox_history', 'finished_at', true, 'journey.decision_retention'),
                        ('attempt_log', 'granted_at', false, 'journey.decision_retention'),
-                       ('permit_batch', 'permit_batch', false, 'journey.decision_retention')) v(name, key, partitioned, setting)) x;
+                       ('permit_batch', 'permit_batch', false, 'journey.decision_retention'),
+                       ('outbox_event', 'created_at', false, 'journey.outbox_event_retention')) v(name, key, partitioned, setting)) x;
 END
 $$;
 COMMENT ON FUNCTION journey._retained() IS

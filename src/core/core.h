@@ -35,6 +35,7 @@ extern int	jny_rule_cache_kb;		/* journey.rule_cache */
 extern int	jny_max_value_bytes;	/* journey.max_value */
 extern bool jny_allow_in_transaction;	/* journey.allow_in_transaction */
 extern bool jny_allow_drop_data;	/* journey.allow_drop_data */
+extern bool jny_outbox_events;	/* journey.outbox_events */
 extern bool jny_direct_access;		/* journey.direct_access */
 
 extern void jny_guc_init(void);

@@ -27,6 +27,7 @@ int			jny_rule_cache_kb = 16384;
 int			jny_max_value_bytes = 65536;
 bool		jny_allow_in_transaction = false;
 bool		jny_allow_drop_data = false;
+bool		jny_outbox_events = false;
 bool		jny_direct_access = true;
 
 static void
@@ -44,6 +45,7 @@ define_retention(void)
 	static int	dedupe_window_s = 30 * 86400;
 	static int	event_s = 0;
 	static int	decision_s = 0;
+	static int	outbox_event_s = 7 * 86400;
 
 	define_int("journey.dedupe_window", "How long a (source, message id) pair is remembered.",
 			   "To the hour: at least so long.",
@@ -54,6 +56,9 @@ define_retention(void)
 	define_int("journey.decision_retention", "How long decisions, final actions and their permits are kept; 0 = for ever.",
 			   "By whole days, and by journey.maintain() or the worker. Permits are kept for as long as the longest cap looks back.",
 			   &decision_s, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("journey.outbox_event_retention", "How long rows of outbox_event are kept; 0 = for ever.",
+			   "To the hour. Whoever reads them from the log of the database needs none of them.",
+			   &outbox_event_s, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 }
 
 void
@@ -96,6 +101,9 @@ jny_guc_init(void)
 							 "Lets begin_send, and claim where there is a rate, run inside a transaction block.",
 							 "A permit counts once committed; a sender that turns this on must not send before its COMMIT has returned.",
 							 &jny_allow_in_transaction, false, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("journey.outbox_events",
+							 "Writes what becomes of actions into journey.outbox_event, for change data capture.", NULL,
+							 &jny_outbox_events, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("journey.allow_drop_data",
 							 "Lets DROP EXTENSION journey CASCADE take the data tables with it.", NULL,
 							 &jny_allow_drop_data, false, PGC_SUSET, 0, NULL, NULL, NULL);

@@ -41,7 +41,7 @@ JNY_PLAN(cancel_actions, "smallint[], uuid[], uuid[], text, timestamptz",
 		 " SELECT d.bucket, d.profile_id, $5, d.action_id, d.channel, 'cancelled', $4, false, d.priority, d.due_at,"
 		 "   d.not_after, d.enrollment_id, d.journey, d.version, d.step, d.visit, d.purpose, d.scope, d.template,"
 		 "   d.template_version, d.locale, d.payload, d.attempt, d.sender, l.granted_at, l.permit_batch, d.error,"
-		 "   d.idempotency_key, d.decision_id, d.decided_at, d.decided_lap, d.test FROM d" JNY_LAST_PERMIT("attempt"));
+		 "   d.idempotency_key, d.decision_id, d.decided_at, d.decided_lap, d.test FROM d" JNY_LAST_PERMIT("attempt") " RETURNING action_id");
 
 static void
 set_what(JnyCols *cols, const JnyAction *a)
@@ -153,6 +153,7 @@ jny_enqueue(List *actions)
 		jny_cols_next(cols);
 	}
 	jny_write(&insert_actions, cols);
+	jny_publish_enqueued(actions);
 }
 
 /* ---- cancelling ----------------------------------------------------------------- */
@@ -174,6 +175,8 @@ jny_cancel_of(List *owners, const char *reason)
 	JnyCols    *cols;
 	JnyRows    *pending;
 	Datum	   *values;
+	TimestampTz now = jny_now();
+	int64		n;
 	ListCell   *lc;
 
 	foreach(lc, owners)
@@ -200,8 +203,10 @@ jny_cancel_of(List *owners, const char *reason)
 	}
 	values = jny_cols_datums(cols, 2);
 	values[3] = CStringGetTextDatum(reason);
-	values[4] = TimestampTzGetDatum(jny_now());
-	return (int64) jny_run(&cancel_actions, values, NULL);
+	values[4] = TimestampTzGetDatum(now);
+	n = (int64) jny_run(&cancel_actions, values, NULL);
+	jny_publish_found((int) n, now);
+	return n;
 }
 
 /* ---- announcing --------------------------------------------------------------- */

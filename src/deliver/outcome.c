@@ -125,6 +125,7 @@ ack(JnyCall *call, const JnySaid *refs, const JnySaid *costs)
 	List	   *sent = works_sent(call, rows);
 
 	write_sent(call, rows, refs, costs);
+	jny_publish_final(sent, call->node.now);
 	jny_outcome_append(sent, "action_sent");
 	return sent;
 }

@@ -91,6 +91,7 @@ jny_settle_final(List *works, const char *status, TimestampTz now, bool in_fligh
 	values[6] = TimestampTzGetDatum(now);
 	values[7] = BoolGetDatum(in_flight);
 	jny_run(&move_final, values, NULL);
+	jny_publish_final(works, now);
 }
 
 void
