@@ -81,6 +81,7 @@ for my $db (qw(plain folder custom halves unfired template_copy))
 is(q1('unfired', q{SELECT count(*) > 0 FROM journey.health WHERE topic IN ('attachment', 'incident') AND status = 'error'}), 't',
 	'--disable-triggers leaves the trigger other than it was, which health says');
 is(q1('empty', q{SELECT (SELECT count(*) FROM journey.profile), (SELECT count(*) FROM journey.outbox), journey.mode()}), '0|0|off', 'of the schema alone nobody is known');
+q1('shop', 'SELECT journey.run_until_idle()');
 is(q1('shop', q{SELECT count(*) FROM journey.claim('email', 10)}), 1, 'the original has gone on: one reminder, for who has not bought');
 $node->stop;
 done_testing();
