@@ -92,5 +92,5 @@ INSERT INTO journey.source_of_truth (signal) VALUES
     ('identity'), ('orders'), ('inventory'), ('consent'), ('eligibility')
 ON CONFLICT DO NOTHING;
 
-INSERT INTO journey.secret (name, value) VALUES ('unsubscribe', journey._random_bytes(32))
+INSERT INTO journey.secret (name, value) VALUES ('unsubscribe', journey._random_bytes(32)), ('forget', journey._random_bytes(32))
 ON CONFLICT DO NOTHING;

@@ -203,6 +203,33 @@ CREATE TABLE journey.merge_row (      -- what unmerge() needs
     was jsonb,
     PRIMARY KEY (bucket, profile_id, merge_id, name)
 );
+CREATE TABLE journey.forgotten (      -- by what an erased person was known
+    bucket smallint NOT NULL,         -- of the digest
+    digest bytea NOT NULL,
+    seq bigint NOT NULL,
+    forgotten_at timestamptz NOT NULL,
+    erasure_id uuid NOT NULL,
+    PRIMARY KEY (bucket, digest)
+);
+CREATE TABLE journey.erasure (        -- the proof: who asked, and what was deleted
+    erasure_id uuid PRIMARY KEY,
+    asked_by text NOT NULL,
+    asked_at timestamptz NOT NULL,
+    reason text,
+    keys integer NOT NULL,
+    erased_at timestamptz,
+    rows jsonb NOT NULL DEFAULT '{}'
+);
+CREATE TABLE journey.person_wish (
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    kind text NOT NULL,               -- erase, restrict, unrestrict
+    try_at timestamptz NOT NULL,
+    xact xid8 NOT NULL,
+    erasure_id uuid,
+    PRIMARY KEY (bucket, profile_id, kind)
+);
+CREATE INDEX person_wish_due ON journey.person_wish (try_at);
 -- per profile
 CREATE TABLE journey.profile (
     bucket smallint NOT NULL,
@@ -571,6 +598,27 @@ COMMENT ON COLUMN journey.merge_row.name IS 'Table.';
 COMMENT ON COLUMN journey.merge_row.keys IS 'Keys of the rows that moved: [[value, ...], ...] in the order of the primary key, bucket and person left out.';
 COMMENT ON COLUMN journey.merge_row.twins IS 'Rows of the id that was given up for which the other had one of the same key, as they were.';
 COMMENT ON COLUMN journey.merge_row.was IS 'Rows of the other that the merge changed, as they were.';
+COMMENT ON TABLE journey.forgotten IS 'By which keys erased people would be known again, as keyed digests that say nothing: what was captured before the erasure is dropped, and whoever comes back under one of them gets no message but transactional ones.';
+COMMENT ON COLUMN journey.forgotten.bucket IS 'Bucket of the digest: its first ten bits.';
+COMMENT ON COLUMN journey.forgotten.digest IS 'HMAC-SHA256 of namespace and value under the secret "forget" of this database.';
+COMMENT ON COLUMN journey.forgotten.seq IS 'Order of capture of the erasure.';
+COMMENT ON COLUMN journey.forgotten.forgotten_at IS 'When, by journey.clock().';
+COMMENT ON COLUMN journey.forgotten.erasure_id IS 'The erasure.';
+COMMENT ON TABLE journey.erasure IS 'The proof of each erasure: who asked for it, when it was done and how many rows of which table it deleted. Names nobody.';
+COMMENT ON COLUMN journey.erasure.erasure_id IS 'Id, by time; erase() returns it.';
+COMMENT ON COLUMN journey.erasure.asked_by IS 'Role that called erase().';
+COMMENT ON COLUMN journey.erasure.asked_at IS 'When, by journey.clock().';
+COMMENT ON COLUMN journey.erasure.reason IS 'Why, in the words of whoever asked; write nothing there that names the person.';
+COMMENT ON COLUMN journey.erasure.keys IS 'How many keys are remembered as digests.';
+COMMENT ON COLUMN journey.erasure.erased_at IS 'When everything was deleted, by journey.clock(); null = not yet.';
+COMMENT ON COLUMN journey.erasure.rows IS 'Rows deleted, by table.';
+COMMENT ON TABLE journey.person_wish IS 'What is to be done with a person at the end of a lap: erase(), restrict().';
+COMMENT ON COLUMN journey.person_wish.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.person_wish.profile_id IS 'The person.';
+COMMENT ON COLUMN journey.person_wish.kind IS 'erase, restrict or unrestrict.';
+COMMENT ON COLUMN journey.person_wish.try_at IS 'When a lap tries (again), by journey.clock().';
+COMMENT ON COLUMN journey.person_wish.xact IS 'Transaction that asked: what it captured is consumed first.';
+COMMENT ON COLUMN journey.person_wish.erasure_id IS 'The proof of an erasure; null for others.';
 COMMENT ON TABLE journey.profile IS 'People, and sessions of whom nothing more is known.';
 COMMENT ON COLUMN journey.profile.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.profile.profile_id IS 'Id, made of the strongest key at creation.';

@@ -91,6 +91,7 @@ typedef struct JnyKey
 	JnyProfile *stored_at;		/* an object's: under whom its state is stored now; NULL = nowhere */
 	const char *method;			/* how it came to its person; NULL = created, or came with another key */
 	double		confidence;		/* when there is a method */
+	int64		forgotten;		/* position at which somebody with this key was erased; 0 = nobody was */
 } JnyKey;
 
 /* A consent that a row states. */
@@ -199,6 +200,7 @@ typedef struct JnyTake
 	struct JnyPeople *people;
 	HTAB	   *links;			/* NULL = nobody is linked */
 	HTAB	   *wishes;			/* NULL = nobody is to be merged */
+	JnyCols    *forgotten;		/* NULL = nobody has come back who was erased */
 	bool		opted_out_early;	/* people who are new here have consents already */
 	struct JnyContacts *contacts;
 	struct JnyConsents *consents;
@@ -272,6 +274,12 @@ extern bool jny_type_is_known(JnyTake *take, const char *type);
 /* Whom the fact names together; the owners that its order and its cart had before it, NULL = none. */
 extern void jny_link_people(JnyTake *take, const JnyFact *fact, JnyProfile *of_order, JnyProfile *of_cart);
 extern void jny_link_write(JnyTake *take);
+
+/* forget.c: people who were erased */
+extern void jny_forget_find(JnyTake *take);
+extern bool jny_forget_drops(const JnyFact *fact);
+extern void jny_forget_suppress(JnyTake *take, const JnyFact *fact, JnyKey *key);
+extern void jny_forget_write(JnyTake *take);
 
 /* wish.c: people who turn out to be one. False when the key makes nobody one, or its source is not believed. */
 extern bool jny_wish_merge(JnyTake *take, const JnyFact *fact, const JnyKey *key);

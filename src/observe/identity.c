@@ -233,6 +233,7 @@ link_key(JnyTake *take, JnyKey *key, const JnyFact *fact)
 	key->owner = p->id;
 	key->profile = p;
 	key->source = fact->source;
+	jny_forget_suppress(take, fact, key);
 	if (space->class == JNY_CLASS_PERSON && p->is_session)
 	{
 		p->is_session = false;
@@ -352,6 +353,11 @@ identify(JnyTake *take, JnyFact *fact)
 	JnyProfile *of_order = present_owner(fact->order);
 	JnyProfile *of_cart = present_owner(fact->cart);
 
+	if (!fact->has_owner && jny_forget_drops(fact))
+	{
+		fact->drop = true;
+		return;
+	}
 	fact->profile = owner_of(take, fact);
 	if (fact->profile == NULL)
 		return;
@@ -376,6 +382,7 @@ jny_identify(JnyTake *take)
 	find_known(take);
 	load_people(take);
 	jny_wish_aliases(take);
+	jny_forget_find(take);
 	for (int i = 0; i < take->nfacts; i++)
 		if (!take->facts[i]->drop)
 			identify(take, take->facts[i]);
