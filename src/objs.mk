@@ -16,7 +16,8 @@ OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o \
 INTERPRET_OBJS = src/interpret/vocabulary.o src/interpret/parse.o src/interpret/policy.o \
 	src/interpret/compile.o src/interpret/expr.o src/interpret/json.o \
 	src/interpret/subject.o src/interpret/subject_load.o src/interpret/subject_cart.o src/interpret/rule_sql.o \
-	src/interpret/feature.o src/interpret/feature_update.o src/interpret/vector.o
+	src/interpret/feature.o src/interpret/feature_update.o src/interpret/vector.o \
+	src/interpret/aggregate.o src/interpret/distinct.o src/interpret/recent.o
 ORCHESTRATE_OBJS = src/orchestrate/orchestrate.o src/orchestrate/run.o \
 	src/orchestrate/load.o src/orchestrate/load_gates.o src/orchestrate/linked.o src/orchestrate/suppress.o src/orchestrate/event.o \
 	src/orchestrate/entry.o src/orchestrate/advance.o src/orchestrate/decide.o \

@@ -18,6 +18,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -53,6 +54,13 @@ typedef struct Tracked
 
 /* ---- one event, one feature ------------------------------------------------------------ */
 
+/* Has it an entry in every vector? */
+static bool
+is_kept(const JnyFeature *f)
+{
+	return f->broken == NULL && f->aggregate != JNY_AGG_RATIO;
+}
+
 static bool
 counts_type(const JnyFeature *f, const char *type)
 {
@@ -62,14 +70,25 @@ counts_type(const JnyFeature *f, const char *type)
 	return false;
 }
 
+/* 0 = null, or no expression. */
+static Datum
+value_of(const JnyFeature *f, const char *expression, Oid type, JnySubjectContext *subject)
+{
+	bool		isnull = true;
+	Datum		value = (Datum) 0;
+
+	if (expression != NULL)
+		value = jny_expr_value(jny_expr_compile(expression, f->owner, type), jny_subject_resolve, subject, &isnull);
+	return isnull ? (Datum) 0 : value;
+}
+
 /* What stays in the vector is allocated in keep. */
 static void
 apply(const JnyFeature *f, JnyVector *vector, const JnyEvent *event, TimestampTz received_at, MemoryContext keep)
 {
 	JnySubjectContext subject = {0};
 	MemoryContext here;
-	Datum		value = (Datum) 0;
-	bool		isnull = true;
+	JnyFeatureNews news = {(Datum) 0, (Datum) 0, Min(event->occurred_at, received_at), event->seq};
 
 	subject.cxt = CurrentMemoryContext;
 	subject.event = event;
@@ -78,12 +97,10 @@ apply(const JnyFeature *f, JnyVector *vector, const JnyEvent *event, TimestampTz
 		jny_expr_verdict(jny_expr_compile(f->where, f->owner, BOOLOID),
 						 jny_subject_resolve, &subject) != JNY_TRUE)
 		return;
-	if (f->of != NULL)
-		value = jny_expr_value(jny_expr_compile(f->of, f->owner, f->value_type),
-							   jny_subject_resolve, &subject, &isnull);
+	news.value = value_of(f, f->of, f->value_type, &subject);
+	news.amount = value_of(f, f->amount, NUMERICOID, &subject);
 	here = MemoryContextSwitchTo(keep);
-	jny_entry_add(jny_vector_entry(vector, f, true), f, isnull ? (Datum) 0 : value,
-				  Min(event->occurred_at, received_at), event->seq);
+	jny_entry_add(jny_vector_entry(vector, f, true), f, &news);
 	MemoryContextSwitchTo(here);
 }
 
@@ -180,7 +197,7 @@ track(Tracked *t, const pg_uuid_t *id, bytea *packed, bool is_new)
 	{
 		JnyFeatureEntry *e;
 
-		if (features[i].broken != NULL)
+		if (!is_kept(&features[i]))
 			continue;
 		e = jny_vector_entry(&old, &features[i], false);
 		t->missing[i] = e == NULL && !is_new;
@@ -263,7 +280,7 @@ update(JnyBatch *batch)
 			continue;
 		t = hash_search(all, &e->profile, HASH_FIND, NULL);
 		for (int k = 0; k < nfeatures; k++)
-			if (features[k].broken == NULL && counts_type(&features[k], e->type))
+			if (is_kept(&features[k]) && counts_type(&features[k], e->type))
 				apply(&features[k], &t->vector, e, batch->node.now, batch->cxt);
 	}
 	hash_seq_init(&seq, all);
@@ -365,6 +382,33 @@ jny_profiles_recount(JnyProfile **profiles, int n, int64 before_lap)
 
 /* ---- one person -------------------------------------------------------------------------------- */
 
+static Datum
+number_of(const pg_uuid_t *profile_id, bytea *packed, const char *name, TimestampTz at, bool *isnull)
+{
+	const JnyFeature *f = jny_feature_find(name);
+	Datum		value = jny_feature_of(profile_id, packed, f, at, isnull);
+
+	if (*isnull || f->type == NUMERICOID)
+		return value;
+	return f->type == INT8OID ? NumericGetDatum(int64_to_numeric(DatumGetInt64(value)))
+		: DirectFunctionCall1(float8_numeric, value);
+}
+
+/* Null where there is nothing to divide, or by. */
+static Datum
+ratio_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f, TimestampTz at, bool *isnull)
+{
+	Datum		numerator = number_of(profile_id, packed, f->numerator, at, isnull);
+	Datum		denominator;
+
+	if (*isnull)
+		return (Datum) 0;
+	denominator = number_of(profile_id, packed, f->denominator, at, isnull);
+	if (!*isnull)
+		*isnull = DatumGetInt32(DirectFunctionCall2(numeric_cmp, denominator, NumericGetDatum(int64_to_numeric(0)))) == 0;
+	return *isnull ? (Datum) 0 : DirectFunctionCall2(numeric_div, numerator, denominator);
+}
+
 Datum
 jny_feature_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f,
 			   TimestampTz at, bool *isnull)
@@ -375,6 +419,8 @@ jny_feature_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f,
 	*isnull = true;
 	if (f->broken != NULL)
 		return (Datum) 0;
+	if (f->aggregate == JNY_AGG_RATIO)
+		return ratio_of(profile_id, packed, f, at, isnull);
 	jny_vector_read(&vector, packed);
 	e = jny_vector_entry(&vector, f, false);
 	if (e == NULL)
