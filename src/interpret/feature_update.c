@@ -212,6 +212,13 @@ track(Tracked *t, const pg_uuid_t *id, bytea *packed, bool is_new)
 
 /* ---- the lap --------------------------------------------------------------------------------- */
 
+/* What was set aside stops actions, and is no event of anybody. */
+static bool
+is_logged(const JnyEvent *e)
+{
+	return !e->is_action && !e->fence_only;
+}
+
 static HTAB *
 track_batch(JnyBatch *batch)
 {
@@ -233,7 +240,7 @@ track_batch(JnyBatch *batch)
 		Tracked    *t;
 
 		p = batch->events[i].profile;
-		if (batch->events[i].is_action)
+		if (!is_logged(&batch->events[i]))
 			continue;
 		t = hash_search(all, &p, HASH_ENTER, &found);
 		if (found)
@@ -276,7 +283,7 @@ update(JnyBatch *batch)
 	{
 		JnyEvent   *e = &batch->events[i];
 
-		if (e->is_action)
+		if (!is_logged(e))
 			continue;
 		t = hash_search(all, &e->profile, HASH_FIND, NULL);
 		for (int k = 0; k < nfeatures; k++)
