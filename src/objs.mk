@@ -30,5 +30,5 @@ DELIVER_OBJS = src/deliver/settings.o src/deliver/work.o src/deliver/gate.o src/
 ORCHESTRATE_OBJS += src/orchestrate/document.o src/orchestrate/journey_doc.o \
 	src/orchestrate/doc_fields.o
 MEASURE_OBJS =
-WORKER_OBJS = src/worker/lap.o src/worker/strangers.o src/worker/adopt.o src/worker/launcher.o src/worker/limit.o \
+WORKER_OBJS = src/worker/lap.o src/worker/count.o src/worker/strangers.o src/worker/adopt.o src/worker/launcher.o src/worker/limit.o \
 	src/worker/worker.o src/worker/ddl_guard.o src/worker/status.o

@@ -4,7 +4,7 @@ CREATE FUNCTION journey.features(subject jsonb) RETURNS jsonb
     SET timezone = 'UTC'
     AS 'MODULE_PATHNAME', 'journey_features';
 COMMENT ON FUNCTION journey.features(jsonb) IS
-    'The features of a person at journey.clock(), by name; null for an unknown person. A feature without a value, or a broken one, is null.';
+    'The features of a person at journey.clock(), by name; null for an unknown person. A feature without a value, a broken one, or one that is still being counted (journey.stat_progress), is null.';
 
 CREATE FUNCTION journey._recount(profile_ids uuid[])
     RETURNS TABLE (profile_id uuid, features bytea, last_event_at timestamptz, last_order_at timestamptz, orders integer, events bigint)
@@ -16,12 +16,12 @@ COMMENT ON FUNCTION journey._recount(uuid[]) IS
     'What journey.profile_state should hold of each person, counted anew from the event log and the table of orders. Changes nothing.';
 
 CREATE FUNCTION journey._feature_states()
-    RETURNS TABLE (name text, type text, grain_us bigint, buckets bigint, broken text)
+    RETURNS TABLE (name text, type text, grain_us bigint, buckets bigint, broken text, counting boolean)
     LANGUAGE C STABLE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_feature_states';
 COMMENT ON FUNCTION journey._feature_states() IS
-    'The active features as this session has them: type, grain in microseconds, grains in the window, and why one is broken.';
+    'The active features as this session has them: type, grain in microseconds, grains in the window, why one is broken, and whether it is still being counted.';
 
 CREATE FUNCTION journey._feature_check(doc jsonb) RETURNS void
     LANGUAGE C STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER

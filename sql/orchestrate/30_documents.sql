@@ -470,6 +470,10 @@ BEGIN
     IF NOT FOUND THEN
         PERFORM journey._no_document(retire.kind, retire.name, 'active');
     END IF;
+    IF kind = 'feature' THEN
+        -- events of the time between are in no vector: it is counted anew when it comes again
+        DELETE FROM journey.feature_count AS c WHERE c.name = retire.name;
+    END IF;
     IF kind = 'source' THEN
         UPDATE journey.source_of_truth AS t SET source = NULL, declared_by = NULL, declared_at = NULL WHERE t.source = retire.name;
     END IF;

@@ -32,8 +32,9 @@ static uint64 loaded = 0;		/* generation of the rules at which it was read */
 static bool busy = false;
 
 JNY_PLAN(read_features, "",
-		 "SELECT name, doc, owner FROM journey.document"
-		 " WHERE kind = 'feature' AND state = 'active' ORDER BY name COLLATE \"C\"");
+		 "SELECT d.name, d.doc, d.owner, c.number FROM journey.document d"
+		 " LEFT JOIN journey.feature_count c ON c.name = d.name AND c.finished_at IS NOT NULL"
+		 " WHERE d.kind = 'feature' AND d.state = 'active' ORDER BY d.name COLLATE \"C\"");
 
 /* ---- a document ---------------------------------------------------------------------- */
 
@@ -376,6 +377,7 @@ read_row(JnyFeature *f, uint64 row)
 	bool		isnull;
 	Reading		r = {f, NULL, jny_get_text(row, 3)};
 	const char *name = jny_get_text(row, 1);
+	uint64		counted = (uint64) jny_get_int8(row, 4, 0);
 	ErrorData  *error;
 
 	memset(f, 0, sizeof(*f));
@@ -384,6 +386,7 @@ read_row(JnyFeature *f, uint64 row)
 	error = jny_guard(read_guarded, &r);
 	if (error != NULL)
 		f->broken = error->message;
+	f->counting = f->aggregate != JNY_AGG_RATIO && f->number != counted;
 }
 
 static int
@@ -479,6 +482,19 @@ void
 jny_features_pin(bool pin)
 {
 	busy = pin;
+}
+
+int
+jny_features_to_count(JnyFeatureToCount **features)
+{
+	int			n = 0;
+
+	jny_vocabulary_refresh();
+	*features = palloc(sizeof(JnyFeatureToCount) * (nfeatures + 1));
+	for (int i = 0; i < nfeatures; i++)
+		if (registry[i].counting && registry[i].broken == NULL)
+			(*features)[n++] = (JnyFeatureToCount) {registry[i].name, registry[i].number};
+	return n;
 }
 
 int

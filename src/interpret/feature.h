@@ -9,9 +9,11 @@
  *		are a hash of name and definition: what is counted changes the number,
  *		a new version that counts the same keeps it.
  *
- * Every active feature has an entry, an empty one too: a missing entry says
- * that the feature is younger than the vector and has to be counted from the
- * event log.
+ * Every active feature has an entry, an empty one too. A missing entry says
+ * that the feature is younger than the vector: the worker counts it from the
+ * event log (worker/count.c), and until that is done the laps leave it missing.
+ * Where it is missing later, because somebody emptied the vector or the feature
+ * was broken meanwhile, whoever needs it counts it.
  *
  * What an event adds does not depend on the order of arrival. Its time is
  * least(occurred_at, received_at). A windowed feature keeps one value per grain
@@ -63,6 +65,7 @@ typedef struct JnyFeature
 	const char *amount;			/* of recent: expression; NULL = none */
 	const char *numerator;		/* of a ratio */
 	const char *denominator;
+	bool		counting;		/* not yet counted for everybody: unknown */
 	const char *broken;			/* why it cannot be computed; NULL = it can */
 } JnyFeature;
 

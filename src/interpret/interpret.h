@@ -149,6 +149,24 @@ extern void jny_features_update(JnyBatch *batch);
  * person may be in the list once. Two statements, whatever n. Inside SPI_connect().
  */
 extern void jny_profiles_recount(JnyProfile **profiles, int n, int64 before_lap);
+
+/*
+ * Features that are not yet counted for everybody: null until journey.feature_count
+ * says that they are. What stands there is the worker's business (worker/count.c).
+ */
+typedef struct JnyFeatureToCount
+{
+	const char *name;
+	uint64		number;			/* of its definition */
+} JnyFeatureToCount;
+
+extern int	jny_features_to_count(JnyFeatureToCount **features);
+/*
+ * Gives these people what their vectors lack, counted from the whole log; a
+ * vector that lacks nothing becomes NULL. Inside SPI_connect().
+ */
+extern void jny_features_fill(const pg_uuid_t *ids, bytea **vectors, int n);
+
 extern bool jny_feature_exists(const char *name, Oid *type);
 /* Raises 22023 and friends when a document of kind feature cannot work. */
 extern void jny_feature_check(Jsonb *doc, Oid owner);
