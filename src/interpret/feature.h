@@ -148,5 +148,8 @@ extern int64 jny_recent_count(Datum list, const JnyFeature *f, TimestampTz at, c
 /* feature_update.c: counted from the log when the vector does not have it. */
 extern Datum jny_feature_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f,
 							TimestampTz at, bool *isnull);
+/* How often item is in the list of a feature that is a recent, and the sum of its amounts; false when that is unknown. */
+extern bool jny_feature_recent(const pg_uuid_t *profile_id, bytea *packed, const char *name, const char *item,
+							   TimestampTz at, int64 *times, Datum *sum);
 
 #endif							/* JNY_FEATURE_H */

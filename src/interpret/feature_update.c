@@ -472,30 +472,46 @@ ratio_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f, Timest
 	return *isnull ? (Datum) 0 : DirectFunctionCall2(numeric_div, numerator, denominator);
 }
 
+/* Its entry, counted from the log where the vector lacks it. */
+static JnyFeatureEntry *
+entry_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f)
+{
+	JnyVector	vector;
+	JnyFeatureEntry *e;
+	Tracked		t;
+	Tracked    *one = &t;
+
+	jny_vector_read(&vector, packed);
+	e = jny_vector_entry(&vector, f, false);
+	if (e != NULL)
+		return e;
+	track(&t, profile_id, packed, COUNT_LATER);
+	count_from_log(&one, 1, PG_INT64_MAX);
+	return jny_vector_entry(&t.vector, f, true);
+}
+
+bool
+jny_feature_recent(const pg_uuid_t *profile_id, bytea *packed, const char *name, const char *item,
+				   TimestampTz at, int64 *times, Datum *sum)
+{
+	const JnyFeature *f = jny_feature_find(name);
+
+	if (f == NULL || f->aggregate != JNY_AGG_RECENT || f->broken != NULL || f->counting)
+		return false;
+	*times = jny_recent_count(entry_of(profile_id, packed, f)->value, f, at, item, sum);
+	return true;
+}
+
 Datum
 jny_feature_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f,
 			   TimestampTz at, bool *isnull)
 {
-	JnyVector	vector;
-	JnyFeatureEntry *e;
-
 	*isnull = true;
 	if (f->broken != NULL || f->counting)
 		return (Datum) 0;
 	if (f->aggregate == JNY_AGG_RATIO)
 		return ratio_of(profile_id, packed, f, at, isnull);
-	jny_vector_read(&vector, packed);
-	e = jny_vector_entry(&vector, f, false);
-	if (e == NULL)
-	{
-		Tracked		t;
-		Tracked    *one = &t;
-
-		track(&t, profile_id, packed, COUNT_LATER);
-		count_from_log(&one, 1, PG_INT64_MAX);
-		e = jny_vector_entry(&t.vector, f, true);
-	}
-	return jny_entry_value(e, f, at, isnull);
+	return jny_entry_value(entry_of(profile_id, packed, f), f, at, isnull);
 }
 
 JNY_PLAN(read_vector, "smallint, uuid",
