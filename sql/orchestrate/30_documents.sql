@@ -452,7 +452,7 @@ BEGIN
             AND CASE retire.kind
                 WHEN 'template' THEN jsonb_path_exists(d.doc, '$.steps.*.send.template ? (@ == $n)', jsonb_build_object('n', retire.name))
                 WHEN 'channel' THEN jsonb_path_exists(d.doc, '$.steps.*.send.channel[*] ? (@ == $n)', jsonb_build_object('n', retire.name))
-                WHEN 'feature' THEN d.name <> retire.name AND d.doc::text ~ ('\m' || retire.name || '\M')
+                WHEN 'feature' THEN d.name <> retire.name AND (d.doc - 'description')::text ~ ('\m' || retire.name || '\M')
                 ELSE false END
           UNION ALL
           SELECT 'actions that wait in the outbox'

@@ -26,6 +26,10 @@ extern bool jny_count_waits(void);
 extern bool jny_count_portion(JnyBatch *batch);
 extern void jny_count_failed(const ErrorData *error);
 
+/* merge.c: are people to be merged now? And does so. */
+extern bool jny_merges_wait(const JnyBatch *batch);
+extern void jny_merge(JnyBatch *batch);
+
 /* strangers.c: what of somebody else's hangs on our tables, and what to do about it; NULL = nothing */
 extern const char *jny_stranger(char **hint);
 /* False as long as nobody has touched our tables since that was asked. */

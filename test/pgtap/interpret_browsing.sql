@@ -1,7 +1,7 @@
 -- What somebody looked at and for how long, where a visit came from, on which
 -- device, and how often they needed help.
 -- mission: 34, 35, 36, 37, 64
-SELECT plan(29);
+SELECT plan(32);
 CREATE FUNCTION pg_temp.says(condition text, context jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
     SELECT verdict FROM journey.explain_rule(condition, '{"customer_id": "c"}', context)
 $$;
@@ -66,6 +66,20 @@ SELECT is(pg_temp.says('session.id = ''v2'''), 'true', 'without an event it is t
 SELECT is(pg_temp.says('session.first_referrer = ''https://ad.example/'''), 'unknown', 'which has no referrer');
 SELECT is(pg_temp.says('session.last_referrer = ''https://mail.example/''', '{"event": {"type": "product_viewed", "props": {"session_id": "v1"}}}'), 'true', 'with one, it is the event''s');
 SELECT is(pg_temp.says('session.id = ''v1''', '{"event": {"type": "product_viewed", "props": {"session_id": "v9"}}}'), 'unknown', 'and no other');
+
+-- a visit in which somebody logs in is one
+SELECT journey.track('web', 'session_started', '{"anonymous_id": "a"}', '{"session_id": "v4", "referrer": "https://news.example/"}', journey.clock() - interval '9 minutes');
+SELECT journey.track('web', 'product_viewed', '{"customer_id": "c"}', '{"session_id": "v4", "sku": "S1", "referrer": "https://pay.example/"}', journey.clock() - interval '8 minutes');
+SELECT pg_temp.laps();
+SELECT is((SELECT count(*) FROM journey.session WHERE session_id = 'v4'), 2::bigint, 'before it is known who they are, a visit is of two');
+SELECT journey.track('web', 'identified', '{"customer_id": "c", "anonymous_id": "a"}');
+SELECT pg_temp.laps();
+SELECT results_eq($$SELECT started_at, first_referrer, last_referrer FROM journey.session WHERE session_id = 'v4'$$,
+    $$VALUES ('2026-03-01 09:51+00'::timestamptz, 'https://news.example/', 'https://pay.example/')$$, 'then of one, with the first referrer and the last');
+SELECT journey.unmerge(merge_id) FROM journey.merge_log;
+SELECT pg_temp.laps();
+SELECT results_eq($$SELECT first_referrer, last_referrer FROM journey.session WHERE session_id = 'v4' ORDER BY started_at$$,
+    $$VALUES ('https://news.example/', 'https://news.example/'), ('https://pay.example/', 'https://pay.example/')$$, 'taken apart, each has their own again');
 
 -- the device, in conditions of rules and of features
 SELECT is(pg_temp.says('event.device = ''phone''', '{"event": {"type": "session_started", "props": {"device": "phone"}}}'), 'true', 'a condition reads the device');

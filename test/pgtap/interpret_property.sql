@@ -1,17 +1,18 @@
 -- Every aggregate of a feature against an independent recount in plain SQL,
 -- from what was sent, over random streams: late, ahead of their time, out of
--- order, sent twice, not fit to be taken. The seed is printed; JOURNEY_SEED=0.123 runs one again.
-SELECT plan(9);
+-- order, sent twice, not fit to be taken, of people who are merged. The seed is printed; JOURNEY_SEED=0.123 runs one again.
+SELECT plan(10);
 \set seed `echo "${JOURNEY_SEED:-0.$(date +%N)}"`
 SELECT diag('seed ' || :'seed');
 SELECT setseed(:'seed'::float8);
 
 CREATE TEMP TABLE sent (
     n bigint GENERATED ALWAYS AS IDENTITY,      -- the order of sending is that of the inbox
-    who text, type text, props jsonb, occurred_at timestamptz, received_at timestamptz, message_id text);
+    lap integer, who text, type text, props jsonb, occurred_at timestamptz, received_at timestamptz, message_id text);
 -- Whose events are whose: two keys of one person share the person.
-CREATE TEMP TABLE person (who text PRIMARY KEY, person text NOT NULL);
-INSERT INTO person SELECT 'c' || i, 'c' || i FROM generate_series(0, 5) AS i;
+CREATE TEMP TABLE person (who text PRIMARY KEY, person text NOT NULL, subject jsonb NOT NULL);
+INSERT INTO person SELECT 'c' || i, 'c' || i, jsonb_build_object('customer_id', 'c' || i) FROM generate_series(0, 4) AS i;
+INSERT INTO person SELECT 'a' || i, 'a' || i, jsonb_build_object('anonymous_id', 'a' || i) FROM generate_series(0, 3) AS i;
 
 CREATE TEMP TABLE feature AS
 SELECT d ->> 'name' AS name, (d || '{"kind": "feature"}') - 'grain_us' AS doc FROM jsonb_array_elements($$[
@@ -98,7 +99,7 @@ $$;
 CREATE FUNCTION pg_temp.mismatches() RETURNS SETOF text LANGUAGE sql AS $$
     SELECT format('%s of %s: kept %s, recounted %s', f.name, e.person, k.value -> f.name, e.value -> f.name)
     FROM pg_temp.expected() AS e CROSS JOIN feature AS f
-    CROSS JOIN LATERAL (SELECT journey.features(jsonb_build_object('customer_id', e.person)) AS value) AS k
+    CROSS JOIN LATERAL (SELECT journey.features(p.subject) AS value FROM person AS p WHERE p.who = e.person) AS k
     WHERE NOT pg_temp.same(f.name, k.value -> f.name, e.value -> f.name)
 $$;
 -- The rows themselves, byte for byte.
@@ -110,8 +111,8 @@ CREATE FUNCTION pg_temp.other_bytes() RETURNS SETOF text LANGUAGE sql AS $$
     WHERE s.kept IS DISTINCT FROM r.anew
 $$;
 CREATE FUNCTION pg_temp.stream(lap integer, events integer) RETURNS void LANGUAGE sql AS $$
-    INSERT INTO sent (who, type, props, occurred_at, received_at, message_id)
-    SELECT 'c' || (random() * 5)::int, (ARRAY['product_viewed', 'product_viewed', 'order_placed', 'cart_item_added'])[1 + floor(random() * 4)::int],
+    INSERT INTO sent (lap, who, type, props, occurred_at, received_at, message_id)
+    SELECT lap, CASE WHEN random() < 0.3 THEN 'a' || floor(random() * 4) ELSE 'c' || floor(random() * 5) END, (ARRAY['product_viewed', 'product_viewed', 'order_placed', 'cart_item_added'])[1 + floor(random() * 4)::int],
            jsonb_strip_nulls(jsonb_build_object(
                'sku', CASE WHEN random() < 0.9 THEN 'S' || floor(random() * 40) END,
                'price', CASE WHEN random() < 0.1 THEN NULL WHEN random() < 0.1 THEN 'none' WHEN random() < 0.5 THEN round((random() * 9)::numeric) || '.0' ELSE round((random() * 100)::numeric, 2)::text END,
@@ -123,8 +124,13 @@ CREATE FUNCTION pg_temp.stream(lap integer, events integer) RETURNS void LANGUAG
            journey.clock(), 'm' || greatest(0, lap * 90 - floor(random() * 130))
     FROM generate_series(1, events) AS i;
     UPDATE sent SET message_id = NULL WHERE props ->> 'price' = 'none';
-    SELECT journey.track('web', type, jsonb_build_object('customer_id', who), props, occurred_at, message_id)
-    FROM (SELECT * FROM sent WHERE received_at = journey.clock() ORDER BY n) AS s;
+    SELECT journey.track('web', type, subject, props, occurred_at, message_id)
+    FROM (SELECT * FROM sent JOIN person USING (who) WHERE sent.lap = stream.lap ORDER BY n) AS s;
+$$;
+-- Two people turn out to be one. What was sent before and after is theirs.
+CREATE FUNCTION pg_temp.meet(a text, b text) RETURNS void LANGUAGE sql AS $$
+    SELECT journey.track('web', 'identified', (SELECT subject FROM person WHERE who = a) || (SELECT subject FROM person WHERE who = b));
+    UPDATE person SET person = b WHERE person = a;
 $$;
 
 SELECT lives_ok($$SELECT journey.apply((SELECT jsonb_agg(doc) FROM feature))$$, 'every aggregate is applied');
@@ -135,6 +141,11 @@ BEGIN
     FOR lap IN 1..8 LOOP
         PERFORM journey.set_clock('2026-03-01 10:00+00'::timestamptz + lap * interval '11 hours 7 minutes');
         PERFORM pg_temp.stream(lap, 120);
+        -- before, amid and after the events of a lap
+        IF lap IN (3, 4, 6) THEN
+            PERFORM pg_temp.meet('a' || lap / 2 - 1, 'c' || lap - 2);
+            PERFORM pg_temp.stream(lap * 10, 30);
+        END IF;
         COMMIT;
         PERFORM journey.run_until_idle();
         INSERT INTO wrong SELECT lap, pg_temp.mismatches();
@@ -142,6 +153,7 @@ BEGIN
     END LOOP;
 END
 $$;
+SELECT is((SELECT count(*) FROM journey.merge_log), 3::bigint, 'three of the people were merged');
 SELECT cmp_ok((SELECT count(*) FROM pg_temp.taken()), '>', 400::bigint, 'some hundred events were taken');
 SELECT is_empty('SELECT * FROM wrong', 'after each lap every feature equals its recount');
 SELECT journey.set_clock(journey.clock() + interval '2 days 5 hours');
