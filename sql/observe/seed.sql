@@ -1,6 +1,6 @@
 INSERT INTO journey.event_type (type, known, stage, meaning) VALUES
     ('product_viewed', true, 'consideration', 'a product page was seen: sku, session_id'),
-    ('product_engaged', true, 'consideration', 'a product page was used: sku, session_id'),
+    ('product_engaged', true, 'consideration', 'a product page was used: sku, session_id, dwell_seconds'),
     ('list_viewed', true, 'awareness', 'a list of products was seen: category'),
     ('searched', true, 'awareness', 'a search was made: query'),
     ('wishlist_added', true, 'consideration', 'a product was put on a wish list: sku'),
@@ -27,8 +27,8 @@ INSERT INTO journey.event_type (type, known, stage, meaning) VALUES
     ('picked_up', true, 'post_purchase', 'an order was picked up: order_id'),
     ('return_requested', true, 'post_purchase', 'a return was asked for: order_id, sku, reason'),
     ('return_received', true, 'post_purchase', 'a return arrived: order_id, sku, reason'),
-    ('ticket_opened', true, 'post_purchase', 'service was asked for: reason, order_id, severity'),
-    ('ticket_closed', true, 'post_purchase', 'a service case was closed: reason, escalated'),
+    ('ticket_opened', true, 'post_purchase', 'service was asked for: ticket_id, reason, order_id, severity'),
+    ('ticket_closed', true, 'post_purchase', 'a service case was closed: ticket_id, reason, escalated'),
     ('points_earned', true, 'loyalty', 'loyalty points were earned: value'),
     ('points_redeemed', true, 'loyalty', 'loyalty points were spent: value'),
     ('tier_changed', true, 'loyalty', 'a loyalty tier changed: value'),

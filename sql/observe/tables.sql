@@ -281,6 +281,21 @@ CREATE TABLE journey.event (
     PRIMARY KEY (bucket, profile_id, received_at, event_id)
 ) PARTITION BY RANGE (received_at);
 CREATE TABLE journey.event_default PARTITION OF journey.event DEFAULT;
+CREATE INDEX event_ticket ON journey.event (bucket, profile_id) WHERE type IN ('ticket_opened', 'ticket_closed');
+CREATE TABLE journey.session (        -- visits
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    session_id text NOT NULL,
+    started_at timestamptz NOT NULL,
+    seen_at timestamptz NOT NULL,
+    first_referrer text,
+    first_at timestamptz,
+    first_seq bigint,
+    last_referrer text,
+    last_at timestamptz,
+    last_seq bigint,
+    PRIMARY KEY (bucket, profile_id, session_id)
+) WITH (fillfactor = 80);
 CREATE TABLE journey.consent (
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,
@@ -676,6 +691,18 @@ COMMENT ON COLUMN journey.event_default.backfill IS 'Happened before journey lis
 COMMENT ON COLUMN journey.event_default.late IS 'Older than journey.max_event_age when received: changes state, enrolls nobody.';
 COMMENT ON COLUMN journey.event_default.test IS 'Made under the test clock.';
 COMMENT ON COLUMN journey.event_default.lap IS 'Lap that took it in.';
+COMMENT ON TABLE journey.session IS 'Visits that events tell of: session_started, and those that carry session_id and referrer.';
+COMMENT ON COLUMN journey.session.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.session.profile_id IS 'The visitor.';
+COMMENT ON COLUMN journey.session.session_id IS 'Id at the source.';
+COMMENT ON COLUMN journey.session.started_at IS 'Least time of such an event.';
+COMMENT ON COLUMN journey.session.seen_at IS 'Greatest time of such an event.';
+COMMENT ON COLUMN journey.session.first_referrer IS 'Page that the visit came from first; null = none was told.';
+COMMENT ON COLUMN journey.session.first_at IS 'When it was told.';
+COMMENT ON COLUMN journey.session.first_seq IS 'Order of capture of that event.';
+COMMENT ON COLUMN journey.session.last_referrer IS 'The one that was told last.';
+COMMENT ON COLUMN journey.session.last_at IS 'When it was told.';
+COMMENT ON COLUMN journey.session.last_seq IS 'Order of capture of that event.';
 COMMENT ON TABLE journey.consent IS 'What each person agreed to: the present state. No row means not agreed.';
 COMMENT ON COLUMN journey.consent.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.consent.profile_id IS 'The person.';

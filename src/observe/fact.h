@@ -323,6 +323,7 @@ extern void jny_cart_write(JnyTake *take);
 extern void jny_order_load(JnyTake *take);
 extern void jny_order_apply(JnyTake *take, JnyFact *fact);
 extern void jny_order_write(JnyTake *take);
+extern void jny_session_write(JnyTake *take);
 extern void jny_message_find(JnyTake *take);
 extern bool jny_message_opts_out(const JnyFact *fact);
 extern const char *jny_message_channel(const JnyFact *fact);	/* NULL = not known */

@@ -267,6 +267,7 @@ write_state(JnyTake *take)
 	jny_order_write(take);
 	jny_message_write(take);
 	write_events(take->batch);
+	jny_session_write(take);
 	jny_tally_write(take);
 }
 
