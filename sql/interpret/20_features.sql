@@ -6,6 +6,15 @@ CREATE FUNCTION journey.features(subject jsonb) RETURNS jsonb
 COMMENT ON FUNCTION journey.features(jsonb) IS
     'The features of a person at journey.clock(), by name; null for an unknown person. A feature without a value, or a broken one, is null.';
 
+CREATE FUNCTION journey._recount(profile_ids uuid[])
+    RETURNS TABLE (profile_id uuid, features bytea, last_event_at timestamptz, last_order_at timestamptz, orders integer, events bigint)
+    LANGUAGE C STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+    SET timezone = 'UTC'
+    AS 'MODULE_PATHNAME', 'journey_recount';
+COMMENT ON FUNCTION journey._recount(uuid[]) IS
+    'What journey.profile_state should hold of each person, counted anew from the event log and the table of orders. Changes nothing.';
+
 CREATE FUNCTION journey._feature_states()
     RETURNS TABLE (name text, type text, grain_us bigint, buckets bigint, broken text)
     LANGUAGE C STABLE PARALLEL UNSAFE SECURITY DEFINER

@@ -136,8 +136,8 @@ AS $$
 DECLARE
     moment timestamptz := journey.clock();
 BEGIN
-    PERFORM FROM journey.profile p WHERE p.bucket = journey.bucket(id) AND p.profile_id = id;
-    IF NOT FOUND THEN
+    id := journey._hold_person(id);
+    IF id IS NULL THEN
         RETURN false;
     END IF;
     IF NOT EXISTS (SELECT FROM journey._consents_said(id) c
@@ -177,6 +177,7 @@ DECLARE
     t record;
 BEGIN
     SELECT * INTO t FROM journey._read_token(token);
+    t.profile_id := COALESCE((SELECT a.into_id FROM journey.profile_alias a WHERE a.bucket = journey.bucket(t.profile_id) AND a.profile_id = t.profile_id), t.profile_id);
     IF t.profile_id IS NULL THEN
         RETURN NULL;
     END IF;
@@ -201,6 +202,7 @@ DECLARE
     how jsonb := jsonb_build_object('by', 'preferences', 'token', left(token, 12));
 BEGIN
     SELECT * INTO t FROM journey._read_token(token);
+    t.profile_id := journey._hold_person(t.profile_id);
     IF t.profile_id IS NULL OR jsonb_typeof(preferences) <> 'array' THEN
         RETURN false;
     END IF;
@@ -261,7 +263,7 @@ CREATE FUNCTION journey.suppress(subject jsonb, scope text DEFAULT '*', reason t
 AS $$
 #variable_conflict use_column
 DECLARE
-    id uuid := journey.profile_id(subject, NULLIF(suppress.scope, '*'));
+    id uuid := journey._hold_person(journey.profile_id(subject, NULLIF(suppress.scope, '*')));
     moment timestamptz := journey.clock();
 BEGIN
     PERFORM journey._demand(suppress.subject IS NOT NULL AND suppress.scope IS NOT NULL, 'suppress',
@@ -287,7 +289,7 @@ CREATE FUNCTION journey.unsuppress(subject jsonb, scope text DEFAULT '*') RETURN
 AS $$
 #variable_conflict use_column
 DECLARE
-    id uuid := journey.profile_id(subject, NULLIF(unsuppress.scope, '*'));
+    id uuid := journey._hold_person(journey.profile_id(subject, NULLIF(unsuppress.scope, '*')));
     n integer;
 BEGIN
     PERFORM journey._demand(unsuppress.subject IS NOT NULL AND unsuppress.scope IS NOT NULL, 'unsuppress',

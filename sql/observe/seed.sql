@@ -64,17 +64,17 @@ INSERT INTO journey.event_type (type, known, stage, meaning) VALUES
     ('restricted', true, NULL, 'a person asked that their data rest')
 ON CONFLICT DO NOTHING;
 
-INSERT INTO journey.namespace (namespace, class, rank, crosses_scopes, confidence, meaning) VALUES
-    ('customer_id', 'person', 100, true, 1.0, 'account number of the shop'),
-    ('email', 'person', 90, true, 0.95, 'e-mail address'),
-    ('loyalty_id', 'person', 80, true, 0.95, 'number of a loyalty card'),
-    ('phone', 'person', 70, true, 0.9, 'telephone number'),
-    ('anonymous_id', 'session', 40, true, 0.4, 'browser or app that did not say who uses it'),
-    ('device_id', 'session', 30, true, 0.4, 'device'),
-    ('company', 'group', 10, true, 0, 'a company: never makes two people one'),
-    ('household', 'group', 10, true, 0, 'a household: never makes two people one'),
-    ('cart', 'object', 2, false, 0.3, 'a cart, by scope and id: follows the person who names it'),
-    ('order', 'object', 1, false, 0.3, 'an order, by scope and id')
+INSERT INTO journey.namespace (namespace, class, rank, crosses_scopes, confidence, one_per_person, meaning) VALUES
+    ('customer_id', 'person', 100, true, 1.0, true, 'account number of the shop'),
+    ('email', 'person', 90, true, 0.95, false, 'e-mail address'),
+    ('loyalty_id', 'person', 80, true, 0.95, false, 'number of a loyalty card'),
+    ('phone', 'person', 70, true, 0.9, false, 'telephone number'),
+    ('anonymous_id', 'session', 40, true, 0.4, false, 'browser or app that did not say who uses it'),
+    ('device_id', 'session', 30, true, 0.4, false, 'device'),
+    ('company', 'group', 10, true, 0, false, 'a company: never makes two people one'),
+    ('household', 'group', 10, true, 0, false, 'a household: never makes two people one'),
+    ('cart', 'object', 2, false, 0.3, false, 'a cart, by scope and id: follows the person who names it'),
+    ('order', 'object', 1, false, 0.3, false, 'an order, by scope and id')
 ON CONFLICT DO NOTHING;
 
 INSERT INTO journey.system (system, meaning) VALUES

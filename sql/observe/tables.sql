@@ -37,7 +37,9 @@ CREATE TABLE journey.namespace (
     rank integer NOT NULL,            -- strongest key makes the profile's id: highest rank
     crosses_scopes boolean NOT NULL DEFAULT true,
     confidence double precision NOT NULL,
-    meaning text NOT NULL
+    meaning text NOT NULL,
+    merges boolean NOT NULL DEFAULT true,
+    one_per_person boolean NOT NULL DEFAULT false
 );
 CREATE TABLE journey.attachment (
     attachment integer PRIMARY KEY,
@@ -143,6 +145,63 @@ CREATE TABLE journey.profile_link (   -- each link in both directions, each in t
     link_xact xid8 NOT NULL,
     incarnation integer NOT NULL,
     PRIMARY KEY (bucket, profile_id, other_bucket, other_id)
+);
+CREATE TABLE journey.profile_alias (  -- ids of people who were merged into another
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    into_bucket smallint NOT NULL,
+    into_id uuid NOT NULL,
+    PRIMARY KEY (bucket, profile_id)
+);
+CREATE INDEX profile_alias_into ON journey.profile_alias (into_bucket, into_id);
+CREATE TABLE journey.merge_wish (
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    other_bucket smallint NOT NULL,
+    other_id uuid NOT NULL,
+    method text NOT NULL,
+    confidence double precision NOT NULL,
+    keys text NOT NULL,
+    source text NOT NULL,
+    since timestamptz NOT NULL,
+    link_xact xid8 NOT NULL,
+    incarnation integer NOT NULL,
+    try_at timestamptz,               -- null = refused for good
+    refused text,
+    undo uuid,                        -- a merge to be undone
+    PRIMARY KEY (bucket, profile_id, other_bucket, other_id)
+);
+CREATE INDEX merge_wish_due ON journey.merge_wish (try_at);
+CREATE INDEX merge_wish_other ON journey.merge_wish (other_bucket, other_id);
+CREATE TABLE journey.merge_log (
+    bucket smallint NOT NULL,         -- of the person who has it all now
+    profile_id uuid NOT NULL,
+    merge_id uuid NOT NULL,
+    from_bucket smallint NOT NULL,
+    from_id uuid NOT NULL,
+    into_bucket smallint NOT NULL,
+    into_id uuid NOT NULL,
+    method text NOT NULL,
+    confidence double precision NOT NULL,
+    keys text NOT NULL,
+    source text NOT NULL,
+    merged_at timestamptz NOT NULL,
+    link_xact xid8 NOT NULL,
+    merge_xact xid8 NOT NULL,
+    incarnation integer NOT NULL,
+    undone_at timestamptz,
+    undone_by text,
+    PRIMARY KEY (bucket, profile_id, merge_id)
+);
+CREATE TABLE journey.merge_row (      -- what unmerge() needs
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    merge_id uuid NOT NULL,
+    name text NOT NULL,
+    keys jsonb,
+    twins jsonb,
+    was jsonb,
+    PRIMARY KEY (bucket, profile_id, merge_id, name)
 );
 -- per profile
 CREATE TABLE journey.profile (
@@ -264,7 +323,8 @@ CREATE TABLE journey.suppression (    -- consumed fences, opt-outs and manual su
     released_at timestamptz,
     released_xact xid8,
     unread boolean NOT NULL DEFAULT false,  -- by the lap, which takes people out of audiences
-    PRIMARY KEY (bucket, profile_id, seq, type)
+    original_id uuid,                 -- who it was said of, when merged since
+    PRIMARY KEY (bucket, profile_id, seq, type, linked)
 );
 CREATE INDEX suppression_unread ON journey.suppression (bucket, profile_id) WHERE unread;
 CREATE INDEX suppression_lap ON journey.suppression (lap);
@@ -376,6 +436,8 @@ COMMENT ON COLUMN journey.namespace.class IS 'person, shared, group, session or 
 COMMENT ON COLUMN journey.namespace.rank IS 'The key of the highest rank speaks for the person.';
 COMMENT ON COLUMN journey.namespace.crosses_scopes IS 'False: the same value in another scope is another key.';
 COMMENT ON COLUMN journey.namespace.confidence IS 'How surely a key of this kind names one person, 0 to 1.';
+COMMENT ON COLUMN journey.namespace.merges IS 'Whether a key of this namespace that two people turn out to share makes them one; false: they are linked, and stay two.';
+COMMENT ON COLUMN journey.namespace.one_per_person IS 'Whether a person has at most one key of it: two people who have different ones are not merged by what an event says.';
 COMMENT ON COLUMN journey.namespace.meaning IS 'What it is.';
 COMMENT ON TABLE journey.attachment IS 'Attached tables: what journey.attach() agreed on. Rows of detached tables stay, so that captured rows never lose their map.';
 COMMENT ON COLUMN journey.attachment.attachment IS 'Number, as captured rows carry it.';
@@ -463,6 +525,52 @@ COMMENT ON COLUMN journey.profile_link.source IS 'Source of the event.';
 COMMENT ON COLUMN journey.profile_link.since IS 'When it was consumed, by journey.clock().';
 COMMENT ON COLUMN journey.profile_link.link_xact IS 'Transaction that wrote the event.';
 COMMENT ON COLUMN journey.profile_link.incarnation IS 'Life of the cluster that the transaction id belongs to.';
+COMMENT ON TABLE journey.profile_alias IS 'Ids of people who have been merged into another: whoever still holds such an id, as an old unsubscribe link does, means the other.';
+COMMENT ON COLUMN journey.profile_alias.bucket IS 'Bucket of the id that was given up.';
+COMMENT ON COLUMN journey.profile_alias.profile_id IS 'The id that was given up.';
+COMMENT ON COLUMN journey.profile_alias.into_bucket IS 'Bucket of the person it stands for.';
+COMMENT ON COLUMN journey.profile_alias.into_id IS 'The person it stands for, however many merges away.';
+COMMENT ON TABLE journey.merge_wish IS 'Two people whom an event, or somebody by hand, has said to be one: the next lap merges them. A wish that was refused stays, so that it is not looked into again.';
+COMMENT ON COLUMN journey.merge_wish.bucket IS 'Bucket of the one with the smaller id; of an undo, of the person who has it all.';
+COMMENT ON COLUMN journey.merge_wish.profile_id IS 'The one with the smaller id; of an undo, the person who has it all.';
+COMMENT ON COLUMN journey.merge_wish.other_bucket IS 'Bucket of the other.';
+COMMENT ON COLUMN journey.merge_wish.other_id IS 'The other; of an undo, the id that was given up.';
+COMMENT ON COLUMN journey.merge_wish.method IS 'deterministic (keys that came together), click (a link in a message) or asserted (said by alias events and merge()).';
+COMMENT ON COLUMN journey.merge_wish.confidence IS 'Confidence that the two are one, 0 to 1.';
+COMMENT ON COLUMN journey.merge_wish.keys IS 'Namespaces of the keys that say so.';
+COMMENT ON COLUMN journey.merge_wish.source IS 'Source that says so, or the role.';
+COMMENT ON COLUMN journey.merge_wish.since IS 'When it was said, by journey.clock().';
+COMMENT ON COLUMN journey.merge_wish.link_xact IS 'Transaction that said so.';
+COMMENT ON COLUMN journey.merge_wish.incarnation IS 'Life of the cluster that the transaction id belongs to.';
+COMMENT ON COLUMN journey.merge_wish.try_at IS 'When a lap tries (again), by journey.clock(): a sender that has one of their messages at this moment is not waited for. Null = refused.';
+COMMENT ON COLUMN journey.merge_wish.refused IS 'Why they are not merged, or not yet; null = nothing was tried.';
+COMMENT ON COLUMN journey.merge_wish.undo IS 'The merge that is to be undone; null = two people are to be merged.';
+COMMENT ON TABLE journey.merge_log IS 'Every merge of two people, and whether it was undone; journey.unmerge() undoes one.';
+COMMENT ON COLUMN journey.merge_log.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.merge_log.profile_id IS 'The person who has it all now: into_id, or whoever that was merged into since.';
+COMMENT ON COLUMN journey.merge_log.merge_id IS 'Id, by time.';
+COMMENT ON COLUMN journey.merge_log.from_bucket IS 'Bucket of the id that was given up.';
+COMMENT ON COLUMN journey.merge_log.from_id IS 'The id that was given up.';
+COMMENT ON COLUMN journey.merge_log.into_bucket IS 'Bucket of the id that took it over.';
+COMMENT ON COLUMN journey.merge_log.into_id IS 'The id that took it over.';
+COMMENT ON COLUMN journey.merge_log.method IS 'deterministic, click or asserted.';
+COMMENT ON COLUMN journey.merge_log.confidence IS 'Confidence that the two are one, 0 to 1.';
+COMMENT ON COLUMN journey.merge_log.keys IS 'Namespaces of the keys that said so.';
+COMMENT ON COLUMN journey.merge_log.source IS 'Source that said so, or the role.';
+COMMENT ON COLUMN journey.merge_log.merged_at IS 'When, by journey.clock().';
+COMMENT ON COLUMN journey.merge_log.link_xact IS 'Transaction of the event that said so: from it on what either does ends messages of both.';
+COMMENT ON COLUMN journey.merge_log.merge_xact IS 'Transaction of the merge: from it on caps count the messages of both.';
+COMMENT ON COLUMN journey.merge_log.incarnation IS 'Life of the cluster that the transaction ids belong to.';
+COMMENT ON COLUMN journey.merge_log.undone_at IS 'When it was undone, by journey.clock(); null = it stands.';
+COMMENT ON COLUMN journey.merge_log.undone_by IS 'Role that asked for it.';
+COMMENT ON TABLE journey.merge_row IS 'What a merge moved and what it made one, table by table: unmerge() takes it apart again by this.';
+COMMENT ON COLUMN journey.merge_row.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.merge_row.profile_id IS 'The person who has it all now.';
+COMMENT ON COLUMN journey.merge_row.merge_id IS 'The merge.';
+COMMENT ON COLUMN journey.merge_row.name IS 'Table.';
+COMMENT ON COLUMN journey.merge_row.keys IS 'Keys of the rows that moved: [[value, ...], ...] in the order of the primary key, bucket and person left out.';
+COMMENT ON COLUMN journey.merge_row.twins IS 'Rows of the id that was given up for which the other had one of the same key, as they were.';
+COMMENT ON COLUMN journey.merge_row.was IS 'Rows of the other that the merge changed, as they were.';
 COMMENT ON TABLE journey.profile IS 'People, and sessions of whom nothing more is known.';
 COMMENT ON COLUMN journey.profile.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.profile.profile_id IS 'Id, made of the strongest key at creation.';
@@ -580,6 +688,7 @@ COMMENT ON COLUMN journey.suppression.note IS 'Of a manual one: who asked for it
 COMMENT ON COLUMN journey.suppression.released_by IS 'Order of capture of what took it back; null = nothing.';
 COMMENT ON COLUMN journey.suppression.released_at IS 'When it was taken back.';
 COMMENT ON COLUMN journey.suppression.released_xact IS 'Transaction that took it back; null when that was done by hand or in another incarnation.';
+COMMENT ON COLUMN journey.suppression.original_id IS 'Of whom it was said, when that person has been merged into another since; null = profile_id.';
 COMMENT ON COLUMN journey.suppression.unread IS 'Written beside the laps: the next one takes the person out of audiences. Permits heed it all the same.';
 COMMENT ON TABLE journey.cart IS 'Carts. Value and number of items are the sums over the lines.';
 COMMENT ON COLUMN journey.cart.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';

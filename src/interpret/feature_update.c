@@ -9,7 +9,8 @@
  * that entry is counted from the log once, for all such profiles of the batch
  * in one statement, whose rows are read in portions: a history may be longer
  * than memory. Readers of people who are not in a batch do the same for
- * one person and write nothing. The caller is inside SPI_connect(). No locks.
+ * one person and write nothing. jny_profiles_recount() counts everything of
+ * some people anew. The caller is inside SPI_connect(). No locks.
  */
 #include "interpret/rule.h"
 
@@ -31,6 +32,15 @@ JNY_PLAN(read_log, "integer[], smallint[], uuid[], bigint",
 		 " FROM unnest($1, $2, $3) AS k(n, bucket, profile_id)"
 		 " JOIN journey.event e ON e.bucket = k.bucket AND e.profile_id = k.profile_id"
 		 " WHERE e.lap < $4");
+
+/* Orders that count are those of count_placed() in observe/order.c: placed, and not cancelled since. */
+JNY_PLAN(read_totals, "integer[], smallint[], uuid[]",
+		 "SELECT k.n, e.events, e.last_at, o.orders, o.last_at FROM unnest($1, $2, $3) AS k(n, bucket, profile_id)"
+		 " CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS events, pg_catalog.max(e.occurred_at) AS last_at"
+		 "  FROM journey.event e WHERE e.bucket = k.bucket AND e.profile_id = k.profile_id) AS e"
+		 " CROSS JOIN LATERAL (SELECT pg_catalog.count(*) AS orders, pg_catalog.max(o.placed_at) AS last_at"
+		 "  FROM journey.orders o WHERE o.bucket = k.bucket AND o.profile_id = k.profile_id"
+		 "  AND o.placed_at IS NOT NULL AND o.cancelled_at IS NULL) AS o");
 
 typedef struct Tracked
 {
@@ -128,6 +138,15 @@ count_portion(Tracked **tracked, uint64 nrows, MemoryContext keep)
 }
 
 static void
+put_person(JnyCols *cols, int i, const pg_uuid_t *id)
+{
+	jny_cols_set(cols, 0, Int32GetDatum(i));
+	jny_cols_set(cols, 1, Int16GetDatum(jny_bucket_of_id(id)));
+	jny_cols_set(cols, 2, UUIDPGetDatum(id));
+	jny_cols_next(cols);
+}
+
+static void
 count_from_log(Tracked **tracked, int n, int64 before_lap)
 {
 	JnyCols    *cols = jny_cols("integer, smallint, uuid");
@@ -136,12 +155,7 @@ count_from_log(Tracked **tracked, int n, int64 before_lap)
 	uint64		nrows;
 
 	for (int i = 0; i < n; i++)
-	{
-		jny_cols_set(cols, 0, Int32GetDatum(i));
-		jny_cols_set(cols, 1, Int16GetDatum(jny_bucket_of_id(&tracked[i]->id)));
-		jny_cols_set(cols, 2, UUIDPGetDatum(&tracked[i]->id));
-		jny_cols_next(cols);
-	}
+		put_person(cols, i, &tracked[i]->id);
 	args = jny_cols_datums(cols, 1);
 	args[3] = Int64GetDatum(before_lap);
 	log = jny_open(&read_log, args);
@@ -281,6 +295,74 @@ jny_features_update(JnyBatch *batch)
 	MemoryContextSwitchTo(old);
 }
 
+/* ---- anew ---------------------------------------------------------------------------------------- */
+
+static TimestampTz
+time_or_never(uint64 row, int col)
+{
+	bool		isnull;
+	Datum		at = jny_get(row, col, &isnull);
+
+	return isnull ? 0 : DatumGetTimestampTz(at);
+}
+
+static void
+recount_totals(JnyProfile **profiles, int n)
+{
+	JnyCols    *cols = jny_cols("integer, smallint, uuid");
+	uint64		nrows;
+
+	for (int i = 0; i < n; i++)
+		put_person(cols, i, &profiles[i]->id);
+	nrows = jny_run(&read_totals, jny_cols_datums(cols, 0), NULL);
+	for (uint64 row = 0; row < nrows; row++)
+	{
+		JnyProfile *p = profiles[jny_get_int8(row, 1, 0)];
+
+		p->events = jny_get_int8(row, 2, 0);
+		p->last_event_at = time_or_never(row, 3);
+		p->orders = (int) jny_get_int8(row, 4, 0);
+		p->last_order_at = time_or_never(row, 5);
+		p->dirty = true;
+	}
+	SPI_freetuptable(SPI_tuptable);
+}
+
+static void
+recount_features(JnyProfile **profiles, int n, int64 before_lap)
+{
+	Tracked    *tracked = palloc0(sizeof(Tracked) * n);
+	Tracked   **list = palloc(sizeof(Tracked *) * n);
+
+	for (int i = 0; i < n; i++)
+	{
+		list[i] = &tracked[i];
+		track(list[i], &profiles[i]->id, NULL, false);
+	}
+	count_from_log(list, n, before_lap);
+	for (int i = 0; i < n; i++)
+		profiles[i]->features = jny_vector_write(&tracked[i].vector);
+}
+
+void
+jny_profiles_recount(JnyProfile **profiles, int n, int64 before_lap)
+{
+	if (n == 0)
+		return;
+	jny_vocabulary_refresh();
+	recount_totals(profiles, n);
+	jny_features_pin(true);
+	PG_TRY();
+	{
+		recount_features(profiles, n, before_lap);
+	}
+	PG_FINALLY();
+	{
+		jny_features_pin(false);
+	}
+	PG_END_TRY();
+}
+
 /* ---- one person -------------------------------------------------------------------------------- */
 
 Datum
@@ -349,6 +431,7 @@ all_features(const pg_uuid_t *profile_id, TimestampTz at)
 }
 
 PG_FUNCTION_INFO_V1(journey_features);
+PG_FUNCTION_INFO_V1(journey_recount);
 PG_FUNCTION_INFO_V1(journey_feature_states);
 PG_FUNCTION_INFO_V1(journey_feature_check);
 
@@ -368,6 +451,48 @@ journey_features(PG_FUNCTION_ARGS)
 	if (result == NULL)
 		PG_RETURN_NULL();
 	PG_RETURN_JSONB_P(result);
+}
+
+static void
+put_recounted(ReturnSetInfo *rsinfo, JnyProfile *p)
+{
+	Datum		values[6] = {
+		UUIDPGetDatum(&p->id), PointerGetDatum(p->features), TimestampTzGetDatum(p->last_event_at),
+		TimestampTzGetDatum(p->last_order_at), Int32GetDatum(p->orders), Int64GetDatum(p->events)
+	};
+	bool		nulls[6] = {false, p->features == NULL, p->last_event_at == 0, p->last_order_at == 0, false, false};
+
+	tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
+}
+
+Datum
+journey_recount(PG_FUNCTION_ARGS)
+{
+	Datum	   *ids;
+	bool	   *nulls;
+	int			n;
+	JnyProfile *people;
+	JnyProfile **list;
+	int			npeople = 0;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &ids, &nulls, &n);
+	InitMaterializedSRF(fcinfo, 0);
+	people = palloc0(sizeof(JnyProfile) * (n + 1));
+	list = palloc(sizeof(JnyProfile *) * (n + 1));
+	for (int i = 0; i < n; i++)
+	{
+		if (nulls[i])
+			continue;
+		people[npeople].id = *DatumGetUUIDP(ids[i]);
+		list[npeople] = &people[npeople];
+		npeople++;
+	}
+	SPI_connect();
+	jny_profiles_recount(list, npeople, PG_INT64_MAX);
+	for (int i = 0; i < npeople; i++)
+		put_recounted((ReturnSetInfo *) fcinfo->resultinfo, list[i]);
+	SPI_finish();
+	return (Datum) 0;
 }
 
 Datum

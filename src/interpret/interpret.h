@@ -138,6 +138,17 @@ extern bool jny_subject_find(Jsonb *subject, pg_uuid_t *profile_id);
 
 /* Packed vector of one profile, changed by each event of the batch. */
 extern void jny_features_update(JnyBatch *batch);
+/*
+ * Everything that follows from the event log and the table of orders, counted
+ * anew for these people: features from the events of laps before before_lap
+ * (batch->lap: those of this lap are still to come by jny_features_update();
+ * PG_INT64_MAX: of all), events, orders and their times from what the tables
+ * hold now. Changes features, events, orders, last_event_at, last_order_at and
+ * dirty of each JnyProfile, in CurrentMemoryContext, and writes nothing. Equals
+ * what is kept from lap to lap, whatever the order in which events came. A
+ * person may be in the list once. Two statements, whatever n. Inside SPI_connect().
+ */
+extern void jny_profiles_recount(JnyProfile **profiles, int n, int64 before_lap);
 extern bool jny_feature_exists(const char *name, Oid *type);
 /* Raises 22023 and friends when a document of kind feature cannot work. */
 extern void jny_feature_check(Jsonb *doc, Oid owner);

@@ -69,6 +69,7 @@ typedef struct JnySpace
 	enum {JNY_CLASS_PERSON, JNY_CLASS_SESSION, JNY_CLASS_OBJECT, JNY_CLASS_OTHER} class;
 	int			rank;
 	bool		crosses_scopes;
+	bool		merges;			/* two people who share a key become one */
 	double		confidence;
 } JnySpace;
 
@@ -88,6 +89,8 @@ typedef struct JnyKey
 	pg_uuid_t	owner;
 	JnyProfile *profile;		/* of owner, once loaded */
 	JnyProfile *stored_at;		/* an object's: under whom its state is stored now; NULL = nowhere */
+	const char *method;			/* how it came to its person; NULL = created, or came with another key */
+	double		confidence;		/* when there is a method */
 } JnyKey;
 
 /* A consent that a row states. */
@@ -195,6 +198,7 @@ typedef struct JnyTake
 	struct JnyTally *tally;
 	struct JnyPeople *people;
 	HTAB	   *links;			/* NULL = nobody is linked */
+	HTAB	   *wishes;			/* NULL = nobody is to be merged */
 	bool		opted_out_early;	/* people who are new here have consents already */
 	struct JnyContacts *contacts;
 	struct JnyConsents *consents;
@@ -268,6 +272,14 @@ extern bool jny_type_is_known(JnyTake *take, const char *type);
 /* Whom the fact names together; the owners that its order and its cart had before it, NULL = none. */
 extern void jny_link_people(JnyTake *take, const JnyFact *fact, JnyProfile *of_order, JnyProfile *of_cart);
 extern void jny_link_write(JnyTake *take);
+
+/* wish.c: people who turn out to be one. False when the key makes nobody one, or its source is not believed. */
+extern bool jny_wish_merge(JnyTake *take, const JnyFact *fact, const JnyKey *key);
+/* By a link in a message: a browser is that of whom the message was sent to. */
+extern void jny_wish_by_click(JnyTake *take, JnyFact *fact);
+extern void jny_wish_write(JnyTake *take);
+/* Who was merged since an action was sent answers to another id: facts that were found through one. */
+extern void jny_wish_aliases(JnyTake *take);
 
 /* identity.c */
 extern void jny_dedupe(JnyTake *take);

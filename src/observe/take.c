@@ -258,6 +258,7 @@ write_state(JnyTake *take)
 	jny_person_write(take);
 	jny_identity_write(take);
 	jny_link_write(take);
+	jny_wish_write(take);
 	jny_contact_write(take);
 	jny_consent_write(take);
 	jny_product_write(take);

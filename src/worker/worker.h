@@ -21,6 +21,10 @@ extern bool jny_lap(JnyBatch *batch, int max_events, int max_timers);
 extern bool jny_lap_guarded(JnyBatch *batch, int max_events);
 extern void jny_maintain_guarded(JnyBatch *batch);
 
+/* merge.c: are people to be merged now? And does so. */
+extern bool jny_merges_wait(const JnyBatch *batch);
+extern void jny_merge(JnyBatch *batch);
+
 /* strangers.c: what of somebody else's hangs on our tables, and what to do about it; NULL = nothing */
 extern const char *jny_stranger(char **hint);
 /* False as long as nobody has touched our tables since that was asked. */
