@@ -17,7 +17,8 @@ BEGIN
             ('journey_author',   'may write, lint and preview drafts'),
             ('journey_approver', 'may activate drafts of others, pause and resume'),
             ('journey_admin',    'may do everything the extension offers'),
-            ('journey_monitor',  'may read health and metrics')) AS t(name, what)
+            ('journey_monitor',  'may read health and metrics'),
+            ('journey_reader',   'may read messages, orders and decisions of the scopes whose roles it is given: journey_scope_NAME')) AS t(name, what)
     LOOP
         IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) r.name) THEN
             EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', r.name);
@@ -26,7 +27,7 @@ BEGIN
     END LOOP;
     -- somebody may have made them beforehand, so as to be the owner of what comes now
     SELECT a.rolname AS name INTO r FROM pg_catalog.pg_roles a
-    WHERE a.rolname OPERATOR(pg_catalog.~) '^journey_(owner|app|sender|analyst|author|approver|admin|monitor)$'
+    WHERE a.rolname OPERATOR(pg_catalog.~) '^journey_(owner|app|sender|analyst|author|approver|admin|monitor|reader)$'
       AND (a.rolsuper OR a.rolcanlogin OR a.rolcreaterole OR a.rolcreatedb OR a.rolreplication OR a.rolbypassrls)
     ORDER BY a.rolname LIMIT 1;
     IF FOUND THEN

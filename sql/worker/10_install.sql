@@ -83,6 +83,52 @@ $$;
 COMMENT ON FUNCTION journey._revoke_all(text) IS
     'Takes from data tables or views that were just made what default privileges of this database have given to others.';
 
+CREATE FUNCTION journey._scopes_of(who name) RETURNS text[]
+    LANGUAGE plpgsql STABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- MEMBER, not USAGE: what a role could take by SET ROLE it has
+    IF NOT pg_has_role(who, 'journey_reader', 'MEMBER')
+        OR EXISTS (SELECT FROM pg_roles r
+                   WHERE r.rolname = who AND r.rolsuper
+                      OR r.rolname IN ('journey_owner', 'journey_analyst', 'journey_author', 'journey_approver', 'journey_admin')
+                         AND pg_has_role(who, r.oid, 'MEMBER')) THEN
+        RETURN NULL;
+    END IF;
+    RETURN '{*}' || ARRAY(SELECT substr(r.rolname, length('journey_scope_') + 1) FROM pg_roles r
+                          WHERE starts_with(r.rolname, 'journey_scope_') AND pg_has_role(who, r.oid, 'MEMBER'));
+END
+$$;
+COMMENT ON FUNCTION journey._scopes_of(name) IS
+    'The scopes that a member of journey_reader may see: those whose roles, journey_scope_NAME, it is a member of, and what concerns every scope (*). Null for everybody else: no limit.';
+
+CREATE FUNCTION journey._row_security() RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    seen text := 'OR scope = ANY ((SELECT journey._scopes_of(current_user))::text[])';
+    of_enrollment text := 'OR EXISTS (SELECT FROM journey.enrollment e WHERE e.bucket = %1$I.bucket AND e.profile_id = %1$I.profile_id AND e.enrollment_id = %1$I.enrollment_id)';
+    t record;
+BEGIN
+    FOR t IN
+        SELECT u.name, u.rule
+        FROM (SELECT n, seen FROM unnest(ARRAY['outbox', 'outbox_history', 'attempt_log', 'cart', 'cart_line', 'orders', 'order_line', 'consent', 'suppression', 'enrollment']) n
+              UNION ALL
+              SELECT n, format(of_enrollment, n) FROM unnest(ARRAY['decision', 'transition', 'exposure', 'conversion']) n) u (name, rule)
+        WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polname = 'by_scope' AND p.polrelid = to_regclass('journey.' || u.name))
+    LOOP
+        -- the owner, and so the engine, is not concerned; nor is anybody who may read all
+        EXECUTE format('ALTER TABLE journey.%I ENABLE ROW LEVEL SECURITY', t.name);
+        EXECUTE format('CREATE POLICY by_scope ON journey.%I FOR SELECT USING ((SELECT journey._scopes_of(current_user)) IS NULL %s)', t.name, t.rule);
+        EXECUTE format('COMMENT ON POLICY by_scope ON journey.%I IS ''A member of journey_reader sees rows of its scopes only.''', t.name);
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION journey._row_security() IS
+    'Puts row security by scope on the tables that journey_reader may read, where it is not there yet.';
+
 CREATE FUNCTION journey.install() RETURNS text
     LANGUAGE plpgsql VOLATILE SECURITY DEFINER PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
@@ -102,6 +148,7 @@ BEGIN
     EXECUTE journey._ddl('tables');
     EXECUTE journey._ddl('views');
     EXECUTE journey._ddl('seed');
+    PERFORM journey._row_security();
     PERFORM journey._revoke_all('rpv');
     EXECUTE journey._ddl('grants');
     INSERT INTO journey.schema_version (version, installed_at)
@@ -168,6 +215,7 @@ BEGIN
                       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e');
     PERFORM journey._drop('view', ours, 'Drop them, run journey.migrate(), and create them again: its views are made anew.');
     EXECUTE journey._ddl('views');
+    PERFORM journey._row_security();
     PERFORM journey._revoke_all('v');
     EXECUTE journey._ddl('grants');
     INSERT INTO journey.schema_version (version, installed_at) VALUES (target, clock_timestamp())

@@ -7,7 +7,7 @@ SET client_min_messages = warning;
 -- ---- 1. operations: what is written here is the policy, not the grants table ----
 CREATE TABLE public.actor (who text PRIMARY KEY, n integer);
 GRANT SELECT ON public.actor TO PUBLIC;
-INSERT INTO actor SELECT w, row_number() OVER () FROM unnest('{stranger,shop,app,sender,analyst,author,approver,admin,monitor,root}'::text[]) w;
+INSERT INTO actor SELECT w, row_number() OVER () FROM unnest('{stranger,shop,app,sender,analyst,author,approver,admin,monitor,reader,root}'::text[]) w;
 CREATE ROLE matrix_stranger LOGIN;
 CREATE ROLE matrix_shop LOGIN;
 CREATE ROLE matrix_root LOGIN SUPERUSER;
@@ -60,11 +60,11 @@ give back|sender|SELECT journey.release(ARRAY[gen_random_uuid()], ARRAY[1::bigin
 ask when to come again|sender|SELECT journey.next_due('email')
 resolve an unknown outcome|sender,admin|SELECT journey.resolve(gen_random_uuid(), 'sent', 'r')
 bring back dead letters|admin|SELECT journey.requeue(ARRAY[gen_random_uuid()])
-read decisions|analyst,author,approver,admin|SELECT count(*) FROM journey.decision
-read enrollments|analyst,author,approver,admin|SELECT count(*) FROM journey.enrollment
-read the outbox|analyst,admin|SELECT count(*) FROM journey.outbox
-read messages with their outcome|analyst,admin|SELECT count(*) FROM journey.message
-read orders|analyst,admin|SELECT count(*) FROM journey.orders
+read decisions|analyst,author,approver,admin,reader|SELECT count(*) FROM journey.decision
+read enrollments|analyst,author,approver,admin,reader|SELECT count(*) FROM journey.enrollment
+read the outbox|analyst,admin,reader|SELECT count(*) FROM journey.outbox
+read messages with their outcome|analyst,admin,reader|SELECT count(*) FROM journey.message
+read orders|analyst,admin,reader|SELECT count(*) FROM journey.orders
 read contact details|admin|SELECT count(*) FROM journey.contact_point
 read keys of people|admin|SELECT count(*) FROM journey.identity
 read events|admin|SELECT count(*) FROM journey.event
