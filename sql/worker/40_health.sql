@@ -101,11 +101,17 @@ BEGIN
     UNION ALL
     SELECT format('the table journey.%I has the rule %I', c.relname, r.rulename), format('DROP RULE %I ON journey.%I;', r.rulename, c.relname), false
     FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
-    WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled <> 'D';
+    WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled <> 'D'
+    UNION ALL
+    -- a function or operator that fits a call of ours better than the system's own would run in its place
+    SELECT format('schema journey holds the %s of %I', o.what, o.owner),
+           format('DROP %s or ALTER it with SET SCHEMA; REVOKE CREATE ON SCHEMA journey FROM %I;', o.what, o.owner), false
+    FROM journey._objects_of_others() o
+    WHERE o.what ~ '^(function|procedure|aggregate|operator|type) ' AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = o.owner);
 END
 $$;
 COMMENT ON FUNCTION journey._strangers() IS
-    'What of somebody else''s hangs on tables of journey, so that no lap runs beside it: another owner, a trigger, a rule; and the command that takes it away.';
+    'What of somebody else''s hangs on tables of journey or could stand for its functions, so that no lap runs beside it: another owner, a trigger, a rule, a function in its schema; and the command that takes it away.';
 
 CREATE FUNCTION journey._views_of_others() RETURNS TABLE (message text, hint text, owner name)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
