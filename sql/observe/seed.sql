@@ -58,6 +58,7 @@ INSERT INTO journey.event_type (type, known, stage, meaning) VALUES
     ('page_viewed', true, 'awareness', 'a page was seen: url'),
     ('screen_viewed', true, 'awareness', 'a screen of an app was seen'),
     ('identified', true, NULL, 'somebody said who they are: traits'),
+    ('alias', true, NULL, 'somebody is known under another key: previous_id'),
     ('group_joined', true, NULL, 'somebody joined a group, such as a household or company'),
     ('signal', true, NULL, 'anything else that a rule may look at, such as weather'),
     ('erased', true, NULL, 'a person asked to be forgotten'),

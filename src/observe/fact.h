@@ -130,6 +130,8 @@ typedef struct JnyFact
 	Jsonb	   *props;			/* sent, or the extra columns of the map; NULL = none */
 	int			nkeys;
 	JnyKey	   *keys[JNY_SUBJECT_KEYS]; /* strongest first; objects not among them */
+	JnyKey	   *was_account;	/* of an alias: what it says was the person's before, read as an account's id and */
+	JnyKey	   *was_session;	/* as a browser's: one of them goes */
 	JnyKey	   *cart;
 	JnyKey	   *order;
 	const char *cart_id;
@@ -268,6 +270,9 @@ extern bool jny_type_is_known(JnyTake *take, const char *type);
 /* Whom the fact names together; the owners that its order and its cart had before it, NULL = none. */
 extern void jny_link_people(JnyTake *take, const JnyFact *fact, JnyProfile *of_order, JnyProfile *of_cart);
 extern void jny_link_write(JnyTake *take);
+
+/* alias.c */
+extern void jny_alias_settle(JnyFact *fact);
 
 /* identity.c */
 extern void jny_dedupe(JnyTake *take);
