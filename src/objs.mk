@@ -11,7 +11,7 @@ OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o sr
 	src/observe/decode_map.o src/observe/decode_row.o src/observe/value.o \
 	src/observe/workspace.o src/observe/registry.o src/observe/identity.o src/observe/alias.o src/observe/link.o src/observe/person.o \
 	src/observe/contact.o src/observe/consent.o src/observe/product.o \
-	src/observe/cart.o src/observe/order.o src/observe/order_store.o \
+	src/observe/cart.o src/observe/order.o src/observe/order_store.o src/observe/parcel.o src/observe/parcel_store.o \
 	src/observe/engagement.o src/observe/early.o src/observe/early_optout.o src/observe/tally.o src/observe/optout.o
 INTERPRET_OBJS = src/interpret/vocabulary.o src/interpret/parse.o src/interpret/policy.o \
 	src/interpret/compile.o src/interpret/expr.o src/interpret/json.o \

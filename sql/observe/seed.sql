@@ -26,6 +26,7 @@ INSERT INTO journey.event_type (type, known, stage, meaning) VALUES
     ('pickup_ready', true, 'fulfillment', 'an order can be picked up: order_id'),
     ('picked_up', true, 'post_purchase', 'an order was picked up: order_id'),
     ('return_requested', true, 'post_purchase', 'a return was asked for: order_id, sku, reason'),
+    ('return_updated', true, 'post_purchase', 'a return changed: return_id, order_id, status'),
     ('return_received', true, 'post_purchase', 'a return arrived: order_id, sku, reason'),
     ('ticket_opened', true, 'post_purchase', 'service was asked for: reason, order_id, severity'),
     ('ticket_closed', true, 'post_purchase', 'a service case was closed: reason, escalated'),
@@ -74,6 +75,8 @@ INSERT INTO journey.namespace (namespace, class, rank, crosses_scopes, confidenc
     ('device_id', 'session', 30, true, 0.4, 'device'),
     ('company', 'group', 10, true, 0, 'a company: never makes two people one'),
     ('household', 'group', 10, true, 0, 'a household: never makes two people one'),
+    ('shipment', 'object', 0, false, 0.3, 'a shipment, by scope and id'),
+    ('return', 'object', 0, false, 0.3, 'a return, by scope and id'),
     ('cart', 'object', 2, false, 0.3, 'a cart, by scope and id: follows the person who names it'),
     ('order', 'object', 1, false, 0.3, 'an order, by scope and id')
 ON CONFLICT DO NOTHING;

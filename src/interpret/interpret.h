@@ -33,6 +33,8 @@ typedef enum JnyVerdict
 #define JNY_PART_CONSENT	(1 << 7)
 #define JNY_PART_SOURCE		(1 << 8)	/* freshness of the sources */
 #define JNY_PART_STOCK		(1 << 9)	/* of the product, at this moment */
+#define JNY_PART_SHIPMENT	(1 << 10)
+#define JNY_PART_RETURNS	(1 << 11)	/* sums over all returns */
 
 /*
  * One name of the vocabulary that an expression reads, e.g. "event.step",
@@ -105,6 +107,7 @@ extern Datum jny_json_to_value(JsonbValue *json, Oid type, bool *isnull);
  * cart.*		the cart cart_id; else of the event; else of the entry's cart_id;
  *				else the person's open cart that changed last
  * order.*		the order order_id; else of the event; else the last placed one
+ * shipment.*	the shipment of the event, else entry.shipment_id, else of the key, else of the order, else the last
  * product.*	the product sku; else event.sku, entry.sku, entry.top_sku, key
  */
 typedef struct JnySubjectParts JnySubjectParts;

@@ -142,6 +142,8 @@ jny_fact_objects(JnyTake *take, JnyFact *fact)
 		fact->cart = key_of(take, fact, "cart", fact->cart_id);
 	if (fact->order_id != NULL)
 		fact->order = key_of(take, fact, "order", fact->order_id);
+	if (fact->parcel_id != NULL)
+		fact->parcel = key_of(take, fact, fact->parcel_kind == JNY_KIND_SHIPMENT ? "shipment" : "return", fact->parcel_id);
 	if (fact->cart == NULL)
 		fact->cart_id = NULL;
 	if (fact->order == NULL)

@@ -155,6 +155,7 @@ jny_decode_event(JnyTake *take, JnyInboxRaw *row)
 	(void) short_text(fact, fact->props, "purpose");
 	type_numbers(take, fact);
 	read_action(fact);
+	jny_parcel_fields(fact);
 	jny_fact_subject(take, fact, row->subject);
 	jny_alias_keys(take, fact);
 	jny_fact_objects(take, fact);

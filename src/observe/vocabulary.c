@@ -91,7 +91,7 @@ static const char *const canonical_names[] = {
 	"recommendation_clicked", "cart_item_added", "cart_item_removed", "cart_viewed", "checkout_started",
 	"checkout_step_viewed", "payment_failed", "order_placed", "order_paid", "order_updated", "order_cancelled",
 	"order_refunded", "order_line_placed", "order_line_returned", "shipment_shipped", "shipment_updated",
-	"shipment_delivered", "delivery_delayed", "pickup_ready", "picked_up", "return_requested", "return_received",
+	"shipment_delivered", "delivery_delayed", "pickup_ready", "picked_up", "return_requested", "return_updated", "return_received",
 	"ticket_opened", "ticket_closed", "points_earned", "points_redeemed", "tier_changed", "reward_issued",
 	"reward_updated", "reward_redeemed", "reward_cancelled", "reward_expiring", "message_delivered",
 	"message_opened", "message_clicked", "message_bounced", "message_complained", "message_replied",
