@@ -23,7 +23,7 @@ ORCHESTRATE_OBJS = src/orchestrate/orchestrate.o src/orchestrate/run.o \
 	src/orchestrate/write.o src/orchestrate/preview.o
 DELIVER_OBJS = src/deliver/settings.o src/deliver/work.o src/deliver/gate.o src/deliver/people.o src/deliver/linked.o \
 	src/deliver/limits.o src/deliver/settle.o src/deliver/claim.o src/deliver/permit.o \
-	src/deliver/sender.o src/deliver/enqueue.o src/deliver/call.o \
+	src/deliver/sender.o src/deliver/enqueue.o src/deliver/publish.o src/deliver/call.o \
 	src/deliver/outcome.o src/deliver/lease.o src/deliver/reap.o
 ORCHESTRATE_OBJS += src/orchestrate/document.o src/orchestrate/journey_doc.o \
 	src/orchestrate/doc_fields.o

@@ -168,6 +168,7 @@ typedef struct JnyFact
 	const char *step;
 	int			visit;
 	const char *reason;
+	const char *journey;
 	Jsonb	   *traits;
 	List	   *consents;		/* of JnyConsent */
 	JnyInboxRaw *raw;
