@@ -97,7 +97,8 @@ INSERT INTO journey.vocabulary (name, type, served, meaning) VALUES
     ('loyalty.*', 'text', false, 'Points and tier of the person.'),
     ('tickets.*', 'text', false, 'Tickets of the person.'),
     ('returns.*', 'text', false, 'Returns of the person.'),
-    ('subscriptions.*', 'text', false, 'Subscriptions of the person.');
+    ('subscriptions.*', 'text', false, 'Subscriptions of the person.')
+ON CONFLICT DO NOTHING;
 
 -- functions that never raise an error, whatever their arguments
 INSERT INTO journey.allowed_function (signature, never_fails, shipped)
