@@ -431,6 +431,44 @@ CREATE TABLE journey.order_line (
     changed_at timestamptz NOT NULL,
     PRIMARY KEY (bucket, profile_id, scope, order_id, line)
 );
+CREATE TABLE journey.shipment (
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    scope text NOT NULL,
+    shipment_id text NOT NULL,
+    source text NOT NULL,
+    order_id text,
+    status text NOT NULL,             -- pending, shipped, ready, delivered, picked_up, failed, cancelled
+    status_at timestamptz NOT NULL,
+    shipped_at timestamptz,
+    ready_at timestamptz,
+    delivered_at timestamptz,         -- or picked up
+    promised_at timestamptz,
+    expected_at timestamptz,
+    delayed_to timestamptz,           -- the expected time that was last told as a delay
+    seq bigint NOT NULL,              -- of the last applied change
+    props jsonb NOT NULL DEFAULT '{}',
+    changed_at timestamptz NOT NULL,
+    PRIMARY KEY (bucket, profile_id, scope, shipment_id)
+) WITH (fillfactor = 80);
+CREATE TABLE journey.returns (
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    scope text NOT NULL,
+    return_id text NOT NULL,
+    source text NOT NULL,
+    order_id text,
+    status text NOT NULL,             -- requested, approved, received, rejected, cancelled
+    status_at timestamptz NOT NULL,
+    requested_at timestamptz,
+    approved_at timestamptz,
+    received_at timestamptz,
+    reason text,
+    seq bigint NOT NULL,              -- of the last applied change
+    props jsonb NOT NULL DEFAULT '{}',
+    changed_at timestamptz NOT NULL,
+    PRIMARY KEY (bucket, profile_id, scope, return_id)
+) WITH (fillfactor = 80);
 CREATE TABLE journey.message_event (  -- what became of an action after it was sent
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,
@@ -817,6 +855,40 @@ COMMENT ON COLUMN journey.order_line.quantity IS 'How many.';
 COMMENT ON COLUMN journey.order_line.price IS 'Price of one; null = unknown.';
 COMMENT ON COLUMN journey.order_line.status IS 'placed, returned or cancelled.';
 COMMENT ON COLUMN journey.order_line.changed_at IS 'Time of the last change.';
+COMMENT ON TABLE journey.shipment IS 'Shipments and pick-ups, with their milestones.';
+COMMENT ON COLUMN journey.shipment.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.shipment.profile_id IS 'The buyer.';
+COMMENT ON COLUMN journey.shipment.scope IS 'Scope: brand, shop or country.';
+COMMENT ON COLUMN journey.shipment.shipment_id IS 'Id in the shop; of an event that names none, that of its order.';
+COMMENT ON COLUMN journey.shipment.source IS 'Source.';
+COMMENT ON COLUMN journey.shipment.order_id IS 'Order it is of; null = unknown.';
+COMMENT ON COLUMN journey.shipment.status IS 'pending, shipped, ready (to be picked up), delivered, picked_up, failed or cancelled.';
+COMMENT ON COLUMN journey.shipment.status_at IS 'When the status was reached.';
+COMMENT ON COLUMN journey.shipment.shipped_at IS 'When it left; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.shipment.ready_at IS 'When it could be picked up; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.shipment.delivered_at IS 'When it arrived or was picked up; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.shipment.promised_at IS 'When it was promised for.';
+COMMENT ON COLUMN journey.shipment.expected_at IS 'When it is expected.';
+COMMENT ON COLUMN journey.shipment.delayed_to IS 'The expected time that was last told as a delay; null = none was.';
+COMMENT ON COLUMN journey.shipment.seq IS 'Order of capture of the last change.';
+COMMENT ON COLUMN journey.shipment.props IS 'Further columns of the map.';
+COMMENT ON COLUMN journey.shipment.changed_at IS 'Time of the last change.';
+COMMENT ON TABLE journey.returns IS 'Returns, with their milestones.';
+COMMENT ON COLUMN journey.returns.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.returns.profile_id IS 'The buyer.';
+COMMENT ON COLUMN journey.returns.scope IS 'Scope: brand, shop or country.';
+COMMENT ON COLUMN journey.returns.return_id IS 'Id in the shop; of an event that names none, that of its order and product.';
+COMMENT ON COLUMN journey.returns.source IS 'Source.';
+COMMENT ON COLUMN journey.returns.order_id IS 'Order it is of; null = unknown.';
+COMMENT ON COLUMN journey.returns.status IS 'requested, approved, received, rejected or cancelled.';
+COMMENT ON COLUMN journey.returns.status_at IS 'When the status was reached.';
+COMMENT ON COLUMN journey.returns.requested_at IS 'When it was asked for; null = unknown.';
+COMMENT ON COLUMN journey.returns.approved_at IS 'When it was agreed to; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.returns.received_at IS 'When it arrived; null = not yet.';
+COMMENT ON COLUMN journey.returns.reason IS 'Why, in the shop''s words.';
+COMMENT ON COLUMN journey.returns.seq IS 'Order of capture of the last change.';
+COMMENT ON COLUMN journey.returns.props IS 'Further columns of the map.';
+COMMENT ON COLUMN journey.returns.changed_at IS 'Time of the last change.';
 COMMENT ON TABLE journey.message_event IS 'What became of actions after they were sent.';
 COMMENT ON COLUMN journey.message_event.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.message_event.profile_id IS 'The person.';
