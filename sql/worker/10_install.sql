@@ -223,6 +223,7 @@ BEGIN
     PERFORM journey._revoke_all('v');
     EXECUTE journey._ddl('grants');
     PERFORM journey._invalidate('journey.vocabulary');
+    PERFORM journey._ship_features();
     INSERT INTO journey.schema_version (version, installed_at) VALUES (target, clock_timestamp())
     ON CONFLICT (version) DO UPDATE SET installed_at = excluded.installed_at;
     PERFORM journey._nudge();

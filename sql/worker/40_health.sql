@@ -73,7 +73,7 @@ BEGIN
     GROUP BY a.attachment ORDER BY a.attachment)
     UNION ALL
     (SELECT 'count', s.name, 'feature', CASE WHEN c.problem IS NOT NULL THEN 'failing' WHEN c.name IS NULL THEN 'waiting' ELSE 'counting' END,
-           c.started_at, NULL, NULL, NULL, false, c.problem, round(coalesce(c.bucket, 0) / 1024.0, 3), coalesce(c.people, 0)
+           c.started_at, NULL, NULL, NULL, false, c.problem, round(coalesce(c.at_bucket, 0) / 1024.0, 3), coalesce(c.people, 0)
     FROM journey._feature_states() s LEFT JOIN journey.feature_count c ON c.name = s.name AND c.finished_at IS NULL
     WHERE s.counting AND s.broken IS NULL ORDER BY s.name COLLATE "C");
 END
