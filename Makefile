@@ -6,6 +6,7 @@
 #   make lint       the rules of the house, checked
 #   make coverage   which items of the mission have no test
 #   make crash CYCLES=100   the crash harness (CRASH= for its other options)
+#   make fuzz N=20000   random calls and queries (SEED= to have a run again)
 #   make crash-bugs  seeded bugs, each of which a test must catch
 #
 # The version is written once, in journey.control.
@@ -65,12 +66,14 @@ worker-is-off:
 		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
 		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
 
-.PHONY: lint coverage crash crash-bugs
+.PHONY: lint coverage crash crash-bugs fuzz
 lint:
 	$(srcdir)/scripts/lint
 coverage:
 	$(srcdir)/scripts/coverage
 crash:
 	$(srcdir)/test/crash/run --cycles=$(or $(CYCLES),20) $(CRASH)
+fuzz:
+	$(srcdir)/test/fuzz/run --calls=$(or $(N),20000) --queries=$(or $(N),20000) $(if $(SEED),--seed=$(SEED))
 crash-bugs:
 	$(srcdir)/test/crash/bugs

@@ -220,6 +220,7 @@ CREATE TABLE journey.attempt_log (
     outcome text CHECK (outcome IN ('failed', 'unknown', 'returned')),
     counted boolean NOT NULL DEFAULT true,
     address_fault text,
+    original_id uuid,
     PRIMARY KEY (bucket, profile_id, granted_at, action_id, attempt)
 ) WITH (fillfactor = 80);
 CREATE INDEX attempt_log_fault ON journey.attempt_log (bucket, profile_id) WHERE address_fault IS NOT NULL;
@@ -240,6 +241,7 @@ COMMENT ON COLUMN journey.attempt_log.purpose IS 'marketing, service or transact
 COMMENT ON COLUMN journey.attempt_log.address_hash IS 'Hash of the address revealed; null when the channel needs none.';
 COMMENT ON COLUMN journey.attempt_log.permit_batch IS 'Row of permit_batch with the snapshot it was granted on.';
 COMMENT ON COLUMN journey.attempt_log.outcome IS 'failed, unknown, or returned unused; null while open and when sent, which outbox_history says.';
+COMMENT ON COLUMN journey.attempt_log.original_id IS 'Under which id the permit was granted, when that person has been merged into another since; null = profile_id.';
 COMMENT ON COLUMN journey.attempt_log.counted IS 'False: the attempt reached nobody and gave its place under the caps back.';
 COMMENT ON COLUMN journey.attempt_log.address_fault IS 'Code of a failure that is the address''s, until the next lap takes it to journey.contact_point; null otherwise. Permits heed it all the same.';
 

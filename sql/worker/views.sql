@@ -23,16 +23,19 @@ COMMENT ON COLUMN journey.stat_worker.next_try IS 'When the launcher tries again
 COMMENT ON COLUMN journey.stat_worker.lap_since IS 'When the lap under way began, of the worker or of run_once(); null = none is.';
 
 CREATE VIEW journey.stat_progress AS
-SELECT p.command, p.name, p.kind, p.phase, p.started_at, p.blocks_total, p.blocks_done, p.rows_appended, p.holds_permits, p.problem
+SELECT p.command, p.name, p.kind, p.phase, p.started_at, p.blocks_total, p.blocks_done, p.rows_appended, p.holds_permits, p.problem,
+       p.share, p.people
 FROM journey._progress() p;
-COMMENT ON VIEW journey.stat_progress IS 'Work that takes many laps, and how far it is: the back-fill of attached tables. A row goes when the work is done.';
-COMMENT ON COLUMN journey.stat_progress.command IS 'back-fill.';
-COMMENT ON COLUMN journey.stat_progress.name IS 'The attached table.';
-COMMENT ON COLUMN journey.stat_progress.kind IS 'As what it is attached.';
-COMMENT ON COLUMN journey.stat_progress.phase IS 'reading; consuming: all is read and waits in the inbox; failing: see problem.';
-COMMENT ON COLUMN journey.stat_progress.started_at IS 'When it began.';
-COMMENT ON COLUMN journey.stat_progress.blocks_total IS 'Blocks of the table and its partitions to be read.';
+COMMENT ON VIEW journey.stat_progress IS 'Work that takes many laps, and how far it is: the back-fill of attached tables, and features that are counted for people who are older. A row goes when the work is done.';
+COMMENT ON COLUMN journey.stat_progress.command IS 'back-fill, of an attached table; count, of a feature.';
+COMMENT ON COLUMN journey.stat_progress.name IS 'The attached table, or the feature.';
+COMMENT ON COLUMN journey.stat_progress.kind IS 'As what it is attached; feature.';
+COMMENT ON COLUMN journey.stat_progress.phase IS 'reading; consuming: all is read and waits in the inbox; failing: see problem; of a feature waiting (for the next lap) or counting.';
+COMMENT ON COLUMN journey.stat_progress.started_at IS 'When it began; null = not yet.';
+COMMENT ON COLUMN journey.stat_progress.blocks_total IS 'Blocks of the table and its partitions to be read; null for a feature, as are the next two.';
 COMMENT ON COLUMN journey.stat_progress.blocks_done IS 'Blocks read.';
 COMMENT ON COLUMN journey.stat_progress.rows_appended IS 'Rows appended to the inbox.';
 COMMENT ON COLUMN journey.stat_progress.holds_permits IS 'Until it is done, permits that an event could end answer stale_data.';
 COMMENT ON COLUMN journey.stat_progress.problem IS 'Why it does not go on; null = it does.';
+COMMENT ON COLUMN journey.stat_progress.share IS 'How much of it is done, from 0 to 1.';
+COMMENT ON COLUMN journey.stat_progress.people IS 'Of a feature: people looked at so far.';

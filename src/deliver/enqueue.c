@@ -9,6 +9,7 @@
 #include "deliver/work.h"
 
 #include "access/xact.h"
+#include "catalog/pg_type.h"
 #include "commands/async.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -262,4 +263,36 @@ jny_deliver_announce(void)
 		strlcpy(name, psprintf("journey_outbox_%s", (char *) lfirst(lc)), NAMEDATALEN);
 		Async_Notify(name, "");
 	}
+}
+
+PG_FUNCTION_INFO_V1(journey_cancel_pending);
+
+/* For merges, which end enrollments in SQL: jny_cancel_of(). */
+Datum
+journey_cancel_pending(PG_FUNCTION_ARGS)
+{
+	Datum	   *people;
+	Datum	   *enrollments;
+	int			n;
+	int			m;
+	List	   *owners = NIL;
+	int64		cancelled = 0;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(0), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &people, NULL, &n);
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &enrollments, NULL, &m);
+	for (int i = 0; i < Min(n, m); i++)
+	{
+		JnyOwner   *owner = palloc(sizeof(JnyOwner));
+
+		owner->profile_id = *DatumGetUUIDP(people[i]);
+		owner->enrollment_id = *DatumGetUUIDP(enrollments[i]);
+		owners = lappend(owners, owner);
+	}
+	if (owners != NIL)
+	{
+		SPI_connect();
+		cancelled = jny_cancel_of(owners, text_to_cstring(PG_GETARG_TEXT_PP(2)));
+		SPI_finish();
+	}
+	PG_RETURN_INT64(cancelled);
 }

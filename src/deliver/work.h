@@ -145,6 +145,7 @@ typedef struct JnyWork
 	int			nkeys;			/* of its person, as far as they stand in a fence */
 	int			max_keys;
 	int64	   *keys;
+	bool		merging;		/* somebody linked with its person has been merged while that was read */
 	bool		unmet;			/* events that nobody has read lead from its person to another: whoever consumes them links the two */
 	bool		known;			/* the profile exists */
 	bool		profile_test;

@@ -77,6 +77,14 @@ struct JnySubjectParts
 	Datum		product_replenish_after;
 	int			product_replenishable;	/* -1 = null */
 
+	const char *session_id;		/* NULL = none */
+	TimestampTz session_started_at;
+	const char *first_referrer;
+	const char *last_referrer;
+
+	int64		tickets_open;
+	int64		contacts_30d;
+
 	int			nconsents;
 	JnyConsentState *consents;
 	int			nsources;
@@ -88,6 +96,7 @@ extern const char *jny_subject_scope(const JnySubjectContext *s);
 extern const char *jny_subject_cart(const JnySubjectContext *s);
 extern const char *jny_subject_order(const JnySubjectContext *s);
 extern const char *jny_subject_shipment(const JnySubjectContext *s);
+extern const char *jny_subject_session(const JnySubjectContext *s);
 extern const char *jny_subject_sku(const JnySubjectContext *s);
 
 /* subject_cart.c: one part of subjects that lack it; lines belong to the cart that was read. */

@@ -78,6 +78,26 @@ JNY_PLAN(read_consents, "integer[], smallint[], uuid[], text[], timestamptz[]",
 		 "  AND c.scope = k.scope AND (c.expires_at IS NULL OR c.expires_at > k.now)"
 		 " GROUP BY k.n");
 
+JNY_PLAN(read_sessions, "integer[], smallint[], uuid[], text[]",
+		 "SELECT k.n, s.session_id, s.started_at, s.first_referrer, s.last_referrer"
+		 " FROM unnest($1, $2, $3, $4) AS k(n, bucket, profile_id, id)"
+		 " CROSS JOIN LATERAL (SELECT * FROM journey.session s"
+		 "  WHERE s.bucket = k.bucket AND s.profile_id = k.profile_id AND (s.session_id = k.id OR k.id IS NULL)"
+		 "  ORDER BY s.seen_at DESC, s.session_id LIMIT 1) s");
+
+/* From the log, by the index of these events: a case is open when it was opened last. One without an id is a case of its own. */
+JNY_PLAN(read_tickets, "integer[], smallint[], uuid[], timestamptz[]",
+		 "SELECT k.n, pg_catalog.count(*) FILTER (WHERE t.open), pg_catalog.sum(t.contacts)::bigint"
+		 " FROM unnest($1, $2, $3, $4) AS k(n, bucket, profile_id, now)"
+		 " CROSS JOIN LATERAL (SELECT"
+		 "   (pg_catalog.array_agg(e.type ORDER BY least(e.occurred_at, e.received_at) DESC, e.seq DESC))[1] = 'ticket_opened' AS open,"
+		 "   pg_catalog.count(*) FILTER (WHERE e.type = 'ticket_opened'"
+		 "    AND least(e.occurred_at, e.received_at) > k.now - interval '30 days') AS contacts"
+		 "  FROM journey.event e WHERE e.bucket = k.bucket AND e.profile_id = k.profile_id"
+		 "   AND e.type IN ('ticket_opened', 'ticket_closed')"
+		 "  GROUP BY coalesce(e.props ->> 'ticket_id', e.event_id::text)) t"
+		 " GROUP BY k.n");
+
 JNY_PLAN(read_sources, "",
 		 "SELECT source, last_event_at FROM journey.source WHERE last_event_at IS NOT NULL");
 
@@ -201,6 +221,22 @@ take_consents(JnySubjectParts *p, uint64 row)
 	}
 }
 
+static void
+take_session(JnySubjectParts *p, uint64 row)
+{
+	p->session_id = get_string(row, 2);
+	p->session_started_at = get_time(row, 3);
+	p->first_referrer = get_string(row, 4);
+	p->last_referrer = get_string(row, 5);
+}
+
+static void
+take_tickets(JnySubjectParts *p, uint64 row)
+{
+	p->tickets_open = jny_get_int8(row, 2, 0);
+	p->contacts_30d = jny_get_int8(row, 3, 0);
+}
+
 /* What is attached knows better than what was observed; the product was read before. */
 static void
 read_stock(JnySubjectContext **subjects, int n)
@@ -243,6 +279,7 @@ typedef enum Argument
 	ARG_ORDER,
 	ARG_SHIPMENT,				/* its id and the enrollment's key */
 	ARG_SKU,
+	ARG_SESSION,
 	ARG_NOW,
 	ARG_END
 } Argument;
@@ -266,6 +303,8 @@ static const PartReader readers[] = {
 	{JNY_PART_RETURNS, NULL, &read_returns, {ARG_N, ARG_PROFILE, ARG_END}, take_returns},
 	{JNY_PART_PRODUCT, NULL, &read_products, {ARG_N, ARG_SKU, ARG_END}, take_product},
 	{JNY_PART_STOCK, read_stock, NULL, {ARG_END}, NULL},
+	{JNY_PART_SESSION, NULL, &read_sessions, {ARG_N, ARG_PROFILE, ARG_SESSION, ARG_END}, take_session},
+	{JNY_PART_TICKETS, NULL, &read_tickets, {ARG_N, ARG_PROFILE, ARG_NOW, ARG_END}, take_tickets},
 	{JNY_PART_CONSENT, NULL, &read_consents, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_NOW, ARG_END}, take_consents},
 	{0, NULL, NULL, {ARG_END}, NULL}
 };
@@ -294,6 +333,9 @@ put_argument(JnyCols *cols, int *col, Argument arg, const JnySubjectContext *s, 
 			break;
 		case ARG_SKU:
 			jny_cols_text(cols, *col, jny_subject_sku(s));
+			break;
+		case ARG_SESSION:
+			jny_cols_text(cols, *col, jny_subject_session(s));
 			break;
 		case ARG_NOW:
 			jny_cols_set(cols, *col, TimestampTzGetDatum(s->now));

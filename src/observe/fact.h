@@ -73,6 +73,7 @@ typedef struct JnySpace
 	enum {JNY_CLASS_PERSON, JNY_CLASS_SESSION, JNY_CLASS_OBJECT, JNY_CLASS_OTHER} class;
 	int			rank;
 	bool		crosses_scopes;
+	bool		merges;			/* two people who share a key become one */
 	double		confidence;
 } JnySpace;
 
@@ -92,6 +93,9 @@ typedef struct JnyKey
 	pg_uuid_t	owner;
 	JnyProfile *profile;		/* of owner, once loaded */
 	JnyProfile *stored_at;		/* an object's: under whom its state is stored now; NULL = nowhere */
+	const char *method;			/* how it came to its person; NULL = created, or came with another key */
+	double		confidence;		/* when there is a method */
+	int64		forgotten;		/* position at which somebody with this key was erased; 0 = nobody was */
 } JnyKey;
 
 /* A consent that a row states. */
@@ -204,6 +208,8 @@ typedef struct JnyTake
 	struct JnyTally *tally;
 	struct JnyPeople *people;
 	HTAB	   *links;			/* NULL = nobody is linked */
+	HTAB	   *wishes;			/* NULL = nobody is to be merged */
+	JnyCols    *forgotten;		/* NULL = nobody has come back who was erased */
 	bool		opted_out_early;	/* people who are new here have consents already */
 	struct JnyContacts *contacts;
 	struct JnyConsents *consents;
@@ -281,6 +287,19 @@ extern void jny_link_write(JnyTake *take);
 
 /* alias.c */
 extern void jny_alias_settle(JnyFact *fact);
+/* forget.c: people who were erased */
+extern void jny_forget_find(JnyTake *take);
+extern bool jny_forget_drops(const JnyFact *fact);
+extern void jny_forget_suppress(JnyTake *take, const JnyFact *fact, JnyKey *key);
+extern void jny_forget_write(JnyTake *take);
+
+/* wish.c: people who turn out to be one. False when the key makes nobody one, or its source is not believed. */
+extern bool jny_wish_merge(JnyTake *take, const JnyFact *fact, const JnyKey *key);
+/* By a link in a message: a browser is that of whom the message was sent to. */
+extern void jny_wish_by_click(JnyTake *take, JnyFact *fact);
+extern void jny_wish_write(JnyTake *take);
+/* Who was merged since an action was sent answers to another id: facts that were found through one. */
+extern void jny_wish_aliases(JnyTake *take);
 
 /* identity.c */
 extern void jny_dedupe(JnyTake *take);
@@ -324,6 +343,7 @@ extern void jny_order_follow(JnyTake *take, JnyFact *fact, const char *status);
 extern void jny_parcel_load(JnyTake *take);
 extern void jny_parcel_apply(JnyTake *take, JnyFact *fact);
 extern void jny_parcel_write(JnyTake *take);
+extern void jny_session_write(JnyTake *take);
 extern void jny_message_find(JnyTake *take);
 extern bool jny_message_opts_out(const JnyFact *fact);
 extern const char *jny_message_channel(const JnyFact *fact);	/* NULL = not known */

@@ -3,10 +3,11 @@
  *		Messages seen before are dropped; facts get their person.
  *
  * Called by take.c once per lap. Linking is deterministic: a key
- * that is new joins the person of the keys it came with; keys of two people
- * are not merged in this release, but both are named on the event, and are
- * linked for good (link.c), so that a purchase ends the actions of both. Carts and orders are keys too: the
- * weakest, and they follow the person who last named them. A source that is
+ * that is new joins the person of the keys it came with. Keys of two people
+ * name both on the event and link them (link.c), so that a purchase ends the
+ * actions of both; where they say that the two are one, these are merged at
+ * the end of the lap (wish.c). Carts and orders are keys too: the weakest, and
+ * they follow the person who last named them. A source that is
  * not trusted, such as a browser, says of each event whose it is and nothing
  * more: what keys it names together, and whose cart it names, links nobody.
  */
@@ -232,6 +233,7 @@ link_key(JnyTake *take, JnyKey *key, const JnyFact *fact)
 	key->owner = p->id;
 	key->profile = p;
 	key->source = fact->source;
+	jny_forget_suppress(take, fact, key);
 	if (space->class == JNY_CLASS_PERSON && p->is_session)
 	{
 		p->is_session = false;
@@ -313,6 +315,8 @@ link_person_keys(JnyTake *take, JnyFact *fact)
 			bool		session = key->profile->is_session || fact->profile->is_session;
 
 			add_other(fact, key->profile);
+			if (jny_wish_merge(take, fact, key))
+				continue;
 			jny_tally_incident(take, "identity_conflict",
 							   psprintf("%s %s", fact->keys[0]->id.space->name, key->id.space->name),
 							   session ? "info" : "warning",
@@ -352,6 +356,11 @@ identify(JnyTake *take, JnyFact *fact)
 	JnyProfile *of_cart = present_owner(fact->cart);
 
 	jny_alias_settle(fact);
+	if (!fact->has_owner && jny_forget_drops(fact))
+	{
+		fact->drop = true;
+		return;
+	}
 	fact->profile = owner_of(take, fact);
 	if (fact->profile == NULL)
 		return;
@@ -361,6 +370,7 @@ identify(JnyTake *take, JnyFact *fact)
 		for (int i = 0; i < fact->nkeys; i++)
 			if (fact->keys[i]->known)
 				add_other(fact, fact->keys[i]->profile);
+		jny_wish_by_click(take, fact);
 		return;
 	}
 	link_person_keys(take, fact);
@@ -375,6 +385,8 @@ jny_identify(JnyTake *take)
 {
 	find_known(take);
 	load_people(take);
+	jny_wish_aliases(take);
+	jny_forget_find(take);
 	for (int i = 0; i < take->nfacts; i++)
 		if (!take->facts[i]->drop)
 			identify(take, take->facts[i]);
@@ -390,8 +402,8 @@ write_key(JnyOut *out, const JnyKey *key, TimestampTz now)
 	put_key(cols, key);
 	jny_cols_set(cols, 4, Int16GetDatum(key->profile->bucket));
 	jny_cols_set(cols, 5, UUIDPGetDatum(&key->owner));
-	jny_cols_set(cols, 6, Float8GetDatum(key->id.space->confidence));
-	jny_cols_text(cols, 7, is_maker(key, &key->owner) ? "created" : "deterministic");
+	jny_cols_set(cols, 6, Float8GetDatum(key->method != NULL ? key->confidence : key->id.space->confidence));
+	jny_cols_text(cols, 7, key->method != NULL ? key->method : is_maker(key, &key->owner) ? "created" : "deterministic");
 	jny_cols_text(cols, 8, key->source);
 	jny_cols_set(cols, 9, TimestampTzGetDatum(now));
 	jny_cols_next(cols);

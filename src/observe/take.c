@@ -277,6 +277,8 @@ write_state(JnyTake *take)
 	jny_person_write(take);
 	jny_identity_write(take);
 	jny_link_write(take);
+	jny_wish_write(take);
+	jny_forget_write(take);
 	jny_contact_write(take);
 	jny_consent_write(take);
 	jny_product_write(take);
@@ -285,6 +287,7 @@ write_state(JnyTake *take)
 	jny_parcel_write(take);
 	jny_message_write(take);
 	write_events(take->batch);
+	jny_session_write(take);
 	jny_tally_write(take);
 }
 

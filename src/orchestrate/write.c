@@ -35,7 +35,7 @@ JNY_INSERT(insert_decisions, "decision",
 		   "bucket, profile_id, decided_at, decision_id, enrollment_id, journey, version, step, kind, verdict, reason,"
 		   " rule, clauses, inputs, versions, fallback, candidates, arm, identity_confidence, action_id, event_id,"
 		   " repeats, lap, test, touchpoint, channel, template");
-JNY_UPSERT(insert_suppressions, "suppression", "suppression_pkey", "bucket, profile_id, seq, type",
+JNY_UPSERT(insert_suppressions, "suppression", "suppression_pkey", "bucket, profile_id, seq, type, linked",
 		   "bucket, profile_id, seq, type, ref, scope, channel, purpose, reason, occurred_at, fence_xact, matched,"
 		   " effective_at, incarnation, lap, linked", "");
 JNY_PLAN(release_suppressions, "smallint[], uuid[], text[], text[], bigint[], xid8[], timestamptz, integer",
