@@ -9,8 +9,7 @@ OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o sr
 	src/observe/vocabulary.o src/observe/rotate.o \
 	src/observe/take.o src/observe/skip.o src/observe/stale.o src/observe/decode.o src/observe/decode_event.o \
 	src/observe/decode_map.o src/observe/decode_row.o src/observe/value.o \
-	src/observe/workspace.o src/observe/registry.o src/observe/identity.o src/observe/alias.o src/observe/link.o src/observe/wish.o src/observe/forget.o src/observe/person.o src/observe/contact.o src/observe/consent.o src/observe/product.o src/observe/session.o \
-	src/observe/cart.o src/observe/order.o src/observe/order_store.o src/observe/parcel.o src/observe/parcel_store.o \
+	src/observe/workspace.o src/observe/registry.o src/observe/identity.o src/observe/link.o src/observe/wish.o src/observe/forget.o src/observe/person.o src/observe/contact.o src/observe/consent.o src/observe/product.o src/observe/session.o src/observe/cart.o src/observe/order.o src/observe/order_store.o src/observe/alias.o src/observe/parcel.o src/observe/parcel_store.o \
 	src/observe/engagement.o src/observe/early.o src/observe/early_optout.o src/observe/tally.o src/observe/optout.o
 INTERPRET_OBJS = src/interpret/vocabulary.o src/interpret/parse.o src/interpret/policy.o \
 	src/interpret/compile.o src/interpret/expr.o src/interpret/json.o \
@@ -24,7 +23,7 @@ ORCHESTRATE_OBJS = src/orchestrate/orchestrate.o src/orchestrate/run.o \
 	src/orchestrate/write.o src/orchestrate/preview.o
 DELIVER_OBJS = src/deliver/settings.o src/deliver/work.o src/deliver/gate.o src/deliver/people.o src/deliver/linked.o \
 	src/deliver/limits.o src/deliver/settle.o src/deliver/claim.o src/deliver/permit.o \
-	src/deliver/sender.o src/deliver/enqueue.o src/deliver/call.o \
+	src/deliver/sender.o src/deliver/enqueue.o src/deliver/publish.o src/deliver/call.o \
 	src/deliver/outcome.o src/deliver/lease.o src/deliver/reap.o
 ORCHESTRATE_OBJS += src/orchestrate/document.o src/orchestrate/journey_doc.o \
 	src/orchestrate/doc_fields.o

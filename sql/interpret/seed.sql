@@ -119,7 +119,8 @@ INSERT INTO journey.vocabulary (name, type, served, meaning) VALUES
     ('tickets.open', 'bigint', true, 'Cases of the person at the service desk that are open: opened, and not closed since.'),
     ('tickets.contacts_30d', 'bigint', true, 'How often the person asked for service in the last 30 days.'),
     ('tickets.*', 'text', false, 'Tickets of the person.'),
-    ('subscriptions.*', 'text', false, 'Subscriptions of the person.');
+    ('subscriptions.*', 'text', false, 'Subscriptions of the person.')
+ON CONFLICT (name) DO UPDATE SET type = EXCLUDED.type, served = EXCLUDED.served, meaning = EXCLUDED.meaning;
 
 -- functions that never raise an error, whatever their arguments
 INSERT INTO journey.allowed_function (signature, never_fails, shipped)

@@ -230,6 +230,18 @@ BEGIN
         RETURN;
     END IF;
 
+    IF state = 'adopted' AND (SELECT x.test_clock FROM journey.node x) IS NULL THEN
+        FOR topic, status, detail, hint IN
+            SELECT 'partitions', 'warning', format('%s has no partition of today: what comes lies in %1$s_default', t.name),
+                   'Maintenance makes them: see to the worker, or have a scheduler call journey.maintain(). When most of the day lies there already, the next one has its own.'
+            FROM journey._retained() t
+            WHERE t.partitioned AND NOT EXISTS (SELECT FROM journey._parts(t.name) p
+                                                WHERE clock_timestamp() >= p.lower AND clock_timestamp() < p.upper)
+        LOOP
+            RETURN NEXT;
+        END LOOP;
+    END IF;
+
     FOR topic, status, detail, hint IN
         SELECT 'incident', CASE x.severity WHEN 'error' THEN 'error' ELSE 'warning' END,
                format('%s %s: %s (%s times)', x.kind, x.name, x.message, x.count), x.hint

@@ -229,17 +229,17 @@ jny_subject_order(const JnySubjectContext *s)
 }
 
 const char *
+jny_subject_session(const JnySubjectContext *s)
+{
+	return s->event != NULL ? jny_json_text(s->event->props, "session_id") : NULL;
+}
+
+const char *
 jny_subject_shipment(const JnySubjectContext *s)
 {
 	const char *id = s->event != NULL ? jny_json_text(s->event->props, "shipment_id") : NULL;
 
 	return id != NULL ? id : jny_json_text(s->entry, "shipment_id");
-}
-
-const char *
-jny_subject_session(const JnySubjectContext *s)
-{
-	return s->event != NULL ? jny_json_text(s->event->props, "session_id") : NULL;
 }
 
 const char *

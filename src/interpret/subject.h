@@ -95,8 +95,8 @@ struct JnySubjectParts
 extern const char *jny_subject_scope(const JnySubjectContext *s);
 extern const char *jny_subject_cart(const JnySubjectContext *s);
 extern const char *jny_subject_order(const JnySubjectContext *s);
-extern const char *jny_subject_shipment(const JnySubjectContext *s);
 extern const char *jny_subject_session(const JnySubjectContext *s);
+extern const char *jny_subject_shipment(const JnySubjectContext *s);
 extern const char *jny_subject_sku(const JnySubjectContext *s);
 
 /* subject_cart.c: one part of subjects that lack it; lines belong to the cart that was read. */

@@ -164,7 +164,7 @@ jny_decode_event(JnyTake *take, JnyInboxRaw *row)
 		fact->bad = "subject names nobody";
 }
 
-/* cols = profile_id, action_id, enrollment_id, step, visit, reason; we wrote them ourselves */
+/* cols = profile_id, action_id, enrollment_id, step, visit, reason, journey; we wrote them ourselves */
 void
 jny_decode_action(JnyTake *take, JnyInboxRaw *row)
 {
@@ -185,6 +185,7 @@ jny_decode_action(JnyTake *take, JnyInboxRaw *row)
 	fact->step = cols[3];
 	fact->visit = cols[4] != NULL ? pg_strtoint32(cols[4]) : 0;
 	fact->reason = cols[5];
+	fact->journey = n > 6 ? cols[6] : NULL;
 	fact->has_owner = jny_value_uuid(cols[0], &fact->profile_id);
 	if (!fact->has_action || !fact->has_owner)
 		fact->bad = "outcome of an action has no valid ids";

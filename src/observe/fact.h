@@ -168,6 +168,7 @@ typedef struct JnyFact
 	const char *step;
 	int			visit;
 	const char *reason;
+	const char *journey;
 	Jsonb	   *traits;
 	List	   *consents;		/* of JnyConsent */
 	JnyInboxRaw *raw;
@@ -285,8 +286,6 @@ extern bool jny_type_is_known(JnyTake *take, const char *type);
 extern void jny_link_people(JnyTake *take, const JnyFact *fact, JnyProfile *of_order, JnyProfile *of_cart);
 extern void jny_link_write(JnyTake *take);
 
-/* alias.c */
-extern void jny_alias_settle(JnyFact *fact);
 /* forget.c: people who were erased */
 extern void jny_forget_find(JnyTake *take);
 extern bool jny_forget_drops(const JnyFact *fact);
@@ -300,6 +299,8 @@ extern void jny_wish_by_click(JnyTake *take, JnyFact *fact);
 extern void jny_wish_write(JnyTake *take);
 /* Who was merged since an action was sent answers to another id: facts that were found through one. */
 extern void jny_wish_aliases(JnyTake *take);
+/* alias.c */
+extern void jny_alias_settle(JnyFact *fact);
 
 /* identity.c */
 extern void jny_dedupe(JnyTake *take);
@@ -338,12 +339,12 @@ extern void jny_cart_write(JnyTake *take);
 extern void jny_order_load(JnyTake *take);
 extern void jny_order_apply(JnyTake *take, JnyFact *fact);
 extern void jny_order_write(JnyTake *take);
+extern void jny_session_write(JnyTake *take);
 /* A parcel's milestone moves its order forward, never back, and is never illegal. */
 extern void jny_order_follow(JnyTake *take, JnyFact *fact, const char *status);
 extern void jny_parcel_load(JnyTake *take);
 extern void jny_parcel_apply(JnyTake *take, JnyFact *fact);
 extern void jny_parcel_write(JnyTake *take);
-extern void jny_session_write(JnyTake *take);
 extern void jny_message_find(JnyTake *take);
 extern bool jny_message_opts_out(const JnyFact *fact);
 extern const char *jny_message_channel(const JnyFact *fact);	/* NULL = not known */

@@ -355,12 +355,12 @@ identify(JnyTake *take, JnyFact *fact)
 	JnyProfile *of_order = present_owner(fact->order);
 	JnyProfile *of_cart = present_owner(fact->cart);
 
-	jny_alias_settle(fact);
 	if (!fact->has_owner && jny_forget_drops(fact))
 	{
 		fact->drop = true;
 		return;
 	}
+	jny_alias_settle(fact);
 	fact->profile = owner_of(take, fact);
 	if (fact->profile == NULL)
 		return;

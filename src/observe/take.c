@@ -112,6 +112,7 @@ emit_action(JnyTake *take, JnyFact *fact)
 	e->step = fact->step;
 	e->visit = fact->visit;
 	e->reason = fact->reason;
+	e->journey = fact->journey;
 }
 
 /* What an inbox row's fence says holds, even when the row gave no event. */

@@ -49,7 +49,7 @@ profile_id(jsonb,text)|reads a person
 readiness()|reads what came in
 reconcile(regclass)|reads attached tables, as the owner of each
 release(uuid[],bigint[])|a sender's word
-replay_quarantine(text,text)|sends again what was set aside
+replay_quarantine(text,text,text,timestamp with time zone,timestamp with time zone,uuid[],integer)|sends again what was set aside
 requeue(uuid[])|dead letters
 resolve(uuid,text,text)|unknown outcomes
 resolve_incident(text,text)|incidents
