@@ -92,6 +92,7 @@ _leaf_truncated(integer)|the list of what is to be read
 _leaves_known(integer)|the list of what is to be read
 _note_leaves()|the list of what is to be read
 _progress()|behind the view
+_unknown_events()|behind the view
 _reconcile(integer)|reads an attached table, as its owner
 _recount(uuid[])|reads events
 _rule_value(text,jsonb)|reads the vocabulary
