@@ -220,8 +220,10 @@ CREATE TABLE journey.attempt_log (
     outcome text CHECK (outcome IN ('failed', 'unknown', 'returned')),
     counted boolean NOT NULL DEFAULT true,
     address_fault text,
+    original_id uuid,
     PRIMARY KEY (bucket, profile_id, granted_at, action_id, attempt)
 ) WITH (fillfactor = 80);
+CREATE INDEX attempt_log_granted ON journey.attempt_log USING brin (granted_at); -- for retention; filed in order of time
 CREATE INDEX attempt_log_fault ON journey.attempt_log (bucket, profile_id) WHERE address_fault IS NOT NULL;
 COMMENT ON TABLE journey.attempt_log IS
     'Every permit ever granted: what caps count, and what the invariants are checked against.';
@@ -240,6 +242,7 @@ COMMENT ON COLUMN journey.attempt_log.purpose IS 'marketing, service or transact
 COMMENT ON COLUMN journey.attempt_log.address_hash IS 'Hash of the address revealed; null when the channel needs none.';
 COMMENT ON COLUMN journey.attempt_log.permit_batch IS 'Row of permit_batch with the snapshot it was granted on.';
 COMMENT ON COLUMN journey.attempt_log.outcome IS 'failed, unknown, or returned unused; null while open and when sent, which outbox_history says.';
+COMMENT ON COLUMN journey.attempt_log.original_id IS 'Under which id the permit was granted, when that person has been merged into another since; null = profile_id.';
 COMMENT ON COLUMN journey.attempt_log.counted IS 'False: the attempt reached nobody and gave its place under the caps back.';
 COMMENT ON COLUMN journey.attempt_log.address_fault IS 'Code of a failure that is the address''s, until the next lap takes it to journey.contact_point; null otherwise. Permits heed it all the same.';
 
@@ -272,3 +275,21 @@ COMMENT ON COLUMN journey.channel_state.tokens IS 'Actions that may be claimed a
 COMMENT ON COLUMN journey.channel_state.filled_at IS 'When tokens were last counted, by journey.clock().';
 COMMENT ON COLUMN journey.channel_state.day IS 'Day that day_count counts, in the house''s zone.';
 COMMENT ON COLUMN journey.channel_state.day_count IS 'Actions claimed on that day.';
+
+CREATE TABLE journey.outbox_event (
+    id uuid PRIMARY KEY,
+    aggregatetype text NOT NULL,
+    aggregateid text NOT NULL,
+    type text NOT NULL,
+    payload jsonb NOT NULL,
+    created_at timestamptz NOT NULL
+);
+CREATE INDEX outbox_event_created ON journey.outbox_event USING brin (created_at); -- for retention
+COMMENT ON TABLE journey.outbox_event IS
+    'What became of actions, append-only, in the columns of Debezium''s outbox event router, for change data capture; written while journey.outbox_events is on. It tells, and permits nothing: who sends asks claim() and begin_send().';
+COMMENT ON COLUMN journey.outbox_event.id IS 'Made of action, type and time: the same for the same, whoever tells it again.';
+COMMENT ON COLUMN journey.outbox_event.aggregatetype IS 'action.';
+COMMENT ON COLUMN journey.outbox_event.aggregateid IS 'The action.';
+COMMENT ON COLUMN journey.outbox_event.type IS 'action_enqueued, action_sent, action_refused, action_expired, action_cancelled, action_dead or action_unknown.';
+COMMENT ON COLUMN journey.outbox_event.payload IS 'action_id, profile_id, journey, version, step, channel, purpose, scope, template, idempotency_key, decision_id, at; when enqueued due_at and not_after, when final reason, attempt and provider_ref. No address, and nothing of the message.';
+COMMENT ON COLUMN journey.outbox_event.created_at IS 'Real time.';

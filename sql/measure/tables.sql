@@ -11,6 +11,7 @@ CREATE TABLE journey.exposure (
     place double precision NOT NULL,
     exposed_at timestamptz NOT NULL,
     test boolean NOT NULL,
+    original_id uuid,
     PRIMARY KEY (bucket, profile_id, enrollment_id)
 );
 COMMENT ON TABLE journey.exposure IS
@@ -24,7 +25,8 @@ COMMENT ON COLUMN journey.exposure.arm IS 'treatment or control.';
 COMMENT ON COLUMN journey.exposure.held_by IS 'global (house policy) or journey for the control group; empty for the treated.';
 COMMENT ON COLUMN journey.exposure.algo IS 'Version of the frozen hash that assigned.';
 COMMENT ON COLUMN journey.exposure.salt IS 'Salt of the assignment; empty = there was no holdout.';
-COMMENT ON COLUMN journey.exposure.place IS 'journey.assign(salt, profile_id): recompute it to check the arm.';
+COMMENT ON COLUMN journey.exposure.place IS 'journey.assign(salt, profile_id): recompute it to check the arm; of somebody who was merged since, with original_id.';
+COMMENT ON COLUMN journey.exposure.original_id IS 'Who was assigned, when that person has been merged into another since; null = profile_id.';
 COMMENT ON COLUMN journey.exposure.exposed_at IS 'When, by journey.clock().';
 COMMENT ON COLUMN journey.exposure.test IS 'Made under the test clock: in no figure.';
 

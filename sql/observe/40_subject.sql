@@ -69,6 +69,37 @@ $$;
 COMMENT ON FUNCTION journey.profile_id(jsonb, text) IS
     'The person whom a subject (namespace -> value) names, by its strongest known key; null when nobody is known by any of them. A key whose namespace does not cross scopes is that of the scope given, else of the one scope in which it is known; 21000 when several people have it and no other key says which. "scope:value" names the scope, too.';
 
+-- Whoever was merged is somebody else by now; who is held is merged with nobody
+-- until this transaction ends, so that what it writes is not left behind.
+CREATE FUNCTION journey._hold_person(id uuid) RETURNS uuid
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    WHILE id IS NOT NULL LOOP
+        PERFORM FROM journey.profile p WHERE p.bucket = journey.bucket(id) AND p.profile_id = id FOR KEY SHARE;
+        EXIT WHEN FOUND;
+        id := (SELECT a.into_id FROM journey.profile_alias a WHERE a.bucket = journey.bucket(id) AND a.profile_id = id);
+    END LOOP;
+    RETURN id;
+END
+$$;
+COMMENT ON FUNCTION journey._hold_person(uuid) IS
+    'The person of an id, which may have been given up in a merge; null when there is none. No lap merges them before this transaction ends.';
+
+CREATE FUNCTION journey._hold_people_of(action_ids uuid[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+#variable_conflict use_variable
+BEGIN
+    PERFORM journey._hold_person(x.profile_id)
+    FROM (SELECT DISTINCT h.profile_id FROM journey.outbox_history h WHERE h.action_id = ANY (action_ids) ORDER BY 1) x;
+END
+$$;
+COMMENT ON FUNCTION journey._hold_people_of(uuid[]) IS '_hold_person() for the people of final actions.';
+
 CREATE FUNCTION journey.stage(subject jsonb) RETURNS text
     LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
@@ -90,11 +121,11 @@ CREATE FUNCTION journey.mark_test(subject jsonb, is_test boolean DEFAULT true) R
 AS $$
 #variable_conflict use_column
 DECLARE
-    id uuid := journey.profile_id(subject);
+    id uuid := journey._hold_person(journey.profile_id(subject));
 BEGIN
     PERFORM journey._demand(mark_test.subject IS NOT NULL AND is_test IS NOT NULL, 'mark_test',
                             'Name the person, as {"customer_id": "42"}, and say true or false.');
-    IF NOT EXISTS (SELECT FROM journey.profile p WHERE p.bucket = journey.bucket(id) AND p.profile_id = id) THEN
+    IF id IS NULL THEN
         RETURN false;
     ELSIF is_test THEN
         INSERT INTO journey.test_profile (bucket, profile_id, marked_by, marked_at)

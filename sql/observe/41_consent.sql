@@ -136,8 +136,8 @@ AS $$
 DECLARE
     moment timestamptz := journey.clock();
 BEGIN
-    PERFORM FROM journey.profile p WHERE p.bucket = journey.bucket(id) AND p.profile_id = id;
-    IF NOT FOUND THEN
+    id := journey._hold_person(id);
+    IF id IS NULL THEN
         RETURN false;
     END IF;
     IF NOT EXISTS (SELECT FROM journey._consents_said(id) c
@@ -177,6 +177,7 @@ DECLARE
     t record;
 BEGIN
     SELECT * INTO t FROM journey._read_token(token);
+    t.profile_id := COALESCE((SELECT a.into_id FROM journey.profile_alias a WHERE a.bucket = journey.bucket(t.profile_id) AND a.profile_id = t.profile_id), t.profile_id);
     IF t.profile_id IS NULL THEN
         RETURN NULL;
     END IF;
@@ -201,6 +202,7 @@ DECLARE
     how jsonb := jsonb_build_object('by', 'preferences', 'token', left(token, 12));
 BEGIN
     SELECT * INTO t FROM journey._read_token(token);
+    t.profile_id := journey._hold_person(t.profile_id);
     IF t.profile_id IS NULL OR jsonb_typeof(preferences) <> 'array' THEN
         RETURN false;
     END IF;
@@ -224,17 +226,49 @@ $$;
 COMMENT ON FUNCTION journey.set_preferences(text, jsonb) IS
     'Sets consents of the person that a token names: [{"channel", "purpose", "state": granted or anything else}]. What is taken back holds when this commits, what is granted from the next lap on. False when the token is not one of ours.';
 
+CREATE FUNCTION journey._scopes() RETURNS text[]
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN ARRAY(SELECT 'default' UNION SELECT s.scope FROM journey.source s
+                 UNION SELECT d.doc ->> 'scope' FROM journey.document d
+                 WHERE d.kind IN ('journey', 'source') AND d.doc ->> 'scope' <> '*' ORDER BY 1);
+END
+$$;
+COMMENT ON FUNCTION journey._scopes() IS
+    'The scopes that there are: those of sources and journeys.';
+
+CREATE FUNCTION journey._require_scope(scope text) RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known text[] := journey._scopes();
+BEGIN
+    IF scope <> '*' AND scope <> ALL (known) THEN
+        RAISE EXCEPTION 'there is no scope "%"', left(scope, 60)
+            USING ERRCODE = 'undefined_object',
+                  HINT = coalesce('Did you mean "' || journey._nearest(scope, known) || '"? ', '') ||
+                         format('Scopes are those of sources and journeys: %s; * stands for all.', array_to_string(known, ', '));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._require_scope(text) IS
+    'Raises 42704 for a scope that no source and no journey has: what is said of it would hold nowhere.';
+
 CREATE FUNCTION journey.suppress(subject jsonb, scope text DEFAULT '*', reason text DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS boolean
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 #variable_conflict use_column
 DECLARE
-    id uuid := journey.profile_id(subject, NULLIF(suppress.scope, '*'));
+    id uuid := journey._hold_person(journey.profile_id(subject, NULLIF(suppress.scope, '*')));
     moment timestamptz := journey.clock();
 BEGIN
     PERFORM journey._demand(suppress.subject IS NOT NULL AND suppress.scope IS NOT NULL, 'suppress',
                             'Name the person, as {"customer_id": "42"}, and the scope; * stands for all.');
+    PERFORM journey._require_scope(suppress.scope);
     IF id IS NULL THEN
         RETURN false;
     END IF;
@@ -247,7 +281,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.suppress(jsonb, text, text, timestamptz) IS
-    'Stops all but transactional messages to a known person, in one scope or all (*), until a moment or for good: permits refuse from the commit on, and the next lap takes the person out of audiences. False when nobody is known by the subject.';
+    'Stops all but transactional messages to a known person, in one scope or all (*), until a moment or for good: permits refuse from the commit on, and the next lap takes the person out of audiences. False when nobody is known by the subject; 42704 for a scope that no source and no journey has.';
 
 CREATE FUNCTION journey.unsuppress(subject jsonb, scope text DEFAULT '*') RETURNS integer
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -255,7 +289,7 @@ CREATE FUNCTION journey.unsuppress(subject jsonb, scope text DEFAULT '*') RETURN
 AS $$
 #variable_conflict use_column
 DECLARE
-    id uuid := journey.profile_id(subject, NULLIF(unsuppress.scope, '*'));
+    id uuid := journey._hold_person(journey.profile_id(subject, NULLIF(unsuppress.scope, '*')));
     n integer;
 BEGIN
     PERFORM journey._demand(unsuppress.subject IS NOT NULL AND unsuppress.scope IS NOT NULL, 'unsuppress',

@@ -37,7 +37,9 @@ CREATE TABLE journey.namespace (
     rank integer NOT NULL,            -- strongest key makes the profile's id: highest rank
     crosses_scopes boolean NOT NULL DEFAULT true,
     confidence double precision NOT NULL,
-    meaning text NOT NULL
+    meaning text NOT NULL,
+    merges boolean NOT NULL DEFAULT true,
+    one_per_person boolean NOT NULL DEFAULT false
 );
 CREATE TABLE journey.attachment (
     attachment integer PRIMARY KEY,
@@ -144,6 +146,90 @@ CREATE TABLE journey.profile_link (   -- each link in both directions, each in t
     incarnation integer NOT NULL,
     PRIMARY KEY (bucket, profile_id, other_bucket, other_id)
 );
+CREATE TABLE journey.profile_alias (  -- ids of people who were merged into another
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    into_bucket smallint NOT NULL,
+    into_id uuid NOT NULL,
+    PRIMARY KEY (bucket, profile_id)
+);
+CREATE INDEX profile_alias_into ON journey.profile_alias (into_bucket, into_id);
+CREATE TABLE journey.merge_wish (
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    other_bucket smallint NOT NULL,
+    other_id uuid NOT NULL,
+    method text NOT NULL,
+    confidence double precision NOT NULL,
+    keys text NOT NULL,
+    source text NOT NULL,
+    since timestamptz NOT NULL,
+    link_xact xid8 NOT NULL,
+    incarnation integer NOT NULL,
+    try_at timestamptz,               -- null = refused for good
+    refused text,
+    undo uuid,                        -- a merge to be undone
+    PRIMARY KEY (bucket, profile_id, other_bucket, other_id)
+);
+CREATE INDEX merge_wish_due ON journey.merge_wish (try_at);
+CREATE INDEX merge_wish_other ON journey.merge_wish (other_bucket, other_id);
+CREATE TABLE journey.merge_log (
+    bucket smallint NOT NULL,         -- of the person who has it all now
+    profile_id uuid NOT NULL,
+    merge_id uuid NOT NULL,
+    from_bucket smallint NOT NULL,
+    from_id uuid NOT NULL,
+    into_bucket smallint NOT NULL,
+    into_id uuid NOT NULL,
+    method text NOT NULL,
+    confidence double precision NOT NULL,
+    keys text NOT NULL,
+    source text NOT NULL,
+    merged_at timestamptz NOT NULL,
+    link_xact xid8 NOT NULL,
+    merge_xact xid8 NOT NULL,
+    incarnation integer NOT NULL,
+    undone_at timestamptz,
+    undone_by text,
+    PRIMARY KEY (bucket, profile_id, merge_id)
+);
+CREATE TABLE journey.merge_row (      -- what unmerge() needs
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    merge_id uuid NOT NULL,
+    name text NOT NULL,
+    keys jsonb,
+    twins jsonb,
+    was jsonb,
+    PRIMARY KEY (bucket, profile_id, merge_id, name)
+);
+CREATE TABLE journey.forgotten (      -- by what an erased person was known
+    bucket smallint NOT NULL,         -- of the digest
+    digest bytea NOT NULL,
+    seq bigint NOT NULL,
+    forgotten_at timestamptz NOT NULL,
+    erasure_id uuid NOT NULL,
+    PRIMARY KEY (bucket, digest)
+);
+CREATE TABLE journey.erasure (        -- the proof: who asked, and what was deleted
+    erasure_id uuid PRIMARY KEY,
+    asked_by text NOT NULL,
+    asked_at timestamptz NOT NULL,
+    reason text,
+    keys integer NOT NULL,
+    erased_at timestamptz,
+    rows jsonb NOT NULL DEFAULT '{}'
+);
+CREATE TABLE journey.person_wish (
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    kind text NOT NULL,               -- erase, restrict, unrestrict
+    try_at timestamptz NOT NULL,
+    xact xid8 NOT NULL,
+    erasure_id uuid,
+    PRIMARY KEY (bucket, profile_id, kind)
+);
+CREATE INDEX person_wish_due ON journey.person_wish (try_at);
 -- per profile
 CREATE TABLE journey.profile (
     bucket smallint NOT NULL,
@@ -195,6 +281,21 @@ CREATE TABLE journey.event (
     PRIMARY KEY (bucket, profile_id, received_at, event_id)
 ) PARTITION BY RANGE (received_at);
 CREATE TABLE journey.event_default PARTITION OF journey.event DEFAULT;
+CREATE INDEX event_ticket ON journey.event (bucket, profile_id) WHERE type IN ('ticket_opened', 'ticket_closed');
+CREATE TABLE journey.session (        -- visits
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    session_id text NOT NULL,
+    started_at timestamptz NOT NULL,
+    seen_at timestamptz NOT NULL,
+    first_referrer text,
+    first_at timestamptz,
+    first_seq bigint,
+    last_referrer text,
+    last_at timestamptz,
+    last_seq bigint,
+    PRIMARY KEY (bucket, profile_id, session_id)
+) WITH (fillfactor = 80);
 CREATE TABLE journey.consent (
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,
@@ -264,7 +365,8 @@ CREATE TABLE journey.suppression (    -- consumed fences, opt-outs and manual su
     released_at timestamptz,
     released_xact xid8,
     unread boolean NOT NULL DEFAULT false,  -- by the lap, which takes people out of audiences
-    PRIMARY KEY (bucket, profile_id, seq, type)
+    original_id uuid,                 -- who it was said of, when merged since
+    PRIMARY KEY (bucket, profile_id, seq, type, linked)
 );
 CREATE INDEX suppression_unread ON journey.suppression (bucket, profile_id) WHERE unread;
 CREATE INDEX suppression_lap ON journey.suppression (lap);
@@ -329,6 +431,44 @@ CREATE TABLE journey.order_line (
     changed_at timestamptz NOT NULL,
     PRIMARY KEY (bucket, profile_id, scope, order_id, line)
 );
+CREATE TABLE journey.shipment (
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    scope text NOT NULL,
+    shipment_id text NOT NULL,
+    source text NOT NULL,
+    order_id text,
+    status text NOT NULL,             -- pending, shipped, ready, delivered, picked_up, failed, cancelled
+    status_at timestamptz NOT NULL,
+    shipped_at timestamptz,
+    ready_at timestamptz,
+    delivered_at timestamptz,         -- or picked up
+    promised_at timestamptz,
+    expected_at timestamptz,
+    delayed_to timestamptz,           -- the expected time that was last told as a delay
+    seq bigint NOT NULL,              -- of the last applied change
+    props jsonb NOT NULL DEFAULT '{}',
+    changed_at timestamptz NOT NULL,
+    PRIMARY KEY (bucket, profile_id, scope, shipment_id)
+) WITH (fillfactor = 80);
+CREATE TABLE journey.returns (
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    scope text NOT NULL,
+    return_id text NOT NULL,
+    source text NOT NULL,
+    order_id text,
+    status text NOT NULL,             -- requested, approved, received, rejected, cancelled
+    status_at timestamptz NOT NULL,
+    requested_at timestamptz,
+    approved_at timestamptz,
+    received_at timestamptz,
+    reason text,
+    seq bigint NOT NULL,              -- of the last applied change
+    props jsonb NOT NULL DEFAULT '{}',
+    changed_at timestamptz NOT NULL,
+    PRIMARY KEY (bucket, profile_id, scope, return_id)
+) WITH (fillfactor = 80);
 CREATE TABLE journey.message_event (  -- what became of an action after it was sent
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,
@@ -376,6 +516,8 @@ COMMENT ON COLUMN journey.namespace.class IS 'person, shared, group, session or 
 COMMENT ON COLUMN journey.namespace.rank IS 'The key of the highest rank speaks for the person.';
 COMMENT ON COLUMN journey.namespace.crosses_scopes IS 'False: the same value in another scope is another key.';
 COMMENT ON COLUMN journey.namespace.confidence IS 'How surely a key of this kind names one person, 0 to 1.';
+COMMENT ON COLUMN journey.namespace.merges IS 'Whether a key of this namespace that two people turn out to share makes them one; false: they are linked, and stay two.';
+COMMENT ON COLUMN journey.namespace.one_per_person IS 'Whether a person has at most one key of it: two people who have different ones are not merged by what an event says.';
 COMMENT ON COLUMN journey.namespace.meaning IS 'What it is.';
 COMMENT ON TABLE journey.attachment IS 'Attached tables: what journey.attach() agreed on. Rows of detached tables stay, so that captured rows never lose their map.';
 COMMENT ON COLUMN journey.attachment.attachment IS 'Number, as captured rows carry it.';
@@ -463,6 +605,73 @@ COMMENT ON COLUMN journey.profile_link.source IS 'Source of the event.';
 COMMENT ON COLUMN journey.profile_link.since IS 'When it was consumed, by journey.clock().';
 COMMENT ON COLUMN journey.profile_link.link_xact IS 'Transaction that wrote the event.';
 COMMENT ON COLUMN journey.profile_link.incarnation IS 'Life of the cluster that the transaction id belongs to.';
+COMMENT ON TABLE journey.profile_alias IS 'Ids of people who have been merged into another: whoever still holds such an id, as an old unsubscribe link does, means the other.';
+COMMENT ON COLUMN journey.profile_alias.bucket IS 'Bucket of the id that was given up.';
+COMMENT ON COLUMN journey.profile_alias.profile_id IS 'The id that was given up.';
+COMMENT ON COLUMN journey.profile_alias.into_bucket IS 'Bucket of the person it stands for.';
+COMMENT ON COLUMN journey.profile_alias.into_id IS 'The person it stands for, however many merges away.';
+COMMENT ON TABLE journey.merge_wish IS 'Two people whom an event, or somebody by hand, has said to be one: the next lap merges them. A wish that was refused stays, so that it is not looked into again.';
+COMMENT ON COLUMN journey.merge_wish.bucket IS 'Bucket of the one with the smaller id; of an undo, of the person who has it all.';
+COMMENT ON COLUMN journey.merge_wish.profile_id IS 'The one with the smaller id; of an undo, the person who has it all.';
+COMMENT ON COLUMN journey.merge_wish.other_bucket IS 'Bucket of the other.';
+COMMENT ON COLUMN journey.merge_wish.other_id IS 'The other; of an undo, the id that was given up.';
+COMMENT ON COLUMN journey.merge_wish.method IS 'deterministic (keys that came together), click (a link in a message) or asserted (said by alias events and merge()).';
+COMMENT ON COLUMN journey.merge_wish.confidence IS 'Confidence that the two are one, 0 to 1.';
+COMMENT ON COLUMN journey.merge_wish.keys IS 'Namespaces of the keys that say so.';
+COMMENT ON COLUMN journey.merge_wish.source IS 'Source that says so, or the role.';
+COMMENT ON COLUMN journey.merge_wish.since IS 'When it was said, by journey.clock().';
+COMMENT ON COLUMN journey.merge_wish.link_xact IS 'Transaction that said so.';
+COMMENT ON COLUMN journey.merge_wish.incarnation IS 'Life of the cluster that the transaction id belongs to.';
+COMMENT ON COLUMN journey.merge_wish.try_at IS 'When a lap tries (again), by journey.clock(): a sender that has one of their messages at this moment is not waited for. Null = refused.';
+COMMENT ON COLUMN journey.merge_wish.refused IS 'Why they are not merged, or not yet; null = nothing was tried.';
+COMMENT ON COLUMN journey.merge_wish.undo IS 'The merge that is to be undone; null = two people are to be merged.';
+COMMENT ON TABLE journey.merge_log IS 'Every merge of two people, and whether it was undone; journey.unmerge() undoes one.';
+COMMENT ON COLUMN journey.merge_log.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.merge_log.profile_id IS 'The person who has it all now: into_id, or whoever that was merged into since.';
+COMMENT ON COLUMN journey.merge_log.merge_id IS 'Id, by time.';
+COMMENT ON COLUMN journey.merge_log.from_bucket IS 'Bucket of the id that was given up.';
+COMMENT ON COLUMN journey.merge_log.from_id IS 'The id that was given up.';
+COMMENT ON COLUMN journey.merge_log.into_bucket IS 'Bucket of the id that took it over.';
+COMMENT ON COLUMN journey.merge_log.into_id IS 'The id that took it over.';
+COMMENT ON COLUMN journey.merge_log.method IS 'deterministic, click or asserted.';
+COMMENT ON COLUMN journey.merge_log.confidence IS 'Confidence that the two are one, 0 to 1.';
+COMMENT ON COLUMN journey.merge_log.keys IS 'Namespaces of the keys that said so.';
+COMMENT ON COLUMN journey.merge_log.source IS 'Source that said so, or the role.';
+COMMENT ON COLUMN journey.merge_log.merged_at IS 'When, by journey.clock().';
+COMMENT ON COLUMN journey.merge_log.link_xact IS 'Transaction of the event that said so: from it on what either does ends messages of both.';
+COMMENT ON COLUMN journey.merge_log.merge_xact IS 'Transaction of the merge: from it on caps count the messages of both.';
+COMMENT ON COLUMN journey.merge_log.incarnation IS 'Life of the cluster that the transaction ids belong to.';
+COMMENT ON COLUMN journey.merge_log.undone_at IS 'When it was undone, by journey.clock(); null = it stands.';
+COMMENT ON COLUMN journey.merge_log.undone_by IS 'Role that asked for it.';
+COMMENT ON TABLE journey.merge_row IS 'What a merge moved and what it made one, table by table: unmerge() takes it apart again by this.';
+COMMENT ON COLUMN journey.merge_row.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.merge_row.profile_id IS 'The person who has it all now.';
+COMMENT ON COLUMN journey.merge_row.merge_id IS 'The merge.';
+COMMENT ON COLUMN journey.merge_row.name IS 'Table.';
+COMMENT ON COLUMN journey.merge_row.keys IS 'Keys of the rows that moved: [[value, ...], ...] in the order of the primary key, bucket and person left out.';
+COMMENT ON COLUMN journey.merge_row.twins IS 'Rows of the id that was given up for which the other had one of the same key, as they were.';
+COMMENT ON COLUMN journey.merge_row.was IS 'Rows of the other that the merge changed, as they were.';
+COMMENT ON TABLE journey.forgotten IS 'By which keys erased people would be known again, as keyed digests that say nothing: what was captured before the erasure is dropped, and whoever comes back under one of them gets no message but transactional ones.';
+COMMENT ON COLUMN journey.forgotten.bucket IS 'Bucket of the digest: its first ten bits.';
+COMMENT ON COLUMN journey.forgotten.digest IS 'HMAC-SHA256 of namespace and value under the secret "forget" of this database.';
+COMMENT ON COLUMN journey.forgotten.seq IS 'Order of capture of the erasure.';
+COMMENT ON COLUMN journey.forgotten.forgotten_at IS 'When, by journey.clock().';
+COMMENT ON COLUMN journey.forgotten.erasure_id IS 'The erasure.';
+COMMENT ON TABLE journey.erasure IS 'The proof of each erasure: who asked for it, when it was done and how many rows of which table it deleted. Names nobody.';
+COMMENT ON COLUMN journey.erasure.erasure_id IS 'Id, by time; erase() returns it.';
+COMMENT ON COLUMN journey.erasure.asked_by IS 'Role that called erase().';
+COMMENT ON COLUMN journey.erasure.asked_at IS 'When, by journey.clock().';
+COMMENT ON COLUMN journey.erasure.reason IS 'Why, in the words of whoever asked; write nothing there that names the person.';
+COMMENT ON COLUMN journey.erasure.keys IS 'How many keys are remembered as digests.';
+COMMENT ON COLUMN journey.erasure.erased_at IS 'When everything was deleted, by journey.clock(); null = not yet.';
+COMMENT ON COLUMN journey.erasure.rows IS 'Rows deleted, by table.';
+COMMENT ON TABLE journey.person_wish IS 'What is to be done with a person at the end of a lap: erase(), restrict().';
+COMMENT ON COLUMN journey.person_wish.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.person_wish.profile_id IS 'The person.';
+COMMENT ON COLUMN journey.person_wish.kind IS 'erase, restrict or unrestrict.';
+COMMENT ON COLUMN journey.person_wish.try_at IS 'When a lap tries (again), by journey.clock().';
+COMMENT ON COLUMN journey.person_wish.xact IS 'Transaction that asked: what it captured is consumed first.';
+COMMENT ON COLUMN journey.person_wish.erasure_id IS 'The proof of an erasure; null for others.';
 COMMENT ON TABLE journey.profile IS 'People, and sessions of whom nothing more is known.';
 COMMENT ON COLUMN journey.profile.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.profile.profile_id IS 'Id, made of the strongest key at creation.';
@@ -520,6 +729,18 @@ COMMENT ON COLUMN journey.event_default.backfill IS 'Happened before journey lis
 COMMENT ON COLUMN journey.event_default.late IS 'Older than journey.max_event_age when received: changes state, enrolls nobody.';
 COMMENT ON COLUMN journey.event_default.test IS 'Made under the test clock.';
 COMMENT ON COLUMN journey.event_default.lap IS 'Lap that took it in.';
+COMMENT ON TABLE journey.session IS 'Visits that events tell of: session_started, and those that carry session_id and referrer.';
+COMMENT ON COLUMN journey.session.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.session.profile_id IS 'The visitor.';
+COMMENT ON COLUMN journey.session.session_id IS 'Id at the source.';
+COMMENT ON COLUMN journey.session.started_at IS 'Least time of such an event.';
+COMMENT ON COLUMN journey.session.seen_at IS 'Greatest time of such an event.';
+COMMENT ON COLUMN journey.session.first_referrer IS 'Page that the visit came from first; null = none was told.';
+COMMENT ON COLUMN journey.session.first_at IS 'When it was told.';
+COMMENT ON COLUMN journey.session.first_seq IS 'Order of capture of that event.';
+COMMENT ON COLUMN journey.session.last_referrer IS 'The one that was told last.';
+COMMENT ON COLUMN journey.session.last_at IS 'When it was told.';
+COMMENT ON COLUMN journey.session.last_seq IS 'Order of capture of that event.';
 COMMENT ON TABLE journey.consent IS 'What each person agreed to: the present state. No row means not agreed.';
 COMMENT ON COLUMN journey.consent.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.consent.profile_id IS 'The person.';
@@ -580,6 +801,7 @@ COMMENT ON COLUMN journey.suppression.note IS 'Of a manual one: who asked for it
 COMMENT ON COLUMN journey.suppression.released_by IS 'Order of capture of what took it back; null = nothing.';
 COMMENT ON COLUMN journey.suppression.released_at IS 'When it was taken back.';
 COMMENT ON COLUMN journey.suppression.released_xact IS 'Transaction that took it back; null when that was done by hand or in another incarnation.';
+COMMENT ON COLUMN journey.suppression.original_id IS 'Of whom it was said, when that person has been merged into another since; null = profile_id.';
 COMMENT ON COLUMN journey.suppression.unread IS 'Written beside the laps: the next one takes the person out of audiences. Permits heed it all the same.';
 COMMENT ON TABLE journey.cart IS 'Carts. Value and number of items are the sums over the lines.';
 COMMENT ON COLUMN journey.cart.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
@@ -633,6 +855,40 @@ COMMENT ON COLUMN journey.order_line.quantity IS 'How many.';
 COMMENT ON COLUMN journey.order_line.price IS 'Price of one; null = unknown.';
 COMMENT ON COLUMN journey.order_line.status IS 'placed, returned or cancelled.';
 COMMENT ON COLUMN journey.order_line.changed_at IS 'Time of the last change.';
+COMMENT ON TABLE journey.shipment IS 'Shipments and pick-ups, with their milestones.';
+COMMENT ON COLUMN journey.shipment.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.shipment.profile_id IS 'The buyer.';
+COMMENT ON COLUMN journey.shipment.scope IS 'Scope: brand, shop or country.';
+COMMENT ON COLUMN journey.shipment.shipment_id IS 'Id in the shop; of an event that names none, that of its order.';
+COMMENT ON COLUMN journey.shipment.source IS 'Source.';
+COMMENT ON COLUMN journey.shipment.order_id IS 'Order it is of; null = unknown.';
+COMMENT ON COLUMN journey.shipment.status IS 'pending, shipped, ready (to be picked up), delivered, picked_up, failed or cancelled.';
+COMMENT ON COLUMN journey.shipment.status_at IS 'When the status was reached.';
+COMMENT ON COLUMN journey.shipment.shipped_at IS 'When it left; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.shipment.ready_at IS 'When it could be picked up; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.shipment.delivered_at IS 'When it arrived or was picked up; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.shipment.promised_at IS 'When it was promised for.';
+COMMENT ON COLUMN journey.shipment.expected_at IS 'When it is expected.';
+COMMENT ON COLUMN journey.shipment.delayed_to IS 'The expected time that was last told as a delay; null = none was.';
+COMMENT ON COLUMN journey.shipment.seq IS 'Order of capture of the last change.';
+COMMENT ON COLUMN journey.shipment.props IS 'Further columns of the map.';
+COMMENT ON COLUMN journey.shipment.changed_at IS 'Time of the last change.';
+COMMENT ON TABLE journey.returns IS 'Returns, with their milestones.';
+COMMENT ON COLUMN journey.returns.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.returns.profile_id IS 'The buyer.';
+COMMENT ON COLUMN journey.returns.scope IS 'Scope: brand, shop or country.';
+COMMENT ON COLUMN journey.returns.return_id IS 'Id in the shop; of an event that names none, that of its order and product.';
+COMMENT ON COLUMN journey.returns.source IS 'Source.';
+COMMENT ON COLUMN journey.returns.order_id IS 'Order it is of; null = unknown.';
+COMMENT ON COLUMN journey.returns.status IS 'requested, approved, received, rejected or cancelled.';
+COMMENT ON COLUMN journey.returns.status_at IS 'When the status was reached.';
+COMMENT ON COLUMN journey.returns.requested_at IS 'When it was asked for; null = unknown.';
+COMMENT ON COLUMN journey.returns.approved_at IS 'When it was agreed to; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.returns.received_at IS 'When it arrived; null = not yet.';
+COMMENT ON COLUMN journey.returns.reason IS 'Why, in the shop''s words.';
+COMMENT ON COLUMN journey.returns.seq IS 'Order of capture of the last change.';
+COMMENT ON COLUMN journey.returns.props IS 'Further columns of the map.';
+COMMENT ON COLUMN journey.returns.changed_at IS 'Time of the last change.';
 COMMENT ON TABLE journey.message_event IS 'What became of actions after they were sent.';
 COMMENT ON COLUMN journey.message_event.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.message_event.profile_id IS 'The person.';

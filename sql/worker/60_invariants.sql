@@ -5,7 +5,7 @@ CREATE FUNCTION journey._actions()
     RETURNS TABLE (bucket smallint, profile_id uuid, action_id uuid, status text, reason text, live boolean,
                    enrollment_id uuid, journey text, version integer, step text, visit integer, purpose text,
                    scope text, channel text, due_at timestamptz, not_after timestamptz, attempt integer,
-                   idempotency_key text, decision_id uuid, decided_lap bigint, finished_at timestamptz,
+                   idempotency_key text, decision_id uuid, decided_at timestamptz, decided_lap bigint, finished_at timestamptz,
                    removal boolean, entry_lap bigint, entry_seq bigint, own_ref text, fences jsonb)
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
@@ -14,19 +14,19 @@ BEGIN
     RETURN QUERY
     SELECT a.bucket, a.profile_id, a.action_id, a.status, a.reason, a.live, a.enrollment_id, a.journey, a.version,
            a.step, a.visit, a.purpose, a.scope, a.channel, a.due_at, a.not_after, a.attempt, a.idempotency_key,
-           a.decision_id, a.decided_lap, a.finished_at, a.removal, e.lap, e.entry_seq, COALESCE(e.entry_ref, ''),
+           a.decision_id, a.decided_at, a.decided_lap, a.finished_at, a.removal, e.lap, e.entry_seq, COALESCE(e.entry_ref, ''),
            (SELECT COALESCE(jsonb_object_agg(CASE jsonb_typeof(s) WHEN 'string' THEN s #>> '{}' ELSE s ->> 'on' END,
                                              jsonb_typeof(s) = 'object' AND s ? 'match'), '{}')
             FROM jsonb_array_elements(COALESCE(d.doc -> 'suppress_on', '[]')) s)
     FROM (SELECT o.bucket, o.profile_id, o.action_id, o.status, o.reason, true AS live, o.enrollment_id, o.journey,
                  o.version, o.step, o.visit, o.purpose, o.scope, o.channel, o.due_at, o.not_after, o.attempt,
-                 o.idempotency_key, o.decision_id, o.decided_lap, NULL::timestamptz AS finished_at,
+                 o.idempotency_key, o.decision_id, o.decided_at, o.decided_lap, NULL::timestamptz AS finished_at,
                  o.payload ? '_remove' AS removal
           FROM journey.outbox o
           UNION ALL
           SELECT h.bucket, h.profile_id, h.action_id, h.status, h.reason, false, h.enrollment_id, h.journey,
                  h.version, h.step, h.visit, h.purpose, h.scope, h.channel, h.due_at, h.not_after, h.attempt,
-                 h.idempotency_key, h.decision_id, h.decided_lap, h.finished_at,
+                 h.idempotency_key, h.decision_id, h.decided_at, h.decided_lap, h.finished_at,
                  h.payload ? '_remove'
           FROM journey.outbox_history h) a
     LEFT JOIN journey.enrollment e
@@ -76,30 +76,38 @@ COMMENT ON FUNCTION journey._address_of(text) IS
     'The namespace of the addresses that a channel sends to; null when it needs none. For check_invariants().';
 
 CREATE FUNCTION journey._permit_people()
-    RETURNS TABLE (bucket smallint, profile_id uuid, permit_batch uuid, other_bucket smallint, other_id uuid)
+    RETURNS TABLE (person uuid, permit_batch uuid, other uuid)
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 BEGIN
     RETURN QUERY
-    WITH RECURSIVE reached AS (
-        SELECT t.bucket, t.profile_id, t.permit_batch, t.bucket AS other_bucket, t.profile_id AS other_id, true AS strong
+    WITH RECURSIVE link AS (
+        SELECT l.profile_id AS one, l.other_id AS other, l.strong, l.link_xact, l.incarnation FROM journey.profile_link l
+        UNION ALL
+        -- who was merged was linked before, by the event that said so
+        SELECT x.one, x.other, true, g.link_xact, g.incarnation
+        FROM journey.merge_log g
+        CROSS JOIN LATERAL (VALUES (g.from_id, g.into_id), (g.into_id, g.from_id)) AS x (one, other)
+        WHERE g.undone_at IS NULL
+    ), reached AS (
+        SELECT COALESCE(t.original_id, t.profile_id) AS person, t.permit_batch, COALESCE(t.original_id, t.profile_id) AS other, true AS strong
         FROM journey.attempt_log t
         UNION
-        SELECT r.bucket, r.profile_id, r.permit_batch, l.other_bucket, l.other_id, l.strong
+        SELECT r.person, r.permit_batch, l.other, l.strong
         FROM reached r
-        JOIN journey.profile_link l ON l.bucket = r.other_bucket AND l.profile_id = r.other_id
+        JOIN link l ON l.one = r.other
         JOIN journey.permit_batch b ON b.permit_batch = r.permit_batch
         -- what met in a browser or at an object is linked with each other and no further
-        WHERE r.strong AND (l.strong OR r.other_id = r.profile_id)
+        WHERE r.strong AND (l.strong OR r.other = r.person)
           AND (l.incarnation < b.incarnation
                OR l.incarnation = b.incarnation AND pg_visible_in_snapshot(l.link_xact, b.snapshot))
     )
-    SELECT DISTINCT r.bucket, r.profile_id, r.permit_batch, r.other_bucket, r.other_id FROM reached r;
+    SELECT DISTINCT r.person, r.permit_batch, r.other FROM reached r;
 END
 $$;
 COMMENT ON FUNCTION journey._permit_people() IS
-    'Of each permit its person, and everybody with whom events that its snapshot sees have linked them. For check_invariants().';
+    'Of each permit its person, and everybody with whom events that its snapshot sees have linked them, under the ids that they had then. For check_invariants().';
 
 CREATE FUNCTION journey._check_promises()
     RETURNS TABLE (invariant text, subject text, detail text)
@@ -115,8 +123,8 @@ BEGIN
     FROM journey.attempt_log t
     JOIN journey.permit_batch b ON b.permit_batch = t.permit_batch
     JOIN journey._actions() a ON a.bucket = t.bucket AND a.profile_id = t.profile_id AND a.action_id = t.action_id
-    JOIN journey._permit_people() p ON p.bucket = t.bucket AND p.profile_id = t.profile_id AND p.permit_batch = t.permit_batch
-    JOIN journey.suppression s ON s.bucket = p.other_bucket AND s.profile_id = p.other_id
+    JOIN journey._permit_people() p ON p.person = COALESCE(t.original_id, t.profile_id) AND p.permit_batch = t.permit_batch
+    JOIN journey.suppression s ON COALESCE(s.original_id, s.profile_id) = p.other
     -- those that a lap wrote for linked people follow from the others and from the links;
     -- what takes somebody out of an audience, nothing stops
     WHERE s.fence_xact IS NOT NULL AND NOT s.linked AND NOT a.removal
@@ -155,9 +163,9 @@ BEGIN
     JOIN journey._actions() a USING (bucket, profile_id, enrollment_id)
     WHERE e.arm = 'control';
     RETURN QUERY
-    SELECT 'I5', x.enrollment_id::text, format('place %s is not assign(%L, %s)', x.place, x.salt, x.profile_id)
+    SELECT 'I5', x.enrollment_id::text, format('place %s is not assign(%L, %s)', x.place, x.salt, COALESCE(x.original_id, x.profile_id))
     FROM journey.exposure x
-    WHERE x.salt <> '' AND x.place IS DISTINCT FROM journey.assign(x.salt, x.profile_id);
+    WHERE x.salt <> '' AND x.place IS DISTINCT FROM journey.assign(x.salt, COALESCE(x.original_id, x.profile_id));
     RETURN QUERY
     SELECT 'I5', x.enrollment_id::text, 'the exposure names another arm than the enrollment'
     FROM journey.exposure x
@@ -172,18 +180,21 @@ CREATE FUNCTION journey._check_books()
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
+DECLARE
+    kept timestamptz; -- of what is older, decisions or actions may have been dropped
 BEGIN
+    SELECT COALESCE(max(r.kept_since), '-infinity') INTO kept FROM journey.retention r WHERE r.name IN ('decision', 'outbox_history');
     -- I2: each decision to contact has exactly one action, and each action its decision
     RETURN QUERY
     SELECT 'I2', d.decision_id::text, format('decided to enqueue action %s, which exists %s times', d.action_id, count(a.action_id))
     FROM journey.decision d
     LEFT JOIN journey._actions() a ON a.bucket = d.bucket AND a.profile_id = d.profile_id AND a.action_id = d.action_id
-    WHERE d.verdict = 'enqueue'
+    WHERE d.verdict = 'enqueue' AND d.decided_at >= kept
     GROUP BY d.decision_id, d.action_id HAVING count(a.action_id) <> 1;
     RETURN QUERY
     SELECT 'I2', a.action_id::text, 'no decision says why this action exists'
     FROM journey._actions() a
-    WHERE a.enrollment_id IS NOT NULL
+    WHERE a.enrollment_id IS NOT NULL AND a.decided_at >= kept
       AND NOT EXISTS (SELECT FROM journey.decision d
                       WHERE d.bucket = a.bucket AND d.profile_id = a.profile_id AND d.action_id = a.action_id
                         AND d.verdict = 'enqueue');
@@ -191,7 +202,7 @@ BEGIN
     RETURN QUERY
     SELECT 'I4', a.action_id::text, format('%s for %s without a decision or an exit that says so', a.status, a.reason)
     FROM journey._actions() a
-    WHERE a.status IN ('refused', 'expired', 'cancelled') AND a.enrollment_id IS NOT NULL
+    WHERE a.status IN ('refused', 'expired', 'cancelled') AND a.enrollment_id IS NOT NULL AND a.decided_at >= kept
       AND NOT EXISTS (SELECT FROM journey.decision d
                       WHERE d.bucket = a.bucket AND d.profile_id = a.profile_id AND d.action_id = a.action_id
                         AND d.kind IN ('claim', 'permit'))
@@ -247,6 +258,15 @@ BEGIN
         FROM journey.attempt_log t
         JOIN journey.profile p ON p.bucket = t.bucket AND p.profile_id = t.profile_id
         WHERE t.counted AND t.purpose <> 'transactional'
+    ), same AS (
+        -- before they were merged, caps counted two people
+        SELECT p.permit_batch, p.person, p.other
+        FROM journey._permit_people() p
+        JOIN journey.permit_batch b ON b.permit_batch = p.permit_batch
+        WHERE p.person = p.other
+           OR EXISTS (SELECT FROM journey.merge_log g
+                      WHERE g.undone_at IS NULL AND (p.person IN (g.from_id, g.into_id) OR p.other IN (g.from_id, g.into_id))
+                        AND (g.incarnation < b.incarnation OR g.incarnation = b.incarnation AND pg_visible_in_snapshot(g.merge_xact, b.snapshot)))
     ), cap AS (
         -- the journey's, as they were when the action was decided; frozen with it
         SELECT a.bucket, a.profile_id, a.action_id, c, COALESCE(c ->> 'scope', 'journey') = 'journey' AS own
@@ -262,7 +282,7 @@ BEGIN
         CROSS JOIN jsonb_array_elements(COALESCE(h -> 'caps', '[]')) c
         WHERE t.purpose = 'marketing'
     ), judged AS (
-        SELECT DISTINCT t.bucket, t.profile_id, t.scope, t.journey, t.granted_at, t.permit_batch, t.zone, c.own,
+        SELECT DISTINCT t.bucket, t.profile_id, COALESCE(t.original_id, t.profile_id) AS person, t.scope, t.journey, t.granted_at, t.permit_batch, t.zone, c.own,
                NULLIF(c.c ->> 'channel', '*') AS channel, (c.c ->> 'max')::integer AS most,
                (c.c ->> 'per')::interval AS per, COALESCE(c.c ->> 'window', 'rolling') AS kind,
                EXISTS (SELECT FROM journey._house_at(t.permit_batch) h WHERE (h ->> 'caps_cross_scopes')::boolean) AS across
@@ -287,6 +307,8 @@ BEGIN
     CROSS JOIN LATERAL (
         SELECT count(DISTINCT o.action_id) AS permits FROM permit o
         WHERE o.bucket = j.bucket AND o.profile_id = j.profile_id AND (j.across OR o.scope = j.scope)
+          AND EXISTS (SELECT FROM same s WHERE s.permit_batch = j.permit_batch AND s.person = j.person
+                      AND s.other = COALESCE(o.original_id, o.profile_id))
           AND CASE WHEN j.own THEN o.journey = j.journey ELSE o.purpose = 'marketing' END
           AND (j.channel IS NULL OR o.channel = j.channel)
           AND (o.granted_at, o.permit_batch) <= (j.granted_at, j.permit_batch)
@@ -364,6 +386,16 @@ BEGIN
       -- whose journey cannot be read stands where it stood: health names the document
       AND EXISTS (SELECT FROM journey.document d WHERE d.kind = 'journey' AND d.name = e.journey AND d.version = e.version
                   AND journey._unreadable(d.kind, d.name, d.doc) IS NULL);
+    RETURN QUERY
+    SELECT 'I13', a.profile_id::text, 'an id that was given up in a merge still has rows'
+    FROM journey.profile_alias a
+    WHERE EXISTS (SELECT FROM journey.profile p WHERE p.bucket = a.bucket AND p.profile_id = a.profile_id)
+       OR EXISTS (SELECT FROM journey.outbox o WHERE o.bucket = a.bucket AND o.profile_id = a.profile_id)
+       OR EXISTS (SELECT FROM journey.enrollment e WHERE e.bucket = a.bucket AND e.profile_id = a.profile_id)
+       OR EXISTS (SELECT FROM journey.attempt_log t WHERE t.bucket = a.bucket AND t.profile_id = a.profile_id)
+       OR EXISTS (SELECT FROM journey.suppression s WHERE s.bucket = a.bucket AND s.profile_id = a.profile_id)
+       OR EXISTS (SELECT FROM journey.consent_history h WHERE h.bucket = a.bucket AND h.profile_id = a.profile_id)
+       OR EXISTS (SELECT FROM journey.identity i WHERE i.profile_bucket = a.bucket AND i.profile_id = a.profile_id);
     RETURN QUERY
     SELECT 'I13', c.cart_id, format('cart says %s for %s, its lines %s for %s', c.items, c.value, l.items, l.value)
     FROM journey.cart c

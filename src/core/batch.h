@@ -51,7 +51,7 @@ typedef struct JnyEvent
 	bool		is_action;		/* JNY_OP_ACTION: outcome for an enrollment, not in the event log */
 	bool		fence_only;		/* no event, not in the event log: its fence becomes a suppression, nothing else */
 	JnyProfile *profile;		/* never NULL (rows without a person are not in the batch) */
-	/* further people whom a key of the event names (no merge yet): a fence ends their actions too */
+	/* further people whom a key of the event names (not merged, or not yet): a fence ends their actions too */
 	int			nothers;
 	JnyProfile **others;
 	/* objects it speaks of, NULL when none */
@@ -67,6 +67,7 @@ typedef struct JnyEvent
 	const char *step;
 	int			visit;
 	const char *reason;
+	const char *journey;		/* NULL = not told */
 	/* fence, as stored in the inbox; on the first event of an inbox row only */
 	char		fence;
 	const char *fence_type;		/* what the fence stands for; may differ from type (an order that got a new owner) */
@@ -105,6 +106,7 @@ typedef struct JnyBatch
 	int64		enqueued;
 	int64		refused;
 	int64		held_out;
+	int64		merged;
 	int64		timers_left;	/* due now but not in this lap */
 } JnyBatch;
 

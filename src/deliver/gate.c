@@ -272,6 +272,8 @@ judge_fences_of(JnyGate *gate, JnyWork *w)
 	int			nkeys = w->nkeys;
 	ListCell   *lc;
 
+	if (w->merging && suppressible(w))
+		jny_postpone(gate, w, "held", 0);
 	if (nkeys == 0)
 		return;
 	if (!jny_fences_close(gate->fences, &keys, &nkeys))

@@ -36,6 +36,7 @@ JNY_PLAN(lock_unknown, "uuid",
 		 "SELECT " JNY_WORK_COLUMNS " FROM journey.outbox o WHERE o.action_id = $1 AND o.status = 'unknown' FOR UPDATE");
 JNY_PLAN(note_sent, "uuid, text",
 		 "UPDATE journey.outbox o SET provider_ref = $2 WHERE o.action_id = $1");
+JNY_PLAN(hold_people, "uuid[]", "SELECT journey._hold_people_of($1)");
 JNY_PLAN(bring_back, "uuid[], timestamptz",
 		 "WITH d AS (DELETE FROM journey.outbox_history h WHERE h.action_id = ANY ($1) AND h.status = 'dead'"
 		 "   AND h.gates IS NOT NULL AND h.not_after > $2 RETURNING h.*)"
@@ -315,6 +316,7 @@ journey_requeue(PG_FUNCTION_ARGS)
 				 errmsg("requeue() was given null"),
 				 errhint("Name actions of journey.dead_letter.")));
 	jny_call_open(&call, "requeue");
+	jny_run(&hold_people, (Datum[]) {PG_GETARG_DATUM(0)}, NULL);
 	n = (int64) jny_run(&bring_back, (Datum[]) {PG_GETARG_DATUM(0), TimestampTzGetDatum(call.node.now)}, NULL);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		jny_announce_channel(jny_get_text(row, 1));

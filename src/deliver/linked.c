@@ -14,6 +14,7 @@
 #include "deliver/people.h"
 
 JNY_LOOKUP(keys_of_person, "identity", "identity_profile", "profile_bucket, profile_id", "key_hash", NULL);
+JNY_LOOKUP(find_aliases, "profile_alias", "profile_alias_pkey", "bucket, profile_id", "into_id", NULL);
 JNY_LOOKUP(people_of_key, "identity", "identity_pkey", "bucket, key_hash", "profile_bucket, profile_id", NULL);
 
 static int
@@ -246,6 +247,35 @@ find_unmet(const JnyPeople *people, const JnyLinks *links, JnyFences *fences)
 	}
 }
 
+/*
+ * A merge takes the keys away from one whom the links, read before it, still
+ * name. The people themselves are safe: nobody is merged whose action is locked.
+ */
+static void
+find_merging(const JnyPeople *people, const JnyLinks *links)
+{
+	JnyCols    *cols;
+	JnyRows    *rows;
+
+	if (links->n == 0)
+		return;
+	cols = jny_cols_of(&find_aliases);
+	for (int i = 0; i < links->n; i++)
+	{
+		jny_cols_set(cols, 0, Int16GetDatum(links->link[i].who.bucket));
+		jny_cols_set(cols, 1, UUIDPGetDatum(&links->link[i].who.id));
+		jny_cols_next(cols);
+	}
+	rows = jny_lookup(&find_aliases, cols);
+	for (int i = 0; i < rows->n; i++)
+	{
+		int			person = links->link[rows->row[i].key].of;
+
+		for (int k = people->first[person]; k < people->first[person + 1]; k++)
+			people->work[k]->merging = true;
+	}
+}
+
 void
 jny_people_fenced(JnyPeople *people, JnyFences *fences)
 {
@@ -267,4 +297,5 @@ jny_people_fenced(JnyPeople *people, JnyFences *fences)
 	links = jny_people_links(people);
 	find_fenced(people, links, keys, n);
 	find_unmet(people, links, fences);
+	find_merging(people, links);
 }

@@ -3,10 +3,11 @@
  *		Messages seen before are dropped; facts get their person.
  *
  * Called by take.c once per lap. Linking is deterministic: a key
- * that is new joins the person of the keys it came with; keys of two people
- * are not merged in this release, but both are named on the event, and are
- * linked for good (link.c), so that a purchase ends the actions of both. Carts and orders are keys too: the
- * weakest, and they follow the person who last named them. A source that is
+ * that is new joins the person of the keys it came with. Keys of two people
+ * name both on the event and link them (link.c), so that a purchase ends the
+ * actions of both; where they say that the two are one, these are merged at
+ * the end of the lap (wish.c). Carts and orders are keys too: the weakest, and
+ * they follow the person who last named them. A source that is
  * not trusted, such as a browser, says of each event whose it is and nothing
  * more: what keys it names together, and whose cart it names, links nobody.
  */
@@ -232,6 +233,7 @@ link_key(JnyTake *take, JnyKey *key, const JnyFact *fact)
 	key->owner = p->id;
 	key->profile = p;
 	key->source = fact->source;
+	jny_forget_suppress(take, fact, key);
 	if (space->class == JNY_CLASS_PERSON && p->is_session)
 	{
 		p->is_session = false;
@@ -290,6 +292,8 @@ owner_of(JnyTake *take, JnyFact *fact)
 		return fact->order->profile;
 	if (joins(fact, fact->cart))
 		return fact->cart->profile;
+	if (joins(fact, fact->parcel))
+		return fact->parcel->profile;
 	maker = fact->nkeys > 0 ? fact->keys[0] : fact->order != NULL ? fact->order : fact->cart;
 	return maker != NULL ? make_profile(take, maker) : NULL;
 }
@@ -311,6 +315,8 @@ link_person_keys(JnyTake *take, JnyFact *fact)
 			bool		session = key->profile->is_session || fact->profile->is_session;
 
 			add_other(fact, key->profile);
+			if (jny_wish_merge(take, fact, key))
+				continue;
 			jny_tally_incident(take, "identity_conflict",
 							   psprintf("%s %s", fact->keys[0]->id.space->name, key->id.space->name),
 							   session ? "info" : "warning",
@@ -331,7 +337,7 @@ link_object(JnyTake *take, JnyFact *fact, JnyKey *key)
 	else if (key->profile != fact->profile)
 	{
 		add_other(fact, key->profile);
-		if (fact->nkeys > 0 && fact->trusted && !fact->fence_only &&
+		if ((fact->nkeys > 0 || key == fact->parcel) && fact->trusted && !fact->fence_only &&
 			(key->profile->is_session || !fact->profile->is_session))
 			link_key(take, key, fact);
 	}
@@ -349,6 +355,12 @@ identify(JnyTake *take, JnyFact *fact)
 	JnyProfile *of_order = present_owner(fact->order);
 	JnyProfile *of_cart = present_owner(fact->cart);
 
+	if (!fact->has_owner && jny_forget_drops(fact))
+	{
+		fact->drop = true;
+		return;
+	}
+	jny_alias_settle(fact);
 	fact->profile = owner_of(take, fact);
 	if (fact->profile == NULL)
 		return;
@@ -358,11 +370,13 @@ identify(JnyTake *take, JnyFact *fact)
 		for (int i = 0; i < fact->nkeys; i++)
 			if (fact->keys[i]->known)
 				add_other(fact, fact->keys[i]->profile);
+		jny_wish_by_click(take, fact);
 		return;
 	}
 	link_person_keys(take, fact);
 	link_object(take, fact, fact->order);
 	link_object(take, fact, fact->cart);
+	link_object(take, fact, fact->parcel);
 	jny_link_people(take, fact, of_order, of_cart);
 }
 
@@ -371,6 +385,8 @@ jny_identify(JnyTake *take)
 {
 	find_known(take);
 	load_people(take);
+	jny_wish_aliases(take);
+	jny_forget_find(take);
 	for (int i = 0; i < take->nfacts; i++)
 		if (!take->facts[i]->drop)
 			identify(take, take->facts[i]);
@@ -386,8 +402,8 @@ write_key(JnyOut *out, const JnyKey *key, TimestampTz now)
 	put_key(cols, key);
 	jny_cols_set(cols, 4, Int16GetDatum(key->profile->bucket));
 	jny_cols_set(cols, 5, UUIDPGetDatum(&key->owner));
-	jny_cols_set(cols, 6, Float8GetDatum(key->id.space->confidence));
-	jny_cols_text(cols, 7, is_maker(key, &key->owner) ? "created" : "deterministic");
+	jny_cols_set(cols, 6, Float8GetDatum(key->method != NULL ? key->confidence : key->id.space->confidence));
+	jny_cols_text(cols, 7, key->method != NULL ? key->method : is_maker(key, &key->owner) ? "created" : "deterministic");
 	jny_cols_text(cols, 8, key->source);
 	jny_cols_set(cols, 9, TimestampTzGetDatum(now));
 	jny_cols_next(cols);

@@ -1,10 +1,10 @@
 /*
  * link.c
- *		People whom an event names together, and who stay two.
+ *		People whom an event names together, and who are two.
  *
- * Called by identity.c and take.c. Such people are not merged in this release;
- * they are linked instead, in both directions, and stay so when the event has
- * been consumed: a permit looks for orders under the keys of both. A source
+ * Called by identity.c and take.c. Whether they are merged (wish.c) or not,
+ * they are linked, in both directions, and stay so when the event has been
+ * consumed: a permit looks for orders under the keys of both. A source
  * that is not trusted links nobody, nor does what was found through a message,
  * which proves nothing about keys; keys of groups and shared ones are not
  * among a fact's keys. Rows are written once; there is one consumer.

@@ -13,7 +13,7 @@
 #include "utils/builtins.h"
 
 JNY_LOOKUP(find_spaces, "namespace", "namespace_pkey", "namespace >=",
-		   "namespace, class, rank, crosses_scopes, confidence", NULL);
+		   "namespace, class, rank, crosses_scopes, confidence, merges", NULL);
 JNY_LOOKUP(find_type, "event_type", "event_type_pkey", "type", "known", NULL);
 
 typedef struct KnownType
@@ -46,6 +46,7 @@ jny_registry_load(JnyTake *take)
 		space->rank = (int) jny_row_int(rows, i, 2, 0);
 		space->crosses_scopes = jny_row_int(rows, i, 3, 1) != 0;
 		space->confidence = DatumGetFloat8(row->values[4]);
+		space->merges = jny_row_int(rows, i, 5, 1) != 0;
 	}
 }
 

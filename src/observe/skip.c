@@ -59,7 +59,7 @@ JNY_PLAN(keep_fence, TYPES,
 		 "        WHERE e.bucket = p.bucket AND e.profile_id = p.profile_id AND e.exited_at IS NULL)"
 		 " FROM (SELECT DISTINCT ON (r.bucket, r.profile_id) r.* FROM reached r"
 		 "  ORDER BY r.bucket, r.profile_id, r.named DESC, r.channel) AS p"
-		 " ON CONFLICT (bucket, profile_id, seq, type) DO NOTHING");
+		 " ON CONFLICT (bucket, profile_id, seq, type, linked) DO NOTHING");
 
 /*
  * A suppression speaks of decisions up to now. An opt-out is for later ones

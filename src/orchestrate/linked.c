@@ -24,8 +24,8 @@ JNY_LOOKUP(find_live, "enrollment", "enrollment_live", "bucket, profile_id", "bu
 JNY_LOOKUP(find_suppressions, "suppression", "suppression_pkey", "bucket, profile_id",
 		   "seq, type, lap, released_by, linked, " CARRIED, NULL);
 JNY_LOOKUP(find_own, "suppression", "suppression_pkey", "bucket, profile_id, seq, type", "linked, matched", NULL);
-JNY_UPSERT(carry_suppressions, "suppression", "suppression_pkey", "bucket, profile_id, seq, type",
-		   "bucket, profile_id, seq, type, " CARRIED ", effective_at, linked, lap, matched", "lap, matched");
+JNY_UPSERT(carry_suppressions, "suppression", "suppression_pkey", "bucket, profile_id, seq, type, linked",
+		   "bucket, profile_id, seq, type, linked, " CARRIED ", effective_at, lap, matched", "lap, matched");
 /* of a suppression that was found; columns of CARRIED follow */
 enum
 {
@@ -327,9 +327,15 @@ leave_judged(List *all)
 		foreach(lc, one->ended)
 			if (((JnyEnrollment *) lfirst(lc))->is_new)
 				late = lappend(late, lfirst(lc));
-		one->ended = jny_row_int(own, i, 0, 0) != 0 ? late : NIL;
+		/* own words and what a link brought may both be there, once two have become one */
+		if (jny_row_int(own, i, 0, 0) == 0)
+			one->ended = NIL;
+		else
+		{
+			one->ended = one->ended == NIL ? NIL : late;
+			one->matched = DatumGetArrayTypeP(own->row[i].values[1]);
+		}
 		one->judged = true;
-		one->matched = DatumGetArrayTypeP(own->row[i].values[1]);
 	}
 }
 
@@ -348,9 +354,9 @@ write_carried(JnyRun *run, List *all)
 		put_key(c, one);
 		for (int k = S_REF; k <= S_UNTIL; k++)
 			if (!one->row->nulls[k])
-				jny_cols_set(c, 4 + k - S_REF, one->row->values[k]);
-		jny_cols_set(c, 13, TimestampTzGetDatum(run->now));
-		jny_cols_set(c, 14, BoolGetDatum(true));
+				jny_cols_set(c, 5 + k - S_REF, one->row->values[k]);
+		jny_cols_set(c, 4, BoolGetDatum(true));
+		jny_cols_set(c, 14, TimestampTzGetDatum(run->now));
 		jny_cols_set(c, 15, Int64GetDatum(run->batch->lap));
 		jny_cols_set(c, 16, jny_enrollment_ids(one->ended, one->matched));
 		jny_cols_next(c);

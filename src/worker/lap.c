@@ -363,6 +363,33 @@ read_history(JnyBatch *batch, int events, int timers)
 	return true;
 }
 
+static bool
+count_features(JnyBatch *batch, int events, int timers)
+{
+	bool		more;
+
+	SPI_connect();
+	more = jny_count_portion(batch);
+	SPI_finish();
+	batch->more |= more;
+	return true;
+}
+
+/* What fails there is no failure of the lap. */
+static void
+on_the_side(bool (*work) (JnyBatch *batch, int events, int timers), void (*failed) (const ErrorData *error),
+			JnyBatch *batch)
+{
+	bool		done;
+	ErrorData  *error = attempt(work, batch, 0, 0, &done);
+
+	if (error == NULL)
+		return;
+	SPI_connect();
+	failed(error);
+	SPI_finish();
+}
+
 /*
  * Beside somebody else's code on our tables no lap runs: health says what to
  * do. The worker waits for it, elsewhere the caller is told.
@@ -390,41 +417,79 @@ is_refused(JnyBatch *batch)
 	return why != NULL;
 }
 
+static bool
+merge(JnyBatch *batch, int events, int timers)
+{
+	SPI_connect();
+	jny_merge(batch);
+	SPI_finish();
+	return true;
+}
+
+/* They are linked already: what fails here is no failure of the lap, and is tried again with the next. */
+static void
+merge_guarded(JnyBatch *batch)
+{
+	ErrorData  *error = NULL;
+	bool		wait;
+	bool		mine;
+
+	SPI_connect();
+	wait = jny_merges_wait(batch);
+	SPI_finish();
+	if (!wait || (error = attempt(merge, batch, 0, 0, &mine)) == NULL)
+		return;
+	ereport(LOG,
+			(errmsg("journey could not merge people: %s", error->message)));
+	SPI_connect();
+	note("merge", "worker", error, "The people stay two, and linked: a purchase of one ends the messages of both. See to the reason; it is tried again with every lap.");
+	SPI_finish();
+}
+
 /*
  * The past is read when the present has been taken in, so that what was read
- * never piles up; what fails there is no failure of the lap.
+ * never piles up.
  */
 bool
 jny_lap_guarded(JnyBatch *batch, int max_events)
 {
 	bool		mine;
-	ErrorData  *error;
 
 	if (is_refused(batch))
 		return false;
 	mine = lap_of_what_works(batch, max_events);
-	if (!mine || !batch->node.adopted || batch->more || !jny_history_waits())
+	if (mine && batch->node.adopted)
+		merge_guarded(batch);
+	if (!mine || !batch->node.adopted || batch->more)
 		return mine;
-	error = attempt(read_history, batch, 0, 0, &mine);
-	if (error != NULL)
-	{
-		SPI_connect();
-		jny_history_failed(error);
-		SPI_finish();
-	}
+	if (jny_history_waits())
+		on_the_side(read_history, jny_history_failed, batch);
+	if (jny_count_waits())
+		on_the_side(count_features, jny_count_failed, batch);
 	return mine;
 }
 
+JNY_PLAN(forget, "", "SELECT journey._forget()");
+JNY_PLAN(make_partitions, "timestamptz", "SELECT journey._partitions($1)");
+JNY_PLAN(drop_partitions, "", "SELECT journey._drop_parts()");
+
+/* What locks most comes last, so that it is locked for an instant. */
 static bool
 maintain(JnyBatch *batch, int events, int timers)
 {
+	Datum		now = TimestampTzGetDatum(batch->node.now);
 	Datum		args[3] = {
 		CStringGetTextDatum("maintenance"), CStringGetTextDatum("worker"), TimestampTzGetDatum(GetCurrentTimestamp())
 	};
 
 	SPI_connect();
-	jny_observe_maintain(&batch->node);
 	jny_run(&close_incident, args, NULL);
+	jny_run(&forget, NULL, NULL);
+	jny_attachments_check();
+	jny_leaves_watch();
+	jny_run(&make_partitions, &now, NULL);
+	jny_run(&drop_partitions, NULL, NULL);
+	jny_observe_rotate();
 	SPI_finish();
 	return true;
 }
@@ -464,7 +529,7 @@ add_counts(Counter *sum, const JnyBatch *batch)
 		{"quarantined", batch->quarantined}, {"backfilled", batch->backfilled}, {"entered", batch->entered},
 		{"held_out", batch->held_out}, {"exited", batch->exited},
 		{"stepped", batch->stepped}, {"enqueued", batch->enqueued},
-		{"refused", batch->refused}, {NULL, 0}
+		{"refused", batch->refused}, {"merged", batch->merged}, {NULL, 0}
 	};
 
 	for (int i = 0; counts[i].name != NULL; i++)
@@ -542,7 +607,7 @@ journey_run_until_idle(PG_FUNCTION_ARGS)
 					 errmsg("another session is consuming the inbox"),
 					 errhint("Stop the worker with journey.worker = off, or try again.")));
 		add_counts(sum, &batch);
-		busy = batch.more || batch.timers_left > 0 || batch.stepped > 0 || batch.taken > 0;
+		busy = batch.more || batch.timers_left > 0 || batch.stepped > 0 || batch.taken > 0 || batch.merged > 0;
 		MemoryContextDelete(batch.cxt);
 		CommandCounterIncrement();
 	} while (busy);

@@ -7,6 +7,7 @@ BEGIN
     FOR child IN
         SELECT c.oid::regclass AS rel FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'profile_id'
         WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+          AND c.relname <> 'profile_alias'  -- whose ids are nobody's by definition
     LOOP
         RETURN QUERY EXECUTE format('SELECT %L || '' of nobody: '' || c.profile_id FROM %s c
             WHERE NOT EXISTS (SELECT FROM journey.profile p WHERE p.profile_id = c.profile_id AND p.bucket = journey.bucket(c.profile_id))', child.rel, child.rel);

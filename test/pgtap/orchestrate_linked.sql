@@ -1,8 +1,10 @@
--- Two people whom an event names together stay two and are linked for good: whom that
+-- Two people whom an event names together and who stay two are linked for good: whom that
 -- concerns, and what the one's orders do to the other.
 \ir ../fixtures/orchestrate.sql
 \ir ../lib/orphans.sql
 SELECT plan(45);
+-- as in a shop that merges nobody (worker_merge.sql: one that does)
+UPDATE journey.namespace SET merges = false;
 SELECT pg_temp.move('2026-03-02 10:00+00');
 -- mission: 97, 114
 
