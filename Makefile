@@ -6,8 +6,9 @@
 #   make lint       the rules of the house, checked
 #   make coverage   which items of the mission have no test
 #   make crash CYCLES=100   the crash harness (CRASH= for its other options)
-#   make check-major PG=17   build and all suites on another major (also 18)
 #   make fuzz N=20000   random calls and queries (SEED= to have a run again)
+#   make check-major PG=17   build and all suites on another major (also 18)
+#   make check-upgrade       pg_upgrade through the majors, with data
 #   make crash-bugs  seeded bugs, each of which a test must catch
 #
 # The version is written once, in journey.control.
@@ -75,13 +76,15 @@ worker-is-off:
 		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
 		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
 
-.PHONY: lint coverage check-major crash crash-bugs fuzz
+.PHONY: lint coverage check-major check-upgrade crash crash-bugs fuzz
 lint:
 	$(srcdir)/scripts/lint
 coverage:
 	$(srcdir)/scripts/coverage
 check-major:
 	$(srcdir)/scripts/check-major $(or $(PG),17) $(SUITES)
+check-upgrade:
+	$(srcdir)/scripts/in-chroot all test/upgrade/majors
 crash:
 	$(srcdir)/test/crash/run --cycles=$(or $(CYCLES),20) $(CRASH)
 fuzz:

@@ -120,7 +120,7 @@ INSERT INTO journey.vocabulary (name, type, served, meaning) VALUES
     ('tickets.contacts_30d', 'bigint', true, 'How often the person asked for service in the last 30 days.'),
     ('tickets.*', 'text', false, 'Tickets of the person.'),
     ('subscriptions.*', 'text', false, 'Subscriptions of the person.')
-ON CONFLICT DO NOTHING;
+ON CONFLICT (name) DO UPDATE SET type = EXCLUDED.type, served = EXCLUDED.served, meaning = EXCLUDED.meaning;
 
 -- functions that never raise an error, whatever their arguments
 INSERT INTO journey.allowed_function (signature, never_fails, shipped)
