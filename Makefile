@@ -32,9 +32,10 @@ DOCS =
 
 # Signatures of the function manager, of hooks and of callbacks leave
 # parameters unused by design; every other warning is an error. (The server's
-# own flags, made for gcc, hold some that clang does not know.)
+# own flags, made for gcc, hold some that clang does not know. The headers of 15
+# are no C23, which newer compilers take by default.)
 PG_CPPFLAGS = -I$(srcdir)/src -DJNY_VERSION='"$(EXTVERSION)"'
-PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wmissing-prototypes \
+PG_CFLAGS = -std=gnu17 -Wall -Wextra -Werror -Wno-unused-parameter -Wmissing-prototypes \
 	-Wdeclaration-after-statement \
 	$(if $(findstring clang,$(CC)),-Wno-ignored-optimization-argument -Wno-unknown-warning-option -Wno-ignored-attributes) $(JOURNEY_CFLAGS)
 
