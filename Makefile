@@ -9,6 +9,7 @@
 #   make crash CYCLES=100   the crash harness (CRASH= for its other options)
 #   make fuzz N=20000   random calls and queries (SEED= to have a run again)
 #   make check-major PG=17   build and all suites on another major (also 18)
+#   make check-upgrade       pg_upgrade through the majors, with data
 #   make crash-bugs  seeded bugs, each of which a test must catch
 #
 # The version is written once, in journey.control.
@@ -32,9 +33,10 @@ DOCS =
 
 # Signatures of the function manager, of hooks and of callbacks leave
 # parameters unused by design; every other warning is an error. (The server's
-# own flags, made for gcc, hold some that clang does not know.)
+# own flags, made for gcc, hold some that clang does not know. The headers of 15
+# are no C23, which newer compilers take by default.)
 PG_CPPFLAGS = -I$(srcdir)/src -DJNY_VERSION='"$(EXTVERSION)"'
-PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wmissing-prototypes \
+PG_CFLAGS = -std=gnu17 -Wall -Wextra -Werror -Wno-unused-parameter -Wmissing-prototypes \
 	-Wdeclaration-after-statement \
 	$(if $(findstring clang,$(CC)),-Wno-ignored-optimization-argument -Wno-unknown-warning-option -Wno-ignored-attributes) $(JOURNEY_CFLAGS)
 
@@ -76,7 +78,7 @@ worker-is-off:
 		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
 		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
 
-.PHONY: lint reference coverage check-major crash crash-bugs fuzz
+.PHONY: lint reference coverage check-major check-upgrade crash crash-bugs fuzz
 reference:
 	$(srcdir)/scripts/with-cluster scripts/reference > docs/reference.md.tmp && grep -v '^Creating new\|^Dropping cluster' docs/reference.md.tmp > docs/reference.md && rm docs/reference.md.tmp
 lint:
@@ -85,6 +87,8 @@ coverage:
 	$(srcdir)/scripts/coverage
 check-major:
 	$(srcdir)/scripts/check-major $(or $(PG),17) $(SUITES)
+check-upgrade:
+	$(srcdir)/scripts/in-chroot all test/upgrade/majors
 crash:
 	$(srcdir)/test/crash/run --cycles=$(or $(CYCLES),20) $(CRASH)
 fuzz:

@@ -64,7 +64,7 @@ INSERT INTO journey.event_type (type, known, stage, meaning) VALUES
     ('signal', true, NULL, 'anything else that a rule may look at, such as weather'),
     ('erased', true, NULL, 'a person asked to be forgotten'),
     ('restricted', true, NULL, 'a person asked that their data rest')
-ON CONFLICT DO NOTHING;
+ON CONFLICT (type) DO UPDATE SET known = EXCLUDED.known, stage = EXCLUDED.stage, meaning = EXCLUDED.meaning;
 
 INSERT INTO journey.namespace (namespace, class, rank, crosses_scopes, confidence, one_per_person, meaning) VALUES
     ('customer_id', 'person', 100, true, 1.0, true, 'account number of the shop'),

@@ -218,6 +218,12 @@ BEGIN
     EXECUTE journey._ddl('changes');
     EXECUTE regexp_replace(journey._ddl('tables'), '^CREATE (TABLE|INDEX|UNIQUE INDEX) ', 'CREATE \1 IF NOT EXISTS ', 'gn');
     EXECUTE journey._ddl('words');
+    -- and the documents that it ships, unless one of that name has ever been here
+    PERFORM journey._apply(d.docs, 'journey_owner', 'journey_owner', true, NULL)
+    FROM (SELECT jsonb_agg(e.doc) AS docs
+          FROM regexp_matches(journey._ddl('seed'), '\$doc\$(.*?)\$doc\$', 'g') m, LATERAL jsonb_array_elements(m[1]::jsonb) AS e(doc)
+          WHERE NOT EXISTS (SELECT FROM journey.document o WHERE o.kind = e.doc ->> 'kind' AND o.name = e.doc ->> 'name')) d
+    WHERE d.docs IS NOT NULL;
     EXECUTE journey._ddl('views');
     PERFORM journey._row_security();
     PERFORM journey._revoke_all('v');
