@@ -7,6 +7,7 @@
 #   make coverage   which items of the mission have no test
 #   make crash CYCLES=100   the crash harness (CRASH= for its other options)
 #   make fuzz N=20000   random calls and queries (SEED= to have a run again)
+#   make check-major PG=17   build and all suites on another major (also 18)
 #   make crash-bugs  seeded bugs, each of which a test must catch
 #
 # The version is written once, in journey.control.
@@ -21,7 +22,11 @@ OBJS = src/journey.o \
 	$(DELIVER_OBJS) $(MEASURE_OBJS) $(WORKER_OBJS)
 include src/objs.mk
 
-DATA_built = sql/journey--$(EXTVERSION).sql
+# Releases are kept as they were; the newest of them is what an update starts from.
+RELEASES = $(wildcard $(srcdir)/sql/releases/journey--*.sql)
+PREVIOUS = $(shell ls $(srcdir)/sql/releases | sed -nE 's/^journey--([0-9.]+)\.sql$$/\1/p' | sort -V | tail -1)
+DATA_built = sql/journey--$(EXTVERSION).sql sql/journey--$(PREVIOUS)--$(EXTVERSION).sql
+DATA = $(RELEASES)
 DOCS =
 
 # Signatures of the function manager, of hooks and of callbacks leave
@@ -50,11 +55,15 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-SQL_FRAGMENTS = $(wildcard $(srcdir)/sql/*/*.sql) $(srcdir)/sql/grants.tsv \
+SQL_FRAGMENTS = $(wildcard $(srcdir)/sql/*/*.sql) $(wildcard $(srcdir)/sql/update/*/*.sql) $(srcdir)/sql/grants.tsv \
 	$(srcdir)/docs/schema/journey.schema.json
 
 sql/journey--$(EXTVERSION).sql: $(SQL_FRAGMENTS) scripts/build-sql
 	$(srcdir)/scripts/build-sql $(srcdir)/sql > $@.tmp && mv $@.tmp $@
+
+sql/journey--$(PREVIOUS)--$(EXTVERSION).sql: sql/journey--$(EXTVERSION).sql sql/releases/journey--$(PREVIOUS).sql scripts/build-update
+	$(srcdir)/scripts/build-update $(srcdir)/sql/releases/journey--$(PREVIOUS).sql sql/journey--$(EXTVERSION).sql \
+		$(srcdir)/sql/update/$(PREVIOUS)--$(EXTVERSION)/members.sql > $@.tmp && mv $@.tmp $@
 
 $(OBJS): $(wildcard $(srcdir)/src/*/*.h) journey.control
 
@@ -66,11 +75,13 @@ worker-is-off:
 		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
 		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
 
-.PHONY: lint coverage crash crash-bugs fuzz
+.PHONY: lint coverage check-major crash crash-bugs fuzz
 lint:
 	$(srcdir)/scripts/lint
 coverage:
 	$(srcdir)/scripts/coverage
+check-major:
+	$(srcdir)/scripts/check-major $(or $(PG),17) $(SUITES)
 crash:
 	$(srcdir)/test/crash/run --cycles=$(or $(CYCLES),20) $(CRASH)
 fuzz:

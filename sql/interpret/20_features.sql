@@ -4,7 +4,7 @@ CREATE FUNCTION journey.features(subject jsonb) RETURNS jsonb
     SET timezone = 'UTC'
     AS 'MODULE_PATHNAME', 'journey_features';
 COMMENT ON FUNCTION journey.features(jsonb) IS
-    'The features of a person at journey.clock(), by name; null for an unknown person. A feature without a value, or a broken one, is null.';
+    'The features of a person at journey.clock(), by name; null for an unknown person. A feature without a value, a broken one, or one that is still being counted (journey.stat_progress), is null.';
 
 CREATE FUNCTION journey._recount(profile_ids uuid[])
     RETURNS TABLE (profile_id uuid, features bytea, last_event_at timestamptz, last_order_at timestamptz, orders integer, events bigint)
@@ -16,12 +16,12 @@ COMMENT ON FUNCTION journey._recount(uuid[]) IS
     'What journey.profile_state should hold of each person, counted anew from the event log and the table of orders. Changes nothing.';
 
 CREATE FUNCTION journey._feature_states()
-    RETURNS TABLE (name text, type text, grain_us bigint, buckets bigint, broken text)
+    RETURNS TABLE (name text, type text, grain_us bigint, buckets bigint, broken text, counting boolean)
     LANGUAGE C STABLE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_feature_states';
 COMMENT ON FUNCTION journey._feature_states() IS
-    'The active features as this session has them: type, grain in microseconds, grains in the window, and why one is broken.';
+    'The active features as this session has them: type, grain in microseconds, grains in the window, why one is broken, and whether it is still being counted.';
 
 CREATE FUNCTION journey._feature_check(doc jsonb) RETURNS void
     LANGUAGE C STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER
@@ -51,8 +51,15 @@ DECLARE
     types text[];
     part text := def ->> 'of';
     today bigint;
+    top jsonb;
+    bottom jsonb;
     result jsonb;
 BEGIN
+    IF def ->> 'aggregate' = 'ratio' THEN
+        top := journey._feature_recount(def ->> 'numerator', _feature_recount.profile_id);
+        bottom := journey._feature_recount(def ->> 'denominator', _feature_recount.profile_id);
+        RETURN coalesce(to_jsonb((top #>> '{}')::numeric / nullif((bottom #>> '{}')::numeric, 0)), 'null');
+    END IF;
     SELECT s.* INTO state FROM journey._feature_states() AS s WHERE s.name = _feature_recount.name;
     types := CASE jsonb_typeof(def -> 'on') WHEN 'array'
              THEN ARRAY(SELECT jsonb_array_elements_text(def -> 'on')) ELSE ARRAY[def ->> 'on'] END;
@@ -77,13 +84,24 @@ BEGIN
           AND (part IS NULL OR v.value IS NOT NULL)
     ), windowed AS (
         SELECT * FROM counted
-        WHERE state.grain_us IS NULL
+        WHERE (NOT (def ->> 'aggregate' = 'recent' AND def ? 'window')
+               OR at > journey.clock() - (def ->> 'window')::interval)
+          AND (state.grain_us IS NULL
            OR floor(((extract(epoch FROM at) - 946684800) * 1000000) / state.grain_us)
-              BETWEEN today - state.buckets + 1 AND today
+              BETWEEN today - state.buckets + 1 AND today)
     )
     SELECT CASE def ->> 'aggregate'
         WHEN 'count' THEN (SELECT to_jsonb(count(*)) FROM windowed)
         WHEN 'sum' THEN (SELECT to_jsonb(coalesce(sum(value::numeric), 0)) FROM windowed)
+        WHEN 'avg' THEN (SELECT to_jsonb(avg(value::numeric)) FROM windowed)
+        WHEN 'min' THEN (SELECT CASE state.type WHEN 'numeric' THEN to_jsonb(min(value::numeric)) ELSE to_jsonb(min(value COLLATE "C")) END FROM windowed)
+        WHEN 'max' THEN (SELECT CASE state.type WHEN 'numeric' THEN to_jsonb(max(value::numeric)) ELSE to_jsonb(max(value COLLATE "C")) END FROM windowed)
+        -- approximate beyond 128
+        WHEN 'distinct' THEN (SELECT to_jsonb(count(DISTINCT value)) FROM windowed)
+        WHEN 'decayed_count' THEN (SELECT to_jsonb(coalesce(sum(2 ^ (extract(epoch FROM at - journey.clock())::float8 * 1000000 / state.grain_us)), 0)) FROM windowed)
+        WHEN 'decayed_sum' THEN (SELECT to_jsonb(coalesce(sum(value::float8 * 2 ^ (extract(epoch FROM at - journey.clock())::float8 * 1000000 / state.grain_us)), 0)) FROM windowed)
+        WHEN 'recent' THEN (SELECT to_jsonb(coalesce(array_agg(value ORDER BY at DESC, seq DESC, value COLLATE "C" DESC), '{}'))
+                            FROM (SELECT * FROM windowed ORDER BY at DESC, seq DESC, value COLLATE "C" DESC LIMIT (def ->> 'limit')::integer) AS newest)
         WHEN 'days_since' THEN (SELECT to_jsonb(floor(greatest(extract(epoch FROM journey.clock() - max(at)), 0) / 86400))
                              FROM windowed HAVING count(*) > 0)
         WHEN 'last' THEN (SELECT CASE state.type WHEN 'numeric' THEN to_jsonb(value::numeric) ELSE to_jsonb(value) END

@@ -26,3 +26,27 @@ COMMENT ON COLUMN journey.allowed_function.signature IS
 COMMENT ON COLUMN journey.allowed_function.never_fails IS
     'True when no argument of the declared types makes the function raise an error; a clause of such functions runs without a subtransaction.';
 COMMENT ON COLUMN journey.allowed_function.shipped IS 'True for the list that comes with journey, false for additions of an administrator.';
+
+-- features that have been counted, or are being counted, for people who are older
+CREATE TABLE journey.feature_count (
+    name text PRIMARY KEY,
+    number bigint NOT NULL,
+    started_at timestamptz NOT NULL,
+    bucket smallint NOT NULL,
+    after_id uuid NOT NULL,
+    people bigint NOT NULL,
+    finished_at timestamptz,
+    problem text,
+    retry_at timestamptz
+);
+COMMENT ON TABLE journey.feature_count IS
+    'How far each feature has been counted from the event log for everybody. Until that is done rules read it as unknown; journey.stat_progress shows it.';
+COMMENT ON COLUMN journey.feature_count.name IS 'The feature.';
+COMMENT ON COLUMN journey.feature_count.number IS 'Hash of the definition that is counted: another one is counted from the start.';
+COMMENT ON COLUMN journey.feature_count.started_at IS 'When this began.';
+COMMENT ON COLUMN journey.feature_count.bucket IS 'Where the walk is: people of lesser buckets have been counted; 1024 = all.';
+COMMENT ON COLUMN journey.feature_count.after_id IS 'And those of this bucket up to this id.';
+COMMENT ON COLUMN journey.feature_count.people IS 'People looked at.';
+COMMENT ON COLUMN journey.feature_count.finished_at IS 'When everybody had been counted; null = not yet.';
+COMMENT ON COLUMN journey.feature_count.problem IS 'Why the last attempt to go on failed; null = it did not.';
+COMMENT ON COLUMN journey.feature_count.retry_at IS 'Not tried again before, real time.';

@@ -203,6 +203,33 @@ CREATE TABLE journey.merge_row (      -- what unmerge() needs
     was jsonb,
     PRIMARY KEY (bucket, profile_id, merge_id, name)
 );
+CREATE TABLE journey.forgotten (      -- by what an erased person was known
+    bucket smallint NOT NULL,         -- of the digest
+    digest bytea NOT NULL,
+    seq bigint NOT NULL,
+    forgotten_at timestamptz NOT NULL,
+    erasure_id uuid NOT NULL,
+    PRIMARY KEY (bucket, digest)
+);
+CREATE TABLE journey.erasure (        -- the proof: who asked, and what was deleted
+    erasure_id uuid PRIMARY KEY,
+    asked_by text NOT NULL,
+    asked_at timestamptz NOT NULL,
+    reason text,
+    keys integer NOT NULL,
+    erased_at timestamptz,
+    rows jsonb NOT NULL DEFAULT '{}'
+);
+CREATE TABLE journey.person_wish (
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    kind text NOT NULL,               -- erase, restrict, unrestrict
+    try_at timestamptz NOT NULL,
+    xact xid8 NOT NULL,
+    erasure_id uuid,
+    PRIMARY KEY (bucket, profile_id, kind)
+);
+CREATE INDEX person_wish_due ON journey.person_wish (try_at);
 -- per profile
 CREATE TABLE journey.profile (
     bucket smallint NOT NULL,
@@ -254,6 +281,21 @@ CREATE TABLE journey.event (
     PRIMARY KEY (bucket, profile_id, received_at, event_id)
 ) PARTITION BY RANGE (received_at);
 CREATE TABLE journey.event_default PARTITION OF journey.event DEFAULT;
+CREATE INDEX event_ticket ON journey.event (bucket, profile_id) WHERE type IN ('ticket_opened', 'ticket_closed');
+CREATE TABLE journey.session (        -- visits
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    session_id text NOT NULL,
+    started_at timestamptz NOT NULL,
+    seen_at timestamptz NOT NULL,
+    first_referrer text,
+    first_at timestamptz,
+    first_seq bigint,
+    last_referrer text,
+    last_at timestamptz,
+    last_seq bigint,
+    PRIMARY KEY (bucket, profile_id, session_id)
+) WITH (fillfactor = 80);
 CREATE TABLE journey.consent (
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,
@@ -389,6 +431,44 @@ CREATE TABLE journey.order_line (
     changed_at timestamptz NOT NULL,
     PRIMARY KEY (bucket, profile_id, scope, order_id, line)
 );
+CREATE TABLE journey.shipment (
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    scope text NOT NULL,
+    shipment_id text NOT NULL,
+    source text NOT NULL,
+    order_id text,
+    status text NOT NULL,             -- pending, shipped, ready, delivered, picked_up, failed, cancelled
+    status_at timestamptz NOT NULL,
+    shipped_at timestamptz,
+    ready_at timestamptz,
+    delivered_at timestamptz,         -- or picked up
+    promised_at timestamptz,
+    expected_at timestamptz,
+    delayed_to timestamptz,           -- the expected time that was last told as a delay
+    seq bigint NOT NULL,              -- of the last applied change
+    props jsonb NOT NULL DEFAULT '{}',
+    changed_at timestamptz NOT NULL,
+    PRIMARY KEY (bucket, profile_id, scope, shipment_id)
+) WITH (fillfactor = 80);
+CREATE TABLE journey.returns (
+    bucket smallint NOT NULL,
+    profile_id uuid NOT NULL,
+    scope text NOT NULL,
+    return_id text NOT NULL,
+    source text NOT NULL,
+    order_id text,
+    status text NOT NULL,             -- requested, approved, received, rejected, cancelled
+    status_at timestamptz NOT NULL,
+    requested_at timestamptz,
+    approved_at timestamptz,
+    received_at timestamptz,
+    reason text,
+    seq bigint NOT NULL,              -- of the last applied change
+    props jsonb NOT NULL DEFAULT '{}',
+    changed_at timestamptz NOT NULL,
+    PRIMARY KEY (bucket, profile_id, scope, return_id)
+) WITH (fillfactor = 80);
 CREATE TABLE journey.message_event (  -- what became of an action after it was sent
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,
@@ -571,6 +651,27 @@ COMMENT ON COLUMN journey.merge_row.name IS 'Table.';
 COMMENT ON COLUMN journey.merge_row.keys IS 'Keys of the rows that moved: [[value, ...], ...] in the order of the primary key, bucket and person left out.';
 COMMENT ON COLUMN journey.merge_row.twins IS 'Rows of the id that was given up for which the other had one of the same key, as they were.';
 COMMENT ON COLUMN journey.merge_row.was IS 'Rows of the other that the merge changed, as they were.';
+COMMENT ON TABLE journey.forgotten IS 'By which keys erased people would be known again, as keyed digests that say nothing: what was captured before the erasure is dropped, and whoever comes back under one of them gets no message but transactional ones.';
+COMMENT ON COLUMN journey.forgotten.bucket IS 'Bucket of the digest: its first ten bits.';
+COMMENT ON COLUMN journey.forgotten.digest IS 'HMAC-SHA256 of namespace and value under the secret "forget" of this database.';
+COMMENT ON COLUMN journey.forgotten.seq IS 'Order of capture of the erasure.';
+COMMENT ON COLUMN journey.forgotten.forgotten_at IS 'When, by journey.clock().';
+COMMENT ON COLUMN journey.forgotten.erasure_id IS 'The erasure.';
+COMMENT ON TABLE journey.erasure IS 'The proof of each erasure: who asked for it, when it was done and how many rows of which table it deleted. Names nobody.';
+COMMENT ON COLUMN journey.erasure.erasure_id IS 'Id, by time; erase() returns it.';
+COMMENT ON COLUMN journey.erasure.asked_by IS 'Role that called erase().';
+COMMENT ON COLUMN journey.erasure.asked_at IS 'When, by journey.clock().';
+COMMENT ON COLUMN journey.erasure.reason IS 'Why, in the words of whoever asked; write nothing there that names the person.';
+COMMENT ON COLUMN journey.erasure.keys IS 'How many keys are remembered as digests.';
+COMMENT ON COLUMN journey.erasure.erased_at IS 'When everything was deleted, by journey.clock(); null = not yet.';
+COMMENT ON COLUMN journey.erasure.rows IS 'Rows deleted, by table.';
+COMMENT ON TABLE journey.person_wish IS 'What is to be done with a person at the end of a lap: erase(), restrict().';
+COMMENT ON COLUMN journey.person_wish.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.person_wish.profile_id IS 'The person.';
+COMMENT ON COLUMN journey.person_wish.kind IS 'erase, restrict or unrestrict.';
+COMMENT ON COLUMN journey.person_wish.try_at IS 'When a lap tries (again), by journey.clock().';
+COMMENT ON COLUMN journey.person_wish.xact IS 'Transaction that asked: what it captured is consumed first.';
+COMMENT ON COLUMN journey.person_wish.erasure_id IS 'The proof of an erasure; null for others.';
 COMMENT ON TABLE journey.profile IS 'People, and sessions of whom nothing more is known.';
 COMMENT ON COLUMN journey.profile.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.profile.profile_id IS 'Id, made of the strongest key at creation.';
@@ -628,6 +729,18 @@ COMMENT ON COLUMN journey.event_default.backfill IS 'Happened before journey lis
 COMMENT ON COLUMN journey.event_default.late IS 'Older than journey.max_event_age when received: changes state, enrolls nobody.';
 COMMENT ON COLUMN journey.event_default.test IS 'Made under the test clock.';
 COMMENT ON COLUMN journey.event_default.lap IS 'Lap that took it in.';
+COMMENT ON TABLE journey.session IS 'Visits that events tell of: session_started, and those that carry session_id and referrer.';
+COMMENT ON COLUMN journey.session.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.session.profile_id IS 'The visitor.';
+COMMENT ON COLUMN journey.session.session_id IS 'Id at the source.';
+COMMENT ON COLUMN journey.session.started_at IS 'Least time of such an event.';
+COMMENT ON COLUMN journey.session.seen_at IS 'Greatest time of such an event.';
+COMMENT ON COLUMN journey.session.first_referrer IS 'Page that the visit came from first; null = none was told.';
+COMMENT ON COLUMN journey.session.first_at IS 'When it was told.';
+COMMENT ON COLUMN journey.session.first_seq IS 'Order of capture of that event.';
+COMMENT ON COLUMN journey.session.last_referrer IS 'The one that was told last.';
+COMMENT ON COLUMN journey.session.last_at IS 'When it was told.';
+COMMENT ON COLUMN journey.session.last_seq IS 'Order of capture of that event.';
 COMMENT ON TABLE journey.consent IS 'What each person agreed to: the present state. No row means not agreed.';
 COMMENT ON COLUMN journey.consent.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.consent.profile_id IS 'The person.';
@@ -742,6 +855,40 @@ COMMENT ON COLUMN journey.order_line.quantity IS 'How many.';
 COMMENT ON COLUMN journey.order_line.price IS 'Price of one; null = unknown.';
 COMMENT ON COLUMN journey.order_line.status IS 'placed, returned or cancelled.';
 COMMENT ON COLUMN journey.order_line.changed_at IS 'Time of the last change.';
+COMMENT ON TABLE journey.shipment IS 'Shipments and pick-ups, with their milestones.';
+COMMENT ON COLUMN journey.shipment.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.shipment.profile_id IS 'The buyer.';
+COMMENT ON COLUMN journey.shipment.scope IS 'Scope: brand, shop or country.';
+COMMENT ON COLUMN journey.shipment.shipment_id IS 'Id in the shop; of an event that names none, that of its order.';
+COMMENT ON COLUMN journey.shipment.source IS 'Source.';
+COMMENT ON COLUMN journey.shipment.order_id IS 'Order it is of; null = unknown.';
+COMMENT ON COLUMN journey.shipment.status IS 'pending, shipped, ready (to be picked up), delivered, picked_up, failed or cancelled.';
+COMMENT ON COLUMN journey.shipment.status_at IS 'When the status was reached.';
+COMMENT ON COLUMN journey.shipment.shipped_at IS 'When it left; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.shipment.ready_at IS 'When it could be picked up; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.shipment.delivered_at IS 'When it arrived or was picked up; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.shipment.promised_at IS 'When it was promised for.';
+COMMENT ON COLUMN journey.shipment.expected_at IS 'When it is expected.';
+COMMENT ON COLUMN journey.shipment.delayed_to IS 'The expected time that was last told as a delay; null = none was.';
+COMMENT ON COLUMN journey.shipment.seq IS 'Order of capture of the last change.';
+COMMENT ON COLUMN journey.shipment.props IS 'Further columns of the map.';
+COMMENT ON COLUMN journey.shipment.changed_at IS 'Time of the last change.';
+COMMENT ON TABLE journey.returns IS 'Returns, with their milestones.';
+COMMENT ON COLUMN journey.returns.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
+COMMENT ON COLUMN journey.returns.profile_id IS 'The buyer.';
+COMMENT ON COLUMN journey.returns.scope IS 'Scope: brand, shop or country.';
+COMMENT ON COLUMN journey.returns.return_id IS 'Id in the shop; of an event that names none, that of its order and product.';
+COMMENT ON COLUMN journey.returns.source IS 'Source.';
+COMMENT ON COLUMN journey.returns.order_id IS 'Order it is of; null = unknown.';
+COMMENT ON COLUMN journey.returns.status IS 'requested, approved, received, rejected or cancelled.';
+COMMENT ON COLUMN journey.returns.status_at IS 'When the status was reached.';
+COMMENT ON COLUMN journey.returns.requested_at IS 'When it was asked for; null = unknown.';
+COMMENT ON COLUMN journey.returns.approved_at IS 'When it was agreed to; null = not yet, or unknown.';
+COMMENT ON COLUMN journey.returns.received_at IS 'When it arrived; null = not yet.';
+COMMENT ON COLUMN journey.returns.reason IS 'Why, in the shop''s words.';
+COMMENT ON COLUMN journey.returns.seq IS 'Order of capture of the last change.';
+COMMENT ON COLUMN journey.returns.props IS 'Further columns of the map.';
+COMMENT ON COLUMN journey.returns.changed_at IS 'Time of the last change.';
 COMMENT ON TABLE journey.message_event IS 'What became of actions after they were sent.';
 COMMENT ON COLUMN journey.message_event.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
 COMMENT ON COLUMN journey.message_event.profile_id IS 'The person.';

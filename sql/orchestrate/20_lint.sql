@@ -204,6 +204,11 @@ BEGIN
                 format('unknown template "%s"', name),
                 coalesce(journey._did_you_mean(name, journey._names('template', bundle)), 'Apply the template before the journey is activated.'));
         END IF;
+    WHEN 'feature' THEN
+        IF journey._lookup('feature', name, bundle) IS NULL THEN
+            RETURN journey._finding('error', 'unknown_feature', pointer, format('unknown feature "%s"', name),
+                coalesce(journey._did_you_mean(name, journey._names('feature', bundle)), 'Apply that feature first, or in the same call.'));
+        END IF;
     WHEN 'zone' THEN
         IF NOT (name = 'profile' AND pointer LIKE '%/quiet_hours/zone') AND NOT journey._zone_exists(name) THEN
             RETURN journey._finding('error', 'unknown_zone', pointer, format('unknown time zone "%s"', name),
@@ -578,7 +583,6 @@ AS $$
 DECLARE
     found jsonb := '[]';
     item record;
-    aggregate text := doc ->> 'aggregate';
     other text;
 BEGIN
     CASE doc ->> 'kind'
@@ -621,21 +625,7 @@ BEGIN
     WHEN 'rule_set' THEN
         RETURN journey._lint_rules(doc, base);
     WHEN 'feature' THEN
-        IF aggregate IN ('sum', 'last', 'first') AND NOT doc ? 'of' THEN
-            found := found || journey._finding('error', 'feature_value', base, format('%s needs a value', aggregate), 'Set of, for example "of": "event.amount".');
-        ELSIF aggregate IN ('count', 'days_since') AND doc ? 'of' THEN
-            found := found || journey._finding('error', 'feature_value', base || '/of', format('%s takes no value', aggregate), 'Remove of.');
-        END IF;
-        IF doc ? 'window' AND aggregate NOT IN ('count', 'sum') THEN
-            found := found || journey._finding('error', 'feature_window', base || '/window', format('%s takes no window', aggregate), 'Remove window, or count or sum.');
-        END IF;
-        IF doc ? 'grain' AND NOT doc ? 'window' THEN
-            found := found || journey._finding('error', 'feature_grain', base || '/grain', 'there is no window that the grain could move', 'Remove grain, or set window.');
-        ELSIF (doc ->> 'grain')::interval < interval '1 second' OR (doc ->> 'grain')::interval > (doc ->> 'window')::interval THEN
-            found := found || journey._finding('error', 'feature_grain', base || '/grain', 'the grain does not fit its window', 'A grain is at least a second and at most the window.');
-        ELSIF (doc ->> 'window')::interval > (doc ->> 'grain')::interval * 10000 THEN
-            found := found || journey._finding('error', 'feature_grain', base || '/grain', 'the grain is too fine for its window', 'A window may have at most 10000 grains.');
-        END IF;
+        RETURN journey._lint_feature(doc, base, bundle);
     WHEN 'source' THEN
         FOR item IN SELECT d.name, t AS signal FROM journey.document AS d, unnest(journey._list(_lint_other.doc -> 'truth_for')) AS t
                     WHERE d.kind = 'source' AND d.state = 'active' AND d.name <> _lint_other.doc ->> 'name' AND d.doc -> 'truth_for' ? t

@@ -452,7 +452,7 @@ BEGIN
             AND CASE retire.kind
                 WHEN 'template' THEN jsonb_path_exists(d.doc, '$.steps.*.send.template ? (@ == $n)', jsonb_build_object('n', retire.name))
                 WHEN 'channel' THEN jsonb_path_exists(d.doc, '$.steps.*.send.channel[*] ? (@ == $n)', jsonb_build_object('n', retire.name))
-                WHEN 'feature' THEN d.name <> retire.name AND d.doc::text ~ ('\m' || regexp_replace(retire.name, '(\W)', '\\\1', 'g') || '\M')
+                WHEN 'feature' THEN d.name <> retire.name AND (d.doc - 'description')::text ~ ('\m' || regexp_replace(retire.name, '(\W)', '\\\1', 'g') || '\M')
                 ELSE false END
           UNION ALL
           SELECT 'actions that wait in the outbox'
@@ -469,6 +469,10 @@ BEGIN
     RETURNING d.version INTO gone;
     IF NOT FOUND THEN
         PERFORM journey._no_document(retire.kind, retire.name, 'active');
+    END IF;
+    IF kind = 'feature' THEN
+        -- events of the time between are in no vector: it is counted anew when it comes again
+        DELETE FROM journey.feature_count AS c WHERE c.name = retire.name;
     END IF;
     IF kind = 'source' THEN
         UPDATE journey.source_of_truth AS t SET source = NULL, declared_by = NULL, declared_at = NULL WHERE t.source = retire.name;

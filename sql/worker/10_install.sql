@@ -214,10 +214,15 @@ BEGIN
       AND NOT EXISTS (SELECT FROM pg_depend d
                       WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e');
     PERFORM journey._drop('view', ours, 'Drop them, run journey.migrate(), and create them again: its views are made anew.');
+    -- what changed in tables that are there, then what is new, then the words of this release
+    EXECUTE journey._ddl('changes');
+    EXECUTE regexp_replace(journey._ddl('tables'), '^CREATE (TABLE|INDEX|UNIQUE INDEX) ', 'CREATE \1 IF NOT EXISTS ', 'gn');
+    EXECUTE journey._ddl('words');
     EXECUTE journey._ddl('views');
     PERFORM journey._row_security();
     PERFORM journey._revoke_all('v');
     EXECUTE journey._ddl('grants');
+    PERFORM journey._invalidate('journey.vocabulary');
     INSERT INTO journey.schema_version (version, installed_at) VALUES (target, clock_timestamp())
     ON CONFLICT (version) DO UPDATE SET installed_at = excluded.installed_at;
     PERFORM journey._nudge();

@@ -123,6 +123,38 @@ $$;
 COMMENT ON FUNCTION journey._merge_consents(jsonb) IS
     'Of consents and addresses that both have the stricter state stands; an event that stopped both has matched the enrollments of both.';
 
+CREATE FUNCTION journey._merge_sessions(pairs jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    was jsonb;
+BEGIN
+    WITH both_of AS (
+        SELECT w.ctid AS at_row, to_jsonb(w) AS was, f.*,
+               w.first_at IS NULL OR (f.first_at, f.first_seq) < (w.first_at, w.first_seq) AS is_first,
+               w.last_at IS NULL OR (f.last_at, f.last_seq) > (w.last_at, w.last_seq) AS is_last
+        FROM journey._pairs(pairs) m
+        JOIN journey.session f ON f.bucket = m.from_bucket AND f.profile_id = m.from_id
+        JOIN journey.session w ON w.bucket = m.into_bucket AND w.profile_id = m.into_id AND w.session_id = f.session_id
+    ), changed AS (
+        UPDATE journey.session w
+        SET started_at = LEAST(w.started_at, f.started_at), seen_at = GREATEST(w.seen_at, f.seen_at),
+            first_referrer = CASE WHEN is_first THEN f.first_referrer ELSE w.first_referrer END,
+            first_at = CASE WHEN is_first THEN f.first_at ELSE w.first_at END,
+            first_seq = CASE WHEN is_first THEN f.first_seq ELSE w.first_seq END,
+            last_referrer = CASE WHEN is_last THEN f.last_referrer ELSE w.last_referrer END,
+            last_at = CASE WHEN is_last THEN f.last_at ELSE w.last_at END,
+            last_seq = CASE WHEN is_last THEN f.last_seq ELSE w.last_seq END
+        FROM both_of f WHERE w.ctid = f.at_row
+    )
+    SELECT jsonb_agg(f.was) INTO was FROM both_of f;
+    PERFORM journey._was(pairs, 'session', was);
+END
+$$;
+COMMENT ON FUNCTION journey._merge_sessions(jsonb) IS
+    'A visit in which somebody was known by two ids, as when they log in, is one, with the first and the last referrer of both.';
+
 CREATE FUNCTION journey._merge_profiles(pairs jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
@@ -545,6 +577,7 @@ BEGIN
         EXIT WHEN pairs = '[]';
         n := n + jsonb_array_length(pairs);
         PERFORM journey._merge_consents(pairs);
+        PERFORM journey._merge_sessions(pairs);
         PERFORM journey._merge_profiles(pairs);
         PERFORM journey._merge_enrollments(pairs);
         PERFORM journey._merge_links(pairs);

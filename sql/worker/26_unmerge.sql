@@ -86,6 +86,12 @@ BEGIN
     WHERE m.bucket = journey.bucket(owner) AND m.profile_id = owner AND m.merge_id = of_merge AND m.name = 'contact_point'
       AND c.bucket = m.bucket AND c.profile_id = owner AND c.scope = w.value ->> 'scope' AND c.channel = w.value ->> 'channel'
       AND c.address_hash = (w.value ->> 'address_hash')::bigint AND c.changed_at <= merged_at;
+    UPDATE journey.session s
+    SET started_at = w.started_at, seen_at = w.seen_at, first_referrer = w.first_referrer, first_at = w.first_at,
+        first_seq = w.first_seq, last_referrer = w.last_referrer, last_at = w.last_at, last_seq = w.last_seq
+    FROM journey.merge_row m CROSS JOIN jsonb_populate_recordset(NULL::journey.session, m.was) w
+    WHERE m.bucket = journey.bucket(owner) AND m.profile_id = owner AND m.merge_id = of_merge AND m.name = 'session'
+      AND s.bucket = m.bucket AND s.profile_id = owner AND s.session_id = w.session_id AND s.seen_at <= merged_at;
     -- traits that were told since stay
     SELECT (jsonb_populate_record(NULL::journey.profile, m.was -> 0)).* INTO was FROM journey.merge_row m
     WHERE m.bucket = journey.bucket(owner) AND m.profile_id = owner AND m.merge_id = of_merge AND m.name = 'profile';

@@ -128,6 +128,8 @@ BEGIN
         END;
         RETURN NEXT;
     END LOOP;
+    -- or the rows of the first day would lie in the default one
+    PERFORM journey._partitions(journey.clock());
     name := 'incarnation';
     value := (SELECT n.incarnation::text FROM journey.node n);
     RETURN NEXT;

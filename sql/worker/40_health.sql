@@ -57,20 +57,25 @@ COMMENT ON FUNCTION journey._inbox_state() IS
 
 CREATE FUNCTION journey._progress()
     RETURNS TABLE (command text, name text, kind text, phase text, started_at timestamptz, blocks_total bigint,
-                   blocks_done bigint, rows_appended bigint, holds_permits boolean, problem text)
+                   blocks_done bigint, rows_appended bigint, holds_permits boolean, problem text, share numeric, people bigint)
     LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-    SELECT 'back-fill', format('%I.%I', a.rel_schema, a.rel_name), a.kind,
+    (SELECT 'back-fill', format('%I.%I', a.rel_schema, a.rel_name), a.kind,
            CASE WHEN max(b.problem) IS NOT NULL THEN 'failing'
                 WHEN sum(b.blocks_done) < sum(b.blocks_total) THEN 'reading' ELSE 'consuming' END,
            min(b.started_at), sum(b.blocks_total)::bigint, sum(b.blocks_done)::bigint, sum(b.rows_appended)::bigint,
-           bool_or(b.holds_permits), max(b.problem)
+           bool_or(b.holds_permits), max(b.problem), round(sum(b.blocks_done) / nullif(sum(b.blocks_total), 0), 3), NULL::bigint
     FROM journey.backfill b JOIN journey.attachment a ON a.attachment = b.attachment
-    GROUP BY a.attachment ORDER BY a.attachment;
+    GROUP BY a.attachment ORDER BY a.attachment)
+    UNION ALL
+    (SELECT 'count', s.name, 'feature', CASE WHEN c.problem IS NOT NULL THEN 'failing' WHEN c.name IS NULL THEN 'waiting' ELSE 'counting' END,
+           c.started_at, NULL, NULL, NULL, false, c.problem, round(coalesce(c.bucket, 0) / 1024.0, 3), coalesce(c.people, 0)
+    FROM journey._feature_states() s LEFT JOIN journey.feature_count c ON c.name = s.name AND c.finished_at IS NULL
+    WHERE s.counting AND s.broken IS NULL ORDER BY s.name COLLATE "C");
 END
 $$;
 COMMENT ON FUNCTION journey._progress() IS 'The rows of the view journey.stat_progress.';
@@ -225,6 +230,18 @@ BEGIN
         RETURN;
     END IF;
 
+    IF state = 'adopted' AND (SELECT x.test_clock FROM journey.node x) IS NULL THEN
+        FOR topic, status, detail, hint IN
+            SELECT 'partitions', 'warning', format('%s has no partition of today: what comes lies in %1$s_default', t.name),
+                   'Maintenance makes them: see to the worker, or have a scheduler call journey.maintain(). When most of the day lies there already, the next one has its own.'
+            FROM journey._retained() t
+            WHERE t.partitioned AND NOT EXISTS (SELECT FROM journey._parts(t.name) p
+                                                WHERE clock_timestamp() >= p.lower AND clock_timestamp() < p.upper)
+        LOOP
+            RETURN NEXT;
+        END LOOP;
+    END IF;
+
     FOR topic, status, detail, hint IN
         SELECT 'incident', CASE x.severity WHEN 'error' THEN 'error' ELSE 'warning' END,
                format('%s %s: %s (%s times)', x.kind, x.name, x.message, x.count), x.hint
@@ -263,7 +280,15 @@ BEGIN
                || COALESCE('. ' || p.problem, ''),
                CASE WHEN p.problem IS NULL THEN 'The laps go on by themselves; journey.stat_progress shows how far.'
                     ELSE format('Mend the cause: it is tried again every minute. To do without its history: SELECT journey.detach(%L), then attach it with backfill => false.', p.name) END
-        FROM journey._progress() p
+        FROM journey._progress() p WHERE p.command = 'back-fill'
+    LOOP
+        RETURN NEXT;
+    END LOOP;
+
+    FOR topic, status, detail, hint IN
+        SELECT 'feature', 'error', format('%s cannot be counted, and is unknown: %s', p.name, p.problem),
+               'Mend the cause: it is tried again every minute.'
+        FROM journey._progress() p WHERE p.command = 'count' AND p.problem IS NOT NULL
     LOOP
         RETURN NEXT;
     END LOOP;

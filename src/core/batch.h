@@ -67,6 +67,7 @@ typedef struct JnyEvent
 	const char *step;
 	int			visit;
 	const char *reason;
+	const char *journey;		/* NULL = not told */
 	/* fence, as stored in the inbox; on the first event of an inbox row only */
 	char		fence;
 	const char *fence_type;		/* what the fence stands for; may differ from type (an order that got a new owner) */

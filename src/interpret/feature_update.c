@@ -5,11 +5,12 @@
  *
  * jny_features_update() is the lap's second act: it changes the vectors of the
  * batch's profiles in memory (observe writes them when the lap ends). A vector
- * without an entry for an active feature is younger knowledge than the feature:
- * that entry is counted from the log once, for all such profiles of the batch
+ * may lack an entry for a feature, as one that somebody has emptied does: that
+ * entry is counted from the log once, for all such profiles of the batch
  * in one statement, whose rows are read in portions: a history may be longer
  * than memory. Readers of people who are not in a batch do the same for
- * one person and write nothing. jny_profiles_recount() counts everything of
+ * one person and write nothing. Features that the worker has still to count for
+ * everybody are left out. jny_profiles_recount() counts everything of
  * some people anew. The caller is inside SPI_connect(). No locks.
  */
 #include "interpret/rule.h"
@@ -18,6 +19,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
@@ -53,6 +55,13 @@ typedef struct Tracked
 
 /* ---- one event, one feature ------------------------------------------------------------ */
 
+/* Has it an entry in every vector? */
+static bool
+is_kept(const JnyFeature *f)
+{
+	return f->broken == NULL && f->aggregate != JNY_AGG_RATIO;
+}
+
 static bool
 counts_type(const JnyFeature *f, const char *type)
 {
@@ -62,15 +71,29 @@ counts_type(const JnyFeature *f, const char *type)
 	return false;
 }
 
+/* 0 = null, or no expression. */
+static Datum
+value_of(const JnyFeature *f, const char *expression, Oid type, JnySubjectContext *subject)
+{
+	bool		isnull = true;
+	Datum		value = (Datum) 0;
+
+	if (expression != NULL)
+		value = jny_expr_value(jny_expr_compile(expression, f->owner, type), jny_subject_resolve, subject, &isnull);
+	return isnull ? (Datum) 0 : value;
+}
+
 /* What stays in the vector is allocated in keep. */
 static void
 apply(const JnyFeature *f, JnyVector *vector, const JnyEvent *event, TimestampTz received_at, MemoryContext keep)
 {
 	JnySubjectContext subject = {0};
 	MemoryContext here;
-	Datum		value = (Datum) 0;
-	bool		isnull = true;
+	JnyFeatureEntry *entry = jny_vector_entry(vector, f, false);
+	JnyFeatureNews news = {(Datum) 0, (Datum) 0, Min(event->occurred_at, received_at), event->seq};
 
+	if (entry == NULL)
+		return;					/* it is counted later */
 	subject.cxt = CurrentMemoryContext;
 	subject.event = event;
 	subject.now = received_at;
@@ -80,12 +103,10 @@ apply(const JnyFeature *f, JnyVector *vector, const JnyEvent *event, TimestampTz
 		jny_expr_verdict(jny_expr_compile(f->where, f->owner, BOOLOID),
 						 jny_subject_resolve, &subject) != JNY_TRUE)
 		return;
-	if (f->of != NULL)
-		value = jny_expr_value(jny_expr_compile(f->of, f->owner, f->value_type),
-							   jny_subject_resolve, &subject, &isnull);
+	news.value = value_of(f, f->of, f->value_type, &subject);
+	news.amount = value_of(f, f->amount, NUMERICOID, &subject);
 	here = MemoryContextSwitchTo(keep);
-	jny_entry_add(jny_vector_entry(vector, f, true), f, isnull ? (Datum) 0 : value,
-				  Min(event->occurred_at, received_at), event->seq);
+	jny_entry_add(entry, f, &news);
 	MemoryContextSwitchTo(here);
 }
 
@@ -165,9 +186,16 @@ count_from_log(Tracked **tracked, int n, int64 before_lap)
 		count_portion(tracked, nrows, CurrentMemoryContext);
 }
 
+typedef enum Missing
+{
+	KNOWN_EMPTY,				/* the person is new */
+	COUNT_LATER,				/* leave out what the worker has still to count */
+	COUNT_ALL
+} Missing;
+
 /* Gives every active feature its entry; says which of them have to be counted. */
 static void
-track(Tracked *t, const pg_uuid_t *id, bytea *packed, bool is_new)
+track(Tracked *t, const pg_uuid_t *id, bytea *packed, Missing missing)
 {
 	const JnyFeature *features;
 	int			n = jny_features(&features);
@@ -182,10 +210,12 @@ track(Tracked *t, const pg_uuid_t *id, bytea *packed, bool is_new)
 	{
 		JnyFeatureEntry *e;
 
-		if (features[i].broken != NULL)
+		if (!is_kept(&features[i]))
 			continue;
 		e = jny_vector_entry(&old, &features[i], false);
-		t->missing[i] = e == NULL && !is_new;
+		if (e == NULL && missing == COUNT_LATER && features[i].counting)
+			continue;
+		t->missing[i] = e == NULL && missing != KNOWN_EMPTY;
 		t->any_missing |= t->missing[i];
 		/* entries of features that are gone stay behind */
 		if (e != NULL)
@@ -196,6 +226,13 @@ track(Tracked *t, const pg_uuid_t *id, bytea *packed, bool is_new)
 }
 
 /* ---- the lap --------------------------------------------------------------------------------- */
+
+/* What was set aside stops actions, and is no event of anybody. */
+static bool
+is_logged(const JnyEvent *e)
+{
+	return !e->is_action && !e->fence_only;
+}
 
 static HTAB *
 track_batch(JnyBatch *batch)
@@ -218,12 +255,12 @@ track_batch(JnyBatch *batch)
 		Tracked    *t;
 
 		p = batch->events[i].profile;
-		if (batch->events[i].is_action)
+		if (!is_logged(&batch->events[i]))
 			continue;
 		t = hash_search(all, &p, HASH_ENTER, &found);
 		if (found)
 			continue;
-		track(t, &p->id, p->features, p->is_new);
+		track(t, &p->id, p->features, p->is_new ? KNOWN_EMPTY : COUNT_LATER);
 		if (t->any_missing)
 			missing[nmissing++] = t;
 	}
@@ -238,7 +275,7 @@ track_batch(JnyBatch *batch)
 			continue;
 		t = hash_search(all, &p, HASH_ENTER, &found);
 		if (!found)
-			track(t, &p->id, p->features, true);
+			track(t, &p->id, p->features, KNOWN_EMPTY);
 	}
 	if (nmissing > 0)
 		count_from_log(missing, nmissing, batch->lap);
@@ -246,26 +283,25 @@ track_batch(JnyBatch *batch)
 }
 
 static void
-update(JnyBatch *batch)
+update(void *arg)
 {
+	JnyBatch   *batch = arg;
 	const JnyFeature *features;
 	int			nfeatures = jny_features(&features);
 	HTAB	   *all;
 	HASH_SEQ_STATUS seq;
 	Tracked    *t;
 
-	if (nfeatures == 0)
-		return;
 	all = track_batch(batch);
 	for (int i = 0; i < batch->nevents; i++)
 	{
 		JnyEvent   *e = &batch->events[i];
 
-		if (e->is_action)
+		if (!is_logged(e))
 			continue;
 		t = hash_search(all, &e->profile, HASH_FIND, NULL);
 		for (int k = 0; k < nfeatures; k++)
-			if (features[k].broken == NULL && counts_type(&features[k], e->type))
+			if (is_kept(&features[k]) && counts_type(&features[k], e->type))
 				apply(&features[k], &t->vector, e, batch->node.now, batch->cxt);
 	}
 	hash_seq_init(&seq, all);
@@ -278,22 +314,29 @@ update(JnyBatch *batch)
 	}
 }
 
-void
-jny_features_update(JnyBatch *batch)
+/* While counting, the registry stays as it is: expressions may read tables, and with them learn of changes. */
+static void
+pinned(void (*work) (void *), void *arg)
 {
-	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
-
 	jny_vocabulary_refresh();
 	jny_features_pin(true);
 	PG_TRY();
 	{
-		update(batch);
+		work(arg);
 	}
 	PG_FINALLY();
 	{
 		jny_features_pin(false);
 	}
 	PG_END_TRY();
+}
+
+void
+jny_features_update(JnyBatch *batch)
+{
+	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
+
+	pinned(update, batch);
 	MemoryContextSwitchTo(old);
 }
 
@@ -330,65 +373,147 @@ recount_totals(JnyProfile **profiles, int n)
 	SPI_freetuptable(SPI_tuptable);
 }
 
-static void
-recount_features(JnyProfile **profiles, int n, int64 before_lap)
+typedef struct Recount
 {
+	JnyProfile **profiles;
+	int			n;
+	int64		before_lap;
+} Recount;
+
+static void
+recount_features(void *arg)
+{
+	const Recount *r = arg;
+	int			n = r->n;
 	Tracked    *tracked = palloc0(sizeof(Tracked) * n);
 	Tracked   **list = palloc(sizeof(Tracked *) * n);
 
 	for (int i = 0; i < n; i++)
 	{
 		list[i] = &tracked[i];
-		track(list[i], &profiles[i]->id, NULL, false);
+		track(list[i], &r->profiles[i]->id, NULL, COUNT_ALL);
 	}
-	count_from_log(list, n, before_lap);
+	count_from_log(list, n, r->before_lap);
 	for (int i = 0; i < n; i++)
-		profiles[i]->features = jny_vector_write(&tracked[i].vector);
+		r->profiles[i]->features = jny_vector_write(&tracked[i].vector);
+}
+
+typedef struct Fill
+{
+	const pg_uuid_t *ids;
+	bytea	  **vectors;
+	int			n;
+} Fill;
+
+static void
+fill(void *arg)
+{
+	const Fill *f = arg;
+	int			n = f->n;
+	Tracked    *tracked = palloc0(sizeof(Tracked) * (n + 1));
+	Tracked   **missing = palloc(sizeof(Tracked *) * (n + 1));
+	int			nmissing = 0;
+
+	for (int i = 0; i < n; i++)
+	{
+		track(&tracked[i], &f->ids[i], f->vectors[i], COUNT_ALL);
+		if (tracked[i].any_missing)
+			missing[nmissing++] = &tracked[i];
+	}
+	if (nmissing > 0)
+		count_from_log(missing, nmissing, PG_INT64_MAX);
+	for (int i = 0; i < n; i++)
+		f->vectors[i] = tracked[i].any_missing ? jny_vector_write(&tracked[i].vector) : NULL;
 }
 
 void
 jny_profiles_recount(JnyProfile **profiles, int n, int64 before_lap)
 {
+	Recount		r = {profiles, n, before_lap};
+
 	if (n == 0)
 		return;
-	jny_vocabulary_refresh();
 	recount_totals(profiles, n);
-	jny_features_pin(true);
-	PG_TRY();
-	{
-		recount_features(profiles, n, before_lap);
-	}
-	PG_FINALLY();
-	{
-		jny_features_pin(false);
-	}
-	PG_END_TRY();
+	pinned(recount_features, &r);
+}
+
+void
+jny_features_fill(const pg_uuid_t *ids, bytea **vectors, int n)
+{
+	Fill		f = {ids, vectors, n};
+
+	pinned(fill, &f);
 }
 
 /* ---- one person -------------------------------------------------------------------------------- */
+
+static Datum
+number_of(const pg_uuid_t *profile_id, bytea *packed, const char *name, TimestampTz at, bool *isnull)
+{
+	const JnyFeature *f = jny_feature_find(name);
+	Datum		value = jny_feature_of(profile_id, packed, f, at, isnull);
+
+	if (*isnull || f->type == NUMERICOID)
+		return value;
+	return f->type == INT8OID ? NumericGetDatum(int64_to_numeric(DatumGetInt64(value)))
+		: DirectFunctionCall1(float8_numeric, value);
+}
+
+/* Null where there is nothing to divide, or by. */
+static Datum
+ratio_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f, TimestampTz at, bool *isnull)
+{
+	Datum		numerator = number_of(profile_id, packed, f->numerator, at, isnull);
+	Datum		denominator;
+
+	if (*isnull)
+		return (Datum) 0;
+	denominator = number_of(profile_id, packed, f->denominator, at, isnull);
+	if (!*isnull)
+		*isnull = DatumGetInt32(DirectFunctionCall2(numeric_cmp, denominator, NumericGetDatum(int64_to_numeric(0)))) == 0;
+	return *isnull ? (Datum) 0 : DirectFunctionCall2(numeric_div, numerator, denominator);
+}
+
+/* Its entry, counted from the log where the vector lacks it. */
+static JnyFeatureEntry *
+entry_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f)
+{
+	JnyVector	vector;
+	JnyFeatureEntry *e;
+	Tracked		t;
+	Tracked    *one = &t;
+
+	jny_vector_read(&vector, packed);
+	e = jny_vector_entry(&vector, f, false);
+	if (e != NULL)
+		return e;
+	track(&t, profile_id, packed, COUNT_LATER);
+	count_from_log(&one, 1, PG_INT64_MAX);
+	return jny_vector_entry(&t.vector, f, true);
+}
+
+bool
+jny_feature_recent(const pg_uuid_t *profile_id, bytea *packed, const char *name, const char *item,
+				   TimestampTz at, int64 *times, Datum *sum)
+{
+	const JnyFeature *f = jny_feature_find(name);
+
+	if (f == NULL || f->aggregate != JNY_AGG_RECENT || f->broken != NULL || f->counting)
+		return false;
+	*times = jny_recent_count(entry_of(profile_id, packed, f)->value, f, at, item, sum);
+	return true;
+}
 
 Datum
 jny_feature_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f,
 			   TimestampTz at, bool *isnull)
 {
-	JnyVector	vector;
-	JnyFeatureEntry *e;
-
 	*isnull = true;
-	if (f->broken != NULL)
+	if (f->broken != NULL || f->counting)
 		return (Datum) 0;
-	jny_vector_read(&vector, packed);
-	e = jny_vector_entry(&vector, f, false);
-	if (e == NULL)
-	{
-		Tracked		t;
-		Tracked    *one = &t;
-
-		track(&t, profile_id, packed, false);
-		count_from_log(&one, 1, PG_INT64_MAX);
-		e = jny_vector_entry(&t.vector, f, true);
-	}
-	return jny_entry_value(e, f, at, isnull);
+	if (f->aggregate == JNY_AGG_RATIO)
+		return ratio_of(profile_id, packed, f, at, isnull);
+	return jny_entry_value(entry_of(profile_id, packed, f), f, at, isnull);
 }
 
 JNY_PLAN(read_vector, "smallint, uuid",
@@ -510,8 +635,8 @@ journey_feature_states(PG_FUNCTION_ARGS)
 	for (int i = 0; i < n; i++)
 	{
 		const JnyFeature *f = &features[i];
-		Datum		values[5] = {0};
-		bool		nulls[5] = {false, f->type == InvalidOid, f->grain == 0, f->grain == 0, f->broken == NULL};
+		Datum		values[6] = {0};
+		bool		nulls[6] = {false, f->type == InvalidOid, f->grain == 0, f->grain == 0, f->broken == NULL, false};
 
 		values[0] = CStringGetTextDatum(f->name);
 		if (!nulls[1])
@@ -520,6 +645,7 @@ journey_feature_states(PG_FUNCTION_ARGS)
 		values[3] = Int64GetDatum(f->buckets);
 		if (!nulls[4])
 			values[4] = CStringGetTextDatum(f->broken);
+		values[5] = BoolGetDatum(f->counting);
 		tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	return (Datum) 0;

@@ -33,6 +33,10 @@ typedef enum JnyVerdict
 #define JNY_PART_CONSENT	(1 << 7)
 #define JNY_PART_SOURCE		(1 << 8)	/* freshness of the sources */
 #define JNY_PART_STOCK		(1 << 9)	/* of the product, at this moment */
+#define JNY_PART_SESSION	(1 << 10)	/* one visit */
+#define JNY_PART_TICKETS	(1 << 11)	/* counts of cases at the service desk */
+#define JNY_PART_SHIPMENT	(1 << 12)
+#define JNY_PART_RETURNS	(1 << 13)	/* sums over all returns */
 
 /*
  * One name of the vocabulary that an expression reads, e.g. "event.step",
@@ -105,6 +109,8 @@ extern Datum jny_json_to_value(JsonbValue *json, Oid type, bool *isnull);
  * cart.*		the cart cart_id; else of the event; else of the entry's cart_id;
  *				else the person's open cart that changed last
  * order.*		the order order_id; else of the event; else the last placed one
+ * session.*	the visit of the event, else the one that was seen last
+ * shipment.*	the shipment of the event, else entry.shipment_id, else of the key, else of the order, else the last
  * product.*	the product sku; else event.sku, entry.sku, entry.top_sku, key
  */
 typedef struct JnySubjectParts JnySubjectParts;
@@ -149,6 +155,24 @@ extern void jny_features_update(JnyBatch *batch);
  * person may be in the list once. Two statements, whatever n. Inside SPI_connect().
  */
 extern void jny_profiles_recount(JnyProfile **profiles, int n, int64 before_lap);
+
+/*
+ * Features that are not yet counted for everybody: null until journey.feature_count
+ * says that they are. What stands there is the worker's business (worker/count.c).
+ */
+typedef struct JnyFeatureToCount
+{
+	const char *name;
+	uint64		number;			/* of its definition */
+} JnyFeatureToCount;
+
+extern int	jny_features_to_count(JnyFeatureToCount **features);
+/*
+ * Gives these people what their vectors lack, counted from the whole log; a
+ * vector that lacks nothing becomes NULL. Inside SPI_connect().
+ */
+extern void jny_features_fill(const pg_uuid_t *ids, bytea **vectors, int n);
+
 extern bool jny_feature_exists(const char *name, Oid *type);
 /* Raises 22023 and friends when a document of kind feature cannot work. */
 extern void jny_feature_check(Jsonb *doc, Oid owner);

@@ -55,6 +55,8 @@ typedef enum Code
 	CODE_ORDERS_SUM,
 	CODE_ORDERS_LAST_AT,
 	CODE_ORDERS_DAYS_SINCE,
+	CODE_SHIPMENT,
+	CODE_RETURNS,
 	CODE_PRODUCT_SKU,
 	CODE_PRODUCT_NAME,
 	CODE_PRODUCT_CATEGORY,
@@ -64,6 +66,15 @@ typedef enum Code
 	CODE_PRODUCT_AVAILABLE,
 	CODE_PRODUCT_REPLENISHABLE,
 	CODE_PRODUCT_REPLENISH_AFTER,
+	CODE_PRODUCT_VIEWS,
+	CODE_PRODUCT_REPEAT_VIEWS,
+	CODE_PRODUCT_DWELL,
+	CODE_SESSION_ID,
+	CODE_SESSION_STARTED_AT,
+	CODE_SESSION_FIRST_REFERRER,
+	CODE_SESSION_LAST_REFERRER,
+	CODE_TICKETS_OPEN,
+	CODE_TICKETS_CONTACTS_30D,
 	CODE_CONSENT,
 	CODE_ENTRY,
 	CODE_STEP_SENT,
@@ -120,6 +131,8 @@ static const Served served[] = {
 	{"orders.sum", CODE_ORDERS_SUM, JNY_PART_ORDERS},
 	{"orders.last_at", CODE_ORDERS_LAST_AT, JNY_PART_ORDERS},
 	{"orders.days_since", CODE_ORDERS_DAYS_SINCE, JNY_PART_ORDERS},
+	{"shipment.*", CODE_SHIPMENT, JNY_PART_SHIPMENT},
+	{"returns.*", CODE_RETURNS, JNY_PART_RETURNS},
 	{"product.sku", CODE_PRODUCT_SKU, JNY_PART_PRODUCT},
 	{"product.name", CODE_PRODUCT_NAME, JNY_PART_PRODUCT},
 	{"product.category", CODE_PRODUCT_CATEGORY, JNY_PART_PRODUCT},
@@ -129,6 +142,15 @@ static const Served served[] = {
 	{"product.available", CODE_PRODUCT_AVAILABLE, JNY_PART_STOCK},
 	{"product.replenishable", CODE_PRODUCT_REPLENISHABLE, JNY_PART_PRODUCT},
 	{"product.replenish_after", CODE_PRODUCT_REPLENISH_AFTER, JNY_PART_PRODUCT},
+	{"product.views", CODE_PRODUCT_VIEWS, JNY_PART_PROFILE},	/* what the person did with it */
+	{"product.repeat_views", CODE_PRODUCT_REPEAT_VIEWS, JNY_PART_PROFILE},
+	{"product.dwell_seconds", CODE_PRODUCT_DWELL, JNY_PART_PROFILE},
+	{"session.id", CODE_SESSION_ID, JNY_PART_SESSION},
+	{"session.started_at", CODE_SESSION_STARTED_AT, JNY_PART_SESSION},
+	{"session.first_referrer", CODE_SESSION_FIRST_REFERRER, JNY_PART_SESSION},
+	{"session.last_referrer", CODE_SESSION_LAST_REFERRER, JNY_PART_SESSION},
+	{"tickets.open", CODE_TICKETS_OPEN, JNY_PART_TICKETS},
+	{"tickets.contacts_30d", CODE_TICKETS_CONTACTS_30D, JNY_PART_TICKETS},
 	{"consent.*", CODE_CONSENT, JNY_PART_CONSENT},
 	{"entry.*", CODE_ENTRY, 0},
 	{"step.*.sent", CODE_STEP_SENT, 0},
@@ -204,6 +226,20 @@ jny_subject_order(const JnySubjectContext *s)
 	if (s->event != NULL && s->event->order_id != NULL)
 		return s->event->order_id;
 	return jny_json_text(s->entry, "order_id");
+}
+
+const char *
+jny_subject_session(const JnySubjectContext *s)
+{
+	return s->event != NULL ? jny_json_text(s->event->props, "session_id") : NULL;
+}
+
+const char *
+jny_subject_shipment(const JnySubjectContext *s)
+{
+	const char *id = s->event != NULL ? jny_json_text(s->event->props, "shipment_id") : NULL;
+
+	return id != NULL ? id : jny_json_text(s->entry, "shipment_id");
 }
 
 const char *
@@ -306,6 +342,24 @@ feature_value(const JnySubjectContext *s, bytea *packed, const char *name, bool 
 	return f ? jny_feature_of(&s->profile_id, packed, f, s->now, isnull) : (Datum) 0;
 }
 
+/* From the lists that the shipped features keep; unknown where a house has replaced them by something else. */
+static Datum
+browsing_value(const JnySubjectContext *s, bytea *packed, int code, bool *isnull)
+{
+	const char *sku = jny_subject_sku(s);
+	int64		times;
+	Datum		seconds;
+
+	*isnull = sku == NULL ||
+		!jny_feature_recent(&s->profile_id, packed, code == CODE_PRODUCT_DWELL ? "dwelled_products" : "viewed_products",
+							sku, s->now, &times, &seconds);
+	if (*isnull)
+		return (Datum) 0;
+	if (code == CODE_PRODUCT_DWELL)
+		return seconds;
+	return Int64GetDatum(code == CODE_PRODUCT_VIEWS ? times : Max(times - 1, 0));
+}
+
 static Datum
 profile_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 {
@@ -327,6 +381,10 @@ profile_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 			return Float8GetDatum(p ? p->confidence : q->confidence);
 		case CODE_FEATURE:
 			return feature_value(s, p ? p->features : q->features, in->name, isnull);
+		case CODE_PRODUCT_VIEWS:
+		case CODE_PRODUCT_REPEAT_VIEWS:
+		case CODE_PRODUCT_DWELL:
+			return browsing_value(s, p ? p->features : q->features, in->code, isnull);
 		default:
 			return json_value(p ? p->traits : q->traits, in->field, in->type, isnull);
 	}
@@ -453,6 +511,24 @@ product_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
 	}
 }
 
+static Datum
+session_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
+{
+	const JnySubjectParts *q = s->parts;
+
+	switch (in->code)
+	{
+		case CODE_SESSION_ID:
+			return text_value(q->session_id, isnull);
+		case CODE_SESSION_STARTED_AT:
+			return time_value(q->session_started_at, isnull);
+		case CODE_SESSION_FIRST_REFERRER:
+			return text_value(q->first_referrer, isnull);
+		default:
+			return text_value(q->last_referrer, isnull);
+	}
+}
+
 /* No row, or one that has expired, is a state too: unknown. */
 static Datum
 consent_value(const JnySubjectContext *s, const JnyInput *in, bool *isnull)
@@ -497,9 +573,17 @@ jny_subject_resolve(void *subject, const JnyInput *in, bool *isnull)
 			return order_value(s, in, isnull);
 		case JNY_PART_ORDERS:
 			return orders_value(s, in, isnull);
+		case JNY_PART_SHIPMENT:
+			return json_value(s->parts->shipment, in->field, in->type, isnull);
+		case JNY_PART_RETURNS:
+			return json_value(s->parts->returns, in->field, in->type, isnull);
 		case JNY_PART_PRODUCT:
 		case JNY_PART_STOCK:
 			return product_value(s, in, isnull);
+		case JNY_PART_SESSION:
+			return session_value(s, in, isnull);
+		case JNY_PART_TICKETS:
+			return Int64GetDatum(in->code == CODE_TICKETS_OPEN ? s->parts->tickets_open : s->parts->contacts_30d);
 		case JNY_PART_CONSENT:
 			return consent_value(s, in, isnull);
 		case JNY_PART_SOURCE:

@@ -63,6 +63,9 @@ struct JnySubjectParts
 	Datum		orders_sum;
 	TimestampTz orders_last_at; /* 0 = never */
 
+	Jsonb	   *shipment;		/* its columns and props; NULL = none */
+	Jsonb	   *returns;
+
 	bool		has_product;
 	const char *product_sku;
 	const char *product_name;
@@ -74,6 +77,14 @@ struct JnySubjectParts
 	Datum		product_replenish_after;
 	int			product_replenishable;	/* -1 = null */
 
+	const char *session_id;		/* NULL = none */
+	TimestampTz session_started_at;
+	const char *first_referrer;
+	const char *last_referrer;
+
+	int64		tickets_open;
+	int64		contacts_30d;
+
 	int			nconsents;
 	JnyConsentState *consents;
 	int			nsources;
@@ -84,6 +95,8 @@ struct JnySubjectParts
 extern const char *jny_subject_scope(const JnySubjectContext *s);
 extern const char *jny_subject_cart(const JnySubjectContext *s);
 extern const char *jny_subject_order(const JnySubjectContext *s);
+extern const char *jny_subject_session(const JnySubjectContext *s);
+extern const char *jny_subject_shipment(const JnySubjectContext *s);
 extern const char *jny_subject_sku(const JnySubjectContext *s);
 
 /* subject_cart.c: one part of subjects that lack it; lines belong to the cart that was read. */

@@ -1,7 +1,7 @@
 /*
  * vector.c
- *		The packed vector of one profile's features; see feature.h for its
- *		layout and formulas.
+ *		The packed vector of one profile's features: its bytes; see feature.h
+ *		for the layout. What they mean is in aggregate.c.
  *
  * Pure functions on memory, called for the events of a batch and by whoever
  * reads a feature. Results live in CurrentMemoryContext. A vector that cannot
@@ -9,11 +9,7 @@
  */
 #include "interpret/feature.h"
 
-#include "catalog/pg_type.h"
-#include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/fmgrprotos.h"
-#include "utils/lsyscache.h"
+#include "lib/stringinfo.h"
 
 #define VECTOR_VERSION 1
 
@@ -99,19 +95,32 @@ put_varlena(StringInfo s, Datum d)
 
 /* ---- reading and writing ------------------------------------------------------------------ */
 
+/* What a grain holds: how many, a value, or (for an average) both. */
+static bool
+has_count(const JnyFeatureEntry *e)
+{
+	uint8		aggregate = e->kind & ~JNY_WINDOWED;
+
+	return aggregate == JNY_AGG_COUNT || aggregate == JNY_AGG_AVG;
+}
+
+static bool
+has_value(const JnyFeatureEntry *e)
+{
+	return (e->kind & ~JNY_WINDOWED) != JNY_AGG_COUNT;
+}
+
 static void
 read_buckets(Reader *r, JnyFeatureEntry *e)
 {
-	bool		sums = (e->kind & ~JNY_WINDOWED) == JNY_AGG_SUM;
-
 	e->nbuckets = e->room = (int) get_uint32(r);
 	e->buckets = palloc0(sizeof(JnyFeatureBucket) * Max(e->nbuckets, 1));
 	for (int i = 0; i < e->nbuckets; i++)
 	{
 		e->buckets[i].index = get_int64(r);
-		if (sums)
-			e->buckets[i].sum = get_varlena(r);
-		else
+		if (has_value(e))
+			e->buckets[i].value = get_varlena(r);
+		if (has_count(e))
 			e->buckets[i].count = get_uint32(r);
 	}
 }
@@ -170,7 +179,6 @@ jny_vector_read(JnyVector *vector, bytea *packed)
 static void
 write_entry(StringInfo s, const JnyFeatureEntry *e)
 {
-	bool		sums = (e->kind & ~JNY_WINDOWED) == JNY_AGG_SUM;
 	int			at;
 	uint32		len = 0;
 
@@ -188,9 +196,9 @@ write_entry(StringInfo s, const JnyFeatureEntry *e)
 			uint32		count = (uint32) e->buckets[i].count;
 
 			put_int64(s, e->buckets[i].index);
-			if (sums)
-				put_varlena(s, e->buckets[i].sum);
-			else
+			if (has_value(e))
+				put_varlena(s, e->buckets[i].value);
+			if (has_count(e))
 				appendBinaryStringInfo(s, (char *) &count, sizeof(count));
 		}
 	}
@@ -267,194 +275,4 @@ jny_vector_entry(JnyVector *vector, const JnyFeature *f, bool create)
 	e->kind = kind_of(f);
 	e->at = DT_NOBEGIN;
 	return e;
-}
-
-static Datum
-add_numeric(Datum sum, Datum value)
-{
-	return sum == (Datum) 0 ? value : DirectFunctionCall2(numeric_add, sum, value);
-}
-
-/* An entry has values of its own, of a type with varlena. */
-static void
-keep_value(Datum *kept, Datum value)
-{
-	Datum		old = *kept;
-
-	*kept = datumCopy(value, false, -1);
-	if (old != (Datum) 0)
-		pfree(DatumGetPointer(old));
-}
-
-/* The old sum goes, in each of the many additions. */
-static void
-keep_sum(Datum *kept, Datum value)
-{
-	Datum		sum = add_numeric(*kept, value);
-
-	keep_value(kept, sum);
-	if (sum != value)
-		pfree(DatumGetPointer(sum));
-}
-
-static int64
-bucket_of(TimestampTz at, int64 grain)
-{
-	int64		index = at / grain;
-
-	return at % grain < 0 ? index - 1 : index;
-}
-
-static JnyFeatureBucket *
-find_bucket(JnyFeatureEntry *e, int64 index)
-{
-	int			i = e->nbuckets;
-
-	while (i > 0 && e->buckets[i - 1].index >= index)
-		i--;
-	if (i < e->nbuckets && e->buckets[i].index == index)
-		return &e->buckets[i];
-	if (e->nbuckets >= e->room)
-	{
-		e->room = Max(4, e->room * 2);
-		e->buckets = e->buckets == NULL ? palloc(sizeof(JnyFeatureBucket) * e->room)
-			: repalloc(e->buckets, sizeof(JnyFeatureBucket) * e->room);
-	}
-	memmove(&e->buckets[i + 1], &e->buckets[i], sizeof(JnyFeatureBucket) * (e->nbuckets - i));
-	e->nbuckets++;
-	memset(&e->buckets[i], 0, sizeof(JnyFeatureBucket));
-	e->buckets[i].index = index;
-	return &e->buckets[i];
-}
-
-/* The buckets kept depend on the newest one only, not on the order of arrival. */
-static void
-add_to_window(JnyFeatureEntry *e, const JnyFeature *f, Datum value, TimestampTz at)
-{
-	int64		index = bucket_of(at, f->grain);
-	int64		oldest;
-	int			gone = 0;
-	JnyFeatureBucket *b;
-
-	if (e->nbuckets > 0 && index <= e->buckets[e->nbuckets - 1].index - f->buckets)
-		return;
-	b = find_bucket(e, index);
-	if (f->aggregate == JNY_AGG_SUM)
-		keep_sum(&b->sum, value);
-	else
-		b->count++;
-	oldest = e->buckets[e->nbuckets - 1].index - f->buckets + 1;
-	for (; gone < e->nbuckets && e->buckets[gone].index < oldest; gone++)
-		if (e->buckets[gone].sum != (Datum) 0)
-			pfree(DatumGetPointer(e->buckets[gone].sum));
-	e->nbuckets -= gone;
-	memmove(e->buckets, e->buckets + gone, sizeof(JnyFeatureBucket) * e->nbuckets);
-}
-
-/* Between two values of one moment and place the greater text is the later. */
-static int
-compare_text(const JnyFeature *f, Datum a, Datum b)
-{
-	Oid			output;
-	bool		varlena;
-
-	if (f->value_type == TEXTOID)
-		return strcmp(TextDatumGetCString(a), TextDatumGetCString(b));
-	getTypeOutputInfo(f->value_type, &output, &varlena);
-	return strcmp(OidOutputFunctionCall(output, a), OidOutputFunctionCall(output, b));
-}
-
-/* Is (at, seq, value) behind what the entry holds? */
-static bool
-is_later(const JnyFeatureEntry *e, const JnyFeature *f, Datum value, TimestampTz at, int64 seq)
-{
-	if (at != e->at)
-		return at > e->at;
-	if (seq != e->seq)
-		return seq > e->seq;
-	return compare_text(f, value, e->value) > 0;
-}
-
-void
-jny_entry_add(JnyFeatureEntry *e, const JnyFeature *f, Datum value, TimestampTz at, int64 seq)
-{
-	if (f->of != NULL && value == (Datum) 0)
-		return;
-	if (f->grain > 0)
-	{
-		add_to_window(e, f, value, at);
-		return;
-	}
-	switch (f->aggregate)
-	{
-		case JNY_AGG_COUNT:
-			e->count++;
-			break;
-		case JNY_AGG_SUM:
-			keep_sum(&e->value, value);
-			break;
-		case JNY_AGG_DAYS_SINCE:
-			e->at = Max(e->at, at);
-			break;
-		case JNY_AGG_LAST:
-		case JNY_AGG_FIRST:
-			if (e->value == (Datum) 0 ||
-				is_later(e, f, value, at, seq) == (f->aggregate == JNY_AGG_LAST))
-			{
-				keep_value(&e->value, value);
-				e->at = at;
-				e->seq = seq;
-			}
-			break;
-	}
-}
-
-/* ---- values ----------------------------------------------------------------------------------- */
-
-static Datum
-zero_numeric(void)
-{
-	return NumericGetDatum(int64_to_numeric(0));
-}
-
-static Datum
-window_value(const JnyFeatureEntry *e, const JnyFeature *f, TimestampTz at)
-{
-	int64		newest = bucket_of(at, f->grain);
-	int64		count = 0;
-	Datum		sum = zero_numeric();
-
-	for (int i = 0; i < e->nbuckets; i++)
-	{
-		const JnyFeatureBucket *b = &e->buckets[i];
-
-		if (b->index > newest || b->index <= newest - f->buckets)
-			continue;
-		if (f->aggregate == JNY_AGG_SUM)
-			sum = add_numeric(sum, b->sum);
-		else
-			count += b->count;
-	}
-	return f->aggregate == JNY_AGG_SUM ? sum : Int64GetDatum(count);
-}
-
-Datum
-jny_entry_value(const JnyFeatureEntry *e, const JnyFeature *f, TimestampTz at, bool *isnull)
-{
-	*isnull = false;
-	if (f->grain > 0)
-		return window_value(e, f, at);
-	switch (f->aggregate)
-	{
-		case JNY_AGG_COUNT:
-			return Int64GetDatum(e->count);
-		case JNY_AGG_SUM:
-			return e->value != (Datum) 0 ? e->value : zero_numeric();
-		case JNY_AGG_DAYS_SINCE:
-			*isnull = e->at == DT_NOBEGIN;
-			return *isnull ? (Datum) 0 : Int64GetDatum(Max(at - e->at, 0) / USECS_PER_DAY);
-		default:
-			*isnull = e->value == (Datum) 0;
-			return e->value;
-	}
 }

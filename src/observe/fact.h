@@ -43,6 +43,8 @@ typedef enum JnyKind
 	JNY_KIND_ORDER_LINE,
 	JNY_KIND_CONSENT,
 	JNY_KIND_MESSAGE,
+	JNY_KIND_SHIPMENT,
+	JNY_KIND_RETURN,
 	JNY_KIND_OTHER
 } JnyKind;
 
@@ -56,6 +58,8 @@ typedef enum JnyField
 	JNY_F_STATE, JNY_F_BASIS, JNY_F_PROOF, JNY_F_EXPIRES, JNY_F_TYPE, JNY_F_ACTION,
 	JNY_F_PROVIDER_REF, JNY_F_REASON, JNY_F_ZONE, JNY_F_LOCALE, JNY_F_CODES,
 	JNY_F_MACHINE, JNY_F_EMAIL, JNY_F_PHONE, JNY_F_PUSH,
+	JNY_F_PROMISED, JNY_F_EXPECTED, JNY_F_SHIPPED, JNY_F_READY, JNY_F_DELIVERED,
+	JNY_F_REQUESTED, JNY_F_APPROVED, JNY_F_RECEIVED,
 	JNY_NFIELDS
 } JnyField;
 
@@ -91,6 +95,7 @@ typedef struct JnyKey
 	JnyProfile *stored_at;		/* an object's: under whom its state is stored now; NULL = nowhere */
 	const char *method;			/* how it came to its person; NULL = created, or came with another key */
 	double		confidence;		/* when there is a method */
+	int64		forgotten;		/* position at which somebody with this key was erased; 0 = nobody was */
 } JnyKey;
 
 /* A consent that a row states. */
@@ -133,10 +138,15 @@ typedef struct JnyFact
 	Jsonb	   *props;			/* sent, or the extra columns of the map; NULL = none */
 	int			nkeys;
 	JnyKey	   *keys[JNY_SUBJECT_KEYS]; /* strongest first; objects not among them */
+	JnyKey	   *was_account;	/* of an alias: what it says was the person's before, read as an account's id and */
+	JnyKey	   *was_session;	/* as a browser's: one of them goes */
 	JnyKey	   *cart;
 	JnyKey	   *order;
+	JnyKey	   *parcel;
 	const char *cart_id;
 	const char *order_id;
+	const char *parcel_id;
+	JnyKind		parcel_kind;	/* JNY_KIND_SHIPMENT or JNY_KIND_RETURN: a row of one or an event about one; else JNY_KIND_EVENT */
 	bool		has_action;
 	pg_uuid_t	action_id;
 	const char *provider_ref;
@@ -158,6 +168,7 @@ typedef struct JnyFact
 	const char *step;
 	int			visit;
 	const char *reason;
+	const char *journey;
 	Jsonb	   *traits;
 	List	   *consents;		/* of JnyConsent */
 	JnyInboxRaw *raw;
@@ -199,12 +210,14 @@ typedef struct JnyTake
 	struct JnyPeople *people;
 	HTAB	   *links;			/* NULL = nobody is linked */
 	HTAB	   *wishes;			/* NULL = nobody is to be merged */
+	JnyCols    *forgotten;		/* NULL = nobody has come back who was erased */
 	bool		opted_out_early;	/* people who are new here have consents already */
 	struct JnyContacts *contacts;
 	struct JnyConsents *consents;
 	struct JnyProducts *products;
 	struct JnyCarts *carts;
 	struct JnyOrders *orders;
+	struct JnyParcels *parcels;
 	struct JnyMessages *messages;
 } JnyTake;
 
@@ -273,6 +286,12 @@ extern bool jny_type_is_known(JnyTake *take, const char *type);
 extern void jny_link_people(JnyTake *take, const JnyFact *fact, JnyProfile *of_order, JnyProfile *of_cart);
 extern void jny_link_write(JnyTake *take);
 
+/* forget.c: people who were erased */
+extern void jny_forget_find(JnyTake *take);
+extern bool jny_forget_drops(const JnyFact *fact);
+extern void jny_forget_suppress(JnyTake *take, const JnyFact *fact, JnyKey *key);
+extern void jny_forget_write(JnyTake *take);
+
 /* wish.c: people who turn out to be one. False when the key makes nobody one, or its source is not believed. */
 extern bool jny_wish_merge(JnyTake *take, const JnyFact *fact, const JnyKey *key);
 /* By a link in a message: a browser is that of whom the message was sent to. */
@@ -280,6 +299,8 @@ extern void jny_wish_by_click(JnyTake *take, JnyFact *fact);
 extern void jny_wish_write(JnyTake *take);
 /* Who was merged since an action was sent answers to another id: facts that were found through one. */
 extern void jny_wish_aliases(JnyTake *take);
+/* alias.c */
+extern void jny_alias_settle(JnyFact *fact);
 
 /* identity.c */
 extern void jny_dedupe(JnyTake *take);
@@ -315,6 +336,12 @@ extern void jny_cart_write(JnyTake *take);
 extern void jny_order_load(JnyTake *take);
 extern void jny_order_apply(JnyTake *take, JnyFact *fact);
 extern void jny_order_write(JnyTake *take);
+extern void jny_session_write(JnyTake *take);
+/* A parcel's milestone moves its order forward, never back, and is never illegal. */
+extern void jny_order_follow(JnyTake *take, JnyFact *fact, const char *status);
+extern void jny_parcel_load(JnyTake *take);
+extern void jny_parcel_apply(JnyTake *take, JnyFact *fact);
+extern void jny_parcel_write(JnyTake *take);
 extern void jny_message_find(JnyTake *take);
 extern bool jny_message_opts_out(const JnyFact *fact);
 extern const char *jny_message_channel(const JnyFact *fact);	/* NULL = not known */

@@ -8,6 +8,7 @@
  */
 #include "core/inbox.h"
 
+#include "catalog/pg_type.h"
 #include "common/cryptohash.h"
 #include "common/hmac.h"
 #include "common/sha2.h"
@@ -16,6 +17,7 @@
 PG_FUNCTION_INFO_V1(journey_hmac);
 PG_FUNCTION_INFO_V1(journey_random_bytes);
 PG_FUNCTION_INFO_V1(journey_append_opt_out);
+PG_FUNCTION_INFO_V1(journey_append_fence);
 
 Datum
 journey_hmac(PG_FUNCTION_ARGS)
@@ -81,5 +83,33 @@ journey_append_opt_out(PG_FUNCTION_ARGS)
 		row.keys = keys.hash;
 		jny_inbox_append(&row, 1);
 	}
+	PG_RETURN_VOID();
+}
+
+/* An event of a person for every scope, with a fence under the hashes of the person's keys. */
+Datum
+journey_append_fence(PG_FUNCTION_ARGS)
+{
+	JnyInboxRow row = {0};
+	Datum	   *hashes;
+	int64	   *keys;
+	int			n;
+
+	deconstruct_array(PG_GETARG_ARRAYTYPE_P(3), INT8OID, sizeof(int64), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE, &hashes, NULL, &n);
+	n = Min(n, JNY_SUBJECT_KEYS);
+	row.op = JNY_OP_EVENT;
+	row.fence = JNY_FENCE_EVENT;
+	row.source = "journey";
+	row.scope = "*";
+	row.type = text_to_cstring(PG_GETARG_TEXT_PP(0));
+	row.occurred_at = PG_GETARG_TIMESTAMPTZ(1);
+	row.subject = PG_GETARG_JSONB_P(2);
+	keys = palloc(sizeof(int64) * Max(1, n));
+	for (int i = 0; i < n; i++)
+		keys[i] = DatumGetInt64(hashes[i]);
+	row.nkeys = n;
+	row.keys = keys;
+	if (n > 0)
+		jny_inbox_append(&row, 1);
 	PG_RETURN_VOID();
 }

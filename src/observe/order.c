@@ -630,19 +630,17 @@ apply_line_event(JnyTake *take, JnyFact *fact, JnyOrder *o)
 	jny_emit(take, fact, fact->type, fact->props);
 }
 
-/* A parcel's milestone moves its order forward, never back, and is never illegal. */
-static void
-apply_shipment(JnyTake *take, JnyFact *fact, JnyOrder *o)
+void
+jny_order_follow(JnyTake *take, JnyFact *fact, const char *status)
 {
-	const char *to = strcmp(fact->type, "shipment_shipped") == 0 ? "shipped"
-		: strcmp(fact->type, "shipment_delivered") == 0 ? "delivered" : NULL;
+	JnyOrder   *o = jny_order_of(take, fact);
+	const char *to = strcmp(status, "shipped") == 0 ? "shipped"
+		: strcmp(status, "delivered") == 0 || strcmp(status, "picked_up") == 0 ? "delivered" : NULL;
 
-	if (to != NULL && o->status != NULL && progress(o->status) >= 0 && progress(o->status) < progress(to))
-	{
-		(void) move(take, fact, o, to);
-		touch(o, fact);
-	}
-	jny_emit(take, fact, fact->type, fact->props);
+	if (o == NULL || to == NULL || o->status == NULL || progress(o->status) < 0 || progress(o->status) >= progress(to))
+		return;
+	(void) move(take, fact, o, to);
+	touch(o, fact);
 }
 
 void
@@ -662,8 +660,6 @@ jny_order_apply(JnyTake *take, JnyFact *fact)
 		apply_row(take, fact, o);
 	else if (strncmp(fact->type, "order_line_", 11) == 0)
 		apply_line_event(take, fact, o);
-	else if (strncmp(fact->type, "shipment_", 9) == 0)
-		apply_shipment(take, fact, o);
 	else
 		apply_event(take, fact, o);
 }

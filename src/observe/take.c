@@ -99,6 +99,7 @@ emit_action(JnyTake *take, JnyFact *fact)
 	e->step = fact->step;
 	e->visit = fact->visit;
 	e->reason = fact->reason;
+	e->journey = fact->journey;
 }
 
 /* What an inbox row's fence says holds, even when the row gave no event. */
@@ -168,7 +169,9 @@ apply_event(JnyTake *take, JnyFact *fact)
 	}
 	else if (strcmp(type, "unsubscribed") == 0 || starts(type, "consent_"))
 		jny_consent_apply(take, fact);
-	else if (starts(type, "order_") || starts(type, "shipment_"))
+	else if (fact->parcel_kind != JNY_KIND_EVENT)
+		jny_parcel_apply(take, fact);
+	else if (starts(type, "order_"))
 		jny_order_apply(take, fact);
 	else
 	{
@@ -244,6 +247,10 @@ apply(JnyTake *take, JnyFact *fact)
 			jny_message_apply(take, fact);
 			jny_consent_apply(take, fact);
 			break;
+		case JNY_KIND_SHIPMENT:
+		case JNY_KIND_RETURN:
+			jny_parcel_apply(take, fact);
+			break;
 		case JNY_KIND_OTHER:
 			break;
 	}
@@ -259,13 +266,16 @@ write_state(JnyTake *take)
 	jny_identity_write(take);
 	jny_link_write(take);
 	jny_wish_write(take);
+	jny_forget_write(take);
 	jny_contact_write(take);
 	jny_consent_write(take);
 	jny_product_write(take);
 	jny_cart_write(take);
 	jny_order_write(take);
+	jny_parcel_write(take);
 	jny_message_write(take);
 	write_events(take->batch);
+	jny_session_write(take);
 	jny_tally_write(take);
 }
 
@@ -317,6 +327,7 @@ jny_observe_take(JnyBatch *batch, int max_events)
 	jny_consent_load(&take);
 	jny_cart_load(&take);
 	jny_order_load(&take);
+	jny_parcel_load(&take);
 	for (int i = 0; i < take.nfacts; i++)
 		if (!take.facts[i]->drop)
 			apply(&take, take.facts[i]);

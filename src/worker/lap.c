@@ -363,6 +363,33 @@ read_history(JnyBatch *batch, int events, int timers)
 	return true;
 }
 
+static bool
+count_features(JnyBatch *batch, int events, int timers)
+{
+	bool		more;
+
+	SPI_connect();
+	more = jny_count_portion(batch);
+	SPI_finish();
+	batch->more |= more;
+	return true;
+}
+
+/* What fails there is no failure of the lap. */
+static void
+on_the_side(bool (*work) (JnyBatch *batch, int events, int timers), void (*failed) (const ErrorData *error),
+			JnyBatch *batch)
+{
+	bool		done;
+	ErrorData  *error = attempt(work, batch, 0, 0, &done);
+
+	if (error == NULL)
+		return;
+	SPI_connect();
+	failed(error);
+	SPI_finish();
+}
+
 /*
  * Beside somebody else's code on our tables no lap runs: health says what to
  * do. The worker waits for it, elsewhere the caller is told.
@@ -421,41 +448,48 @@ merge_guarded(JnyBatch *batch)
 
 /*
  * The past is read when the present has been taken in, so that what was read
- * never piles up; what fails there is no failure of the lap.
+ * never piles up.
  */
 bool
 jny_lap_guarded(JnyBatch *batch, int max_events)
 {
 	bool		mine;
-	ErrorData  *error;
 
 	if (is_refused(batch))
 		return false;
 	mine = lap_of_what_works(batch, max_events);
 	if (mine && batch->node.adopted)
 		merge_guarded(batch);
-	if (!mine || !batch->node.adopted || batch->more || !jny_history_waits())
+	if (!mine || !batch->node.adopted || batch->more)
 		return mine;
-	error = attempt(read_history, batch, 0, 0, &mine);
-	if (error != NULL)
-	{
-		SPI_connect();
-		jny_history_failed(error);
-		SPI_finish();
-	}
+	if (jny_history_waits())
+		on_the_side(read_history, jny_history_failed, batch);
+	if (jny_count_waits())
+		on_the_side(count_features, jny_count_failed, batch);
 	return mine;
 }
 
+JNY_PLAN(forget, "", "SELECT journey._forget()");
+JNY_PLAN(make_partitions, "timestamptz", "SELECT journey._partitions($1)");
+JNY_PLAN(drop_partitions, "", "SELECT journey._drop_parts()");
+
+/* What locks most comes last, so that it is locked for an instant. */
 static bool
 maintain(JnyBatch *batch, int events, int timers)
 {
+	Datum		now = TimestampTzGetDatum(batch->node.now);
 	Datum		args[3] = {
 		CStringGetTextDatum("maintenance"), CStringGetTextDatum("worker"), TimestampTzGetDatum(GetCurrentTimestamp())
 	};
 
 	SPI_connect();
-	jny_observe_maintain(&batch->node);
 	jny_run(&close_incident, args, NULL);
+	jny_run(&forget, NULL, NULL);
+	jny_attachments_check();
+	jny_leaves_watch();
+	jny_run(&make_partitions, &now, NULL);
+	jny_run(&drop_partitions, NULL, NULL);
+	jny_observe_rotate();
 	SPI_finish();
 	return true;
 }

@@ -21,6 +21,11 @@ extern bool jny_lap(JnyBatch *batch, int max_events, int max_timers);
 extern bool jny_lap_guarded(JnyBatch *batch, int max_events);
 extern void jny_maintain_guarded(JnyBatch *batch);
 
+/* count.c: features that are to be counted for people who are older; the latter two inside SPI_connect() */
+extern bool jny_count_waits(void);
+extern bool jny_count_portion(JnyBatch *batch);
+extern void jny_count_failed(const ErrorData *error);
+
 /* merge.c: are people to be merged now? And does so. */
 extern bool jny_merges_wait(const JnyBatch *batch);
 extern void jny_merge(JnyBatch *batch);

@@ -1,6 +1,6 @@
 -- Every kind of feature passes lint and apply(), and what is kept equals a recount.
 SET client_min_messages = warning;
-SELECT plan(13);
+SELECT plan(23);
 CREATE FUNCTION pg_temp.codes(change jsonb) RETURNS text LANGUAGE sql AS $$
     SELECT coalesce(string_agg(DISTINCT code, ' '), '') FROM journey.lint('{"kind": "feature", "name": "f", "on": "order_placed", "aggregate": "sum", "of": "amount"}' || change)
     WHERE severity = 'error'
@@ -13,6 +13,18 @@ SELECT is(pg_temp.codes('{"grain": "1 hour"}'), 'feature_grain', 'a grain withou
 SELECT is(pg_temp.codes('{"window": "1 hour", "grain": "1 day"}'), 'feature_grain', 'a grain above its window');
 SELECT is(pg_temp.codes('{"window": "12 months", "grain": "1 minute"}'), 'feature_grain', 'a grain that is too fine');
 
+SELECT is(pg_temp.codes('{"aggregate": "avg", "window": "7 days"}'), '', 'an average within a window');
+SELECT is(pg_temp.codes('{"aggregate": "distinct", "window": "7 days", "grain": "1 hour"}'), 'feature_grain', 'a distinct of too many grains');
+SELECT is(pg_temp.codes('{"aggregate": "decayed_sum", "window": "7 days"}'), 'feature_half_life feature_window', 'a decayed sum has a half-life, no window');
+SELECT is(pg_temp.codes('{"half_life": "7 days"}'), 'feature_half_life', 'and nothing else has');
+SELECT is(pg_temp.codes('{"aggregate": "recent", "of": "sku"}'), 'feature_limit', 'recent values have a limit');
+SELECT is(pg_temp.codes('{"limit": 5}'), 'feature_limit', 'and nothing else has');
+SELECT is((SELECT string_agg(code, ' ') FROM journey.lint('{"kind": "feature", "name": "f", "aggregate": "sum", "of": "amount"}') WHERE severity = 'error'), 'feature_on', 'a sum is of events');
+SELECT is((SELECT string_agg(DISTINCT code, ' ' ORDER BY code) FROM journey.lint('[{"kind": "feature", "name": "r", "aggregate": "ratio", "numerator": "cart_adds_7d", "denominator": "product_views_7d"},
+    {"kind": "feature", "name": "rr", "aggregate": "ratio", "numerator": "r", "denominator": "nothing_such", "on": "order_placed"}]') WHERE severity = 'error'),
+    'feature_ratio unknown_feature', 'a ratio is of two features that are there, and are no ratios');
+SELECT lives_ok($$SELECT journey.apply('{"kind": "feature", "name": "adds_per_view", "aggregate": "ratio", "numerator": "cart_adds_7d", "denominator": "product_views_7d"}')$$, 'and is applied');
+SELECT throws_ok($$SELECT journey.retire('feature', 'cart_adds_7d')$$, '2BP01', NULL, 'what it is made of stays');
 SELECT lives_ok($$SELECT journey.apply('[
     {"kind": "feature", "name": "views", "on": "product_viewed", "aggregate": "count"},
     {"kind": "feature", "name": "views_3h", "on": "product_viewed", "aggregate": "count", "window": "3 hours", "grain": "10 minutes"},

@@ -1,0 +1,3 @@
+-- Changes to data tables that are there already, in order, each one harmless
+-- when repeated: migrate() runs all of them every time. New tables, indexes and
+-- comments come by themselves.

@@ -1,0 +1,209 @@
+-- The rights of a person: to be forgotten, to be left alone, to see what is
+-- known. Erasing deletes what laps and senders write, so a lap does it, as its
+-- last work and when nobody is in the way; permits are refused from the commit
+-- of the request on.
+
+CREATE FUNCTION journey._append_fence(type text, at timestamptz, subject jsonb, keys bigint[]) RETURNS void
+    LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+    AS 'MODULE_PATHNAME', 'journey_append_fence';
+COMMENT ON FUNCTION journey._append_fence(text, timestamptz, jsonb, bigint[]) IS
+    'Appends an event of a person, for every scope, with a fence under these key hashes (the first 14) to the inbox.';
+
+CREATE FUNCTION journey._forget_digest(namespace text, value text) RETURNS bytea
+    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN journey._hmac((SELECT s.value FROM journey.secret s WHERE s.name = 'forget'),
+                         convert_to(_forget_digest.namespace || chr(31) || _forget_digest.value, 'UTF8'));
+END
+$$;
+COMMENT ON FUNCTION journey._forget_digest(text, text) IS
+    'What is kept of a key of an erased person: a keyed digest, which without the secret of this database says nothing.';
+
+CREATE FUNCTION journey._forgotten(namespaces text[], keys text[]) RETURNS TABLE (n integer, seq bigint)
+    LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT k.n::integer - 1, f.seq
+    FROM unnest(namespaces, keys) WITH ORDINALITY AS k (namespace, value, n)
+    CROSS JOIN LATERAL journey._forget_digest(k.namespace, k.value) AS d (digest)
+    JOIN journey.forgotten f ON f.bucket = ((get_byte(d.digest, 0) << 8 | get_byte(d.digest, 1)) >> 6)::smallint AND f.digest = d.digest;
+END
+$$;
+COMMENT ON FUNCTION journey._forgotten(text[], text[]) IS
+    'Which of these keys (normalised values, from 0) are those of somebody who was erased, and when in order of capture.';
+
+CREATE FUNCTION journey.erase(subject jsonb, reason text DEFAULT NULL) RETURNS uuid
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    moment timestamptz := journey.clock();
+    proof uuid := journey.uuid_v7();
+    at_seq bigint := journey._next_seq();
+    id uuid := journey._hold_person(journey.profile_id(erase.subject));
+    n integer;
+BEGIN
+    PERFORM journey._demand(jsonb_typeof(erase.subject) = 'object', 'erase', 'Name the person, as {"customer_id": "42"}.');
+    INSERT INTO journey.forgotten AS f (bucket, digest, seq, forgotten_at, erasure_id)
+    SELECT DISTINCT ((get_byte(d.digest, 0) << 8 | get_byte(d.digest, 1)) >> 6)::smallint, d.digest, at_seq, moment, proof
+    FROM (SELECT i.namespace, i.value FROM journey.identity i WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id
+          UNION
+          SELECT k.key, v.value FROM jsonb_each_text(erase.subject) k
+          CROSS JOIN LATERAL journey._key_forms(k.key, k.value, NULL) AS v (value)
+          WHERE k.value <> '') x
+    JOIN journey.namespace s ON s.namespace = x.namespace AND s.class IN ('person', 'session')
+    CROSS JOIN LATERAL journey._forget_digest(x.namespace, x.value) AS d (digest)
+    ON CONFLICT (bucket, digest) DO UPDATE SET seq = EXCLUDED.seq, forgotten_at = EXCLUDED.forgotten_at, erasure_id = EXCLUDED.erasure_id;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    INSERT INTO journey.erasure (erasure_id, asked_by, asked_at, reason, keys, erased_at)
+    VALUES (proof, session_user, moment, erase.reason, n, CASE WHEN id IS NULL THEN moment END);
+    IF id IS NOT NULL THEN
+        PERFORM journey._append_fence('erased', moment, COALESCE(journey._subject_of(id, 'default'), '{}'),
+            ARRAY(SELECT i.key_hash FROM journey.identity i JOIN journey.namespace s USING (namespace)
+                  WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id ORDER BY s.rank DESC, i.key_hash));
+        INSERT INTO journey.person_wish (bucket, profile_id, kind, try_at, xact, erasure_id)
+        VALUES (journey.bucket(id), id, 'erase', moment, pg_current_xact_id(), proof)
+        ON CONFLICT (bucket, profile_id, kind) DO UPDATE SET try_at = EXCLUDED.try_at, xact = EXCLUDED.xact, erasure_id = EXCLUDED.erasure_id;
+    END IF;
+    RETURN proof;
+END
+$$;
+COMMENT ON FUNCTION journey.erase(jsonb, text) IS
+    'Forgets a person: permits are refused when this commits, and the next lap deletes every row of theirs; who is in an audience is taken out of it first. What stays is a keyed digest of each key, so that a re-import contacts nobody, and the proof in journey.erasure, whose id this returns. The shop''s own tables are the shop''s to clean. A subject that nobody is known by is remembered all the same.';
+
+CREATE FUNCTION journey.restrict(subject jsonb, restricted boolean DEFAULT true) RETURNS boolean
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    id uuid := journey._hold_person(journey.profile_id(restrict.subject));
+    moment timestamptz := journey.clock();
+BEGIN
+    PERFORM journey._demand(restrict.subject IS NOT NULL AND restrict.restricted IS NOT NULL, 'restrict',
+                            'Name the person, as {"customer_id": "42"}, and say true or false.');
+    IF id IS NULL THEN
+        RETURN false;
+    END IF;
+    IF restrict.restricted THEN
+        PERFORM journey._append_fence('restricted', moment, COALESCE(journey._subject_of(id, 'default'), '{}'),
+            ARRAY(SELECT i.key_hash FROM journey.identity i JOIN journey.namespace s USING (namespace)
+                  WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id ORDER BY s.rank DESC, i.key_hash));
+    END IF;
+    DELETE FROM journey.person_wish w
+    WHERE w.bucket = journey.bucket(id) AND w.profile_id = id AND w.kind IN ('restrict', 'unrestrict');
+    INSERT INTO journey.person_wish (bucket, profile_id, kind, try_at, xact)
+    VALUES (journey.bucket(id), id, CASE WHEN restrict.restricted THEN 'restrict' ELSE 'unrestrict' END, moment, pg_current_xact_id());
+    RETURN true;
+END
+$$;
+COMMENT ON FUNCTION journey.restrict(jsonb, boolean) IS
+    'Leaves a person alone (or no longer): nothing at all is sent to them, from the commit on; what is known of them stays. False when nobody is known by the subject.';
+
+CREATE FUNCTION journey.export_person(subject jsonb) RETURNS jsonb
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    id uuid := journey.profile_id(export_person.subject);
+    t record;
+    rows jsonb;
+    result jsonb := '{}';
+BEGIN
+    IF id IS NULL THEN
+        RETURN NULL;
+    END IF;
+    FOR t IN SELECT p.name FROM journey._personal_tables() p WHERE p.name NOT LIKE 'merge%' LOOP
+        EXECUTE format('SELECT jsonb_agg(to_jsonb(x) - ''bucket'') FROM journey.%I x WHERE x.bucket = journey.bucket($1) AND x.profile_id = $1', t.name)
+        INTO rows USING id;
+        IF rows IS NOT NULL THEN
+            result := result || jsonb_build_object(t.name, rows);
+        END IF;
+    END LOOP;
+    SELECT jsonb_agg(jsonb_build_object('namespace', i.namespace, 'value', i.value, 'confidence', i.confidence, 'source', i.source, 'since', i.since)
+                     ORDER BY i.namespace, i.value) INTO rows
+    FROM journey.identity i WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id;
+    RETURN result || jsonb_build_object('identity', COALESCE(rows, '[]'));
+END
+$$;
+COMMENT ON FUNCTION journey.export_person(jsonb) IS
+    'Everything that is known of a person, table by table: {"profile": [{...}], "orders": [...], "identity": [...]}. Null when nobody is known by the subject.';
+
+-- ---- what a lap does -----------------------------------------------------------
+
+CREATE FUNCTION journey._erase_person(id uuid, proof uuid) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    t record;
+    n bigint;
+    deleted jsonb := '{}';
+    said text[];
+BEGIN
+    said := ARRAY(SELECT lower(i.value) FROM journey.identity i JOIN journey.namespace s USING (namespace)
+                  WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id AND s.class = 'person' AND length(i.value) > 3);
+    UPDATE journey.quarantine q SET original = NULL, original_text = NULL, reason = 'of a person who was erased'
+    WHERE EXISTS (SELECT FROM unnest(said) v WHERE position(v IN lower(COALESCE(q.original::text, q.original_text))) > 0);
+    DELETE FROM journey.early_opt_out e USING journey.identity i
+    WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id AND e.bucket = i.bucket AND e.key_hash = i.key_hash;
+    DELETE FROM journey.profile_link l USING journey.profile_link f
+    WHERE f.bucket = journey.bucket(id) AND f.profile_id = id AND l.bucket = f.other_bucket AND l.profile_id = f.other_id
+      AND l.other_bucket = f.bucket AND l.other_id = f.profile_id;
+    DELETE FROM journey.profile_link l WHERE l.bucket = journey.bucket(id) AND l.profile_id = id;
+    DELETE FROM journey.merge_wish w WHERE w.bucket = journey.bucket(id) AND w.profile_id = id OR w.other_bucket = journey.bucket(id) AND w.other_id = id;
+    DELETE FROM journey.profile_alias a WHERE a.into_bucket = journey.bucket(id) AND a.into_id = id;
+    DELETE FROM journey.identity i WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    deleted := jsonb_build_object('identity', n);
+    FOR t IN SELECT p.name FROM journey._personal_tables() p LOOP
+        EXECUTE format('DELETE FROM journey.%I x WHERE x.bucket = journey.bucket($1) AND x.profile_id = $1', t.name) USING id;
+        GET DIAGNOSTICS n = ROW_COUNT;
+        IF n > 0 THEN
+            deleted := deleted || jsonb_build_object(t.name, n);
+        END IF;
+    END LOOP;
+    UPDATE journey.erasure e SET erased_at = journey.clock(), rows = deleted WHERE e.erasure_id = proof;
+END
+$$;
+COMMENT ON FUNCTION journey._erase_person(uuid, uuid) IS 'Deletes every row of a person, takes them out of what was set aside, and writes the proof.';
+
+CREATE FUNCTION journey._do_by_people() RETURNS bigint
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    moment timestamptz := journey.clock();
+    w record;
+    n bigint := 0;
+BEGIN
+    FOR w IN
+        SELECT x.*,
+               -- what was captured with it, or before it, is read first; a removal from an audience is sent first
+               NOT pg_visible_in_snapshot(x.xact, c.previous)
+               OR x.kind = 'erase' AND EXISTS (SELECT FROM journey.outbox o WHERE o.bucket = x.bucket AND o.profile_id = x.profile_id AND o.payload ? '_remove')
+               AS waits
+        FROM journey.person_wish x CROSS JOIN journey.cursor c
+        WHERE x.try_at <= moment ORDER BY x.try_at LIMIT 1000
+    LOOP
+        IF w.waits OR NOT journey._lock_people(ARRAY[w.profile_id]) THEN
+            UPDATE journey.person_wish x SET try_at = CASE WHEN journey.mode() = 'test' THEN moment ELSE moment + interval '100 milliseconds' END
+            WHERE x.bucket = w.bucket AND x.profile_id = w.profile_id AND x.kind = w.kind;
+            CONTINUE;
+        END IF;
+        n := n + 1;
+        IF w.kind = 'erase' THEN
+            PERFORM journey._erase_person(w.profile_id, w.erasure_id);
+        ELSE
+            UPDATE journey.profile p SET restricted = w.kind = 'restrict' WHERE p.bucket = w.bucket AND p.profile_id = w.profile_id;
+            DELETE FROM journey.person_wish x WHERE x.bucket = w.bucket AND x.profile_id = w.profile_id AND x.kind = w.kind;
+        END IF;
+    END LOOP;
+    RETURN n;
+END
+$$;
+COMMENT ON FUNCTION journey._do_by_people() IS 'Erases and restricts the people who asked for it, as far as nobody is in the way; returns how many.';
