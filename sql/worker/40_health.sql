@@ -155,7 +155,12 @@ BEGIN
 
     topic := 'worker';
     SELECT * INTO w FROM journey._workers() WHERE here;
-    IF NOT journey._preloaded() THEN
+    IF pg_is_in_recovery() THEN
+        status := 'ok';
+        detail := 'this is a standby: laps run on the primary';
+        hint := CASE WHEN journey._preloaded() THEN 'After a promotion the worker comes by itself.'
+                     ELSE 'Preload journey here, too, or after a promotion no worker comes.' END;
+    ELSIF NOT journey._preloaded() THEN
         status := 'warning';
         detail := 'no worker: journey is not in shared_preload_libraries';
         hint := 'Preload it and restart, or let a scheduler call journey.run_once().';

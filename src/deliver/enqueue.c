@@ -288,7 +288,7 @@ journey_cancel_pending(PG_FUNCTION_ARGS)
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &enrollments, NULL, &m);
 	for (int i = 0; i < Min(n, m); i++)
 	{
-		JnyOwner   *owner = palloc(sizeof(JnyOwner));
+		JnyOwner   *owner = palloc0(sizeof(JnyOwner));
 
 		owner->profile_id = *DatumGetUUIDP(people[i]);
 		owner->enrollment_id = *DatumGetUUIDP(enrollments[i]);
