@@ -4,6 +4,7 @@
 #   make install    into the server's folders (DESTDIR= for a staged install)
 #   make installcheck   regress, isolation and TAP against a running server
 #   make lint       the rules of the house, checked
+#   make reference  docs/reference.md, of the comments in the catalogue
 #   make coverage   which items of the mission have no test
 #   make crash CYCLES=100   the crash harness (CRASH= for its other options)
 #   make fuzz N=20000   random calls and queries (SEED= to have a run again)
@@ -77,7 +78,9 @@ worker-is-off:
 		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
 		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
 
-.PHONY: lint coverage check-major check-upgrade crash crash-bugs fuzz
+.PHONY: lint reference coverage check-major check-upgrade crash crash-bugs fuzz
+reference:
+	$(srcdir)/scripts/with-cluster scripts/reference > docs/reference.md.tmp && grep -v '^Creating new\|^Dropping cluster' docs/reference.md.tmp > docs/reference.md && rm docs/reference.md.tmp
 lint:
 	$(srcdir)/scripts/lint
 coverage:

@@ -350,20 +350,5 @@ SELECT signature, false, true FROM unnest(ARRAY[
     'width_bucket(numeric,numeric,numeric,integer)'
 ]) AS signature;
 
--- Features that most houses want. Versions of a retailer's own replace these.
 SELECT journey._invalidate('journey.vocabulary');
-SELECT a.change FROM journey._apply($doc$[
-{"kind": "feature", "name": "product_views_7d", "description": "Product pages seen in the last 7 days.",
- "on": "product_viewed", "aggregate": "count", "window": "7 days"},
-{"kind": "feature", "name": "cart_adds_7d", "description": "Additions to a cart in the last 7 days.",
- "on": "cart_item_added", "aggregate": "count", "window": "7 days"},
-{"kind": "feature", "name": "last_viewed_sku", "description": "Product seen last.",
- "on": "product_viewed", "aggregate": "last", "of": "event.sku"},
-{"kind": "feature", "name": "viewed_products", "description": "Products of the newest page views, newest first: what product.views counts.",
- "on": "product_viewed", "aggregate": "recent", "of": "event.sku", "limit": 30, "window": "30 days"},
-{"kind": "feature", "name": "dwelled_products", "description": "Products whose pages were used, with the seconds: what product.dwell_seconds sums up.",
- "on": "product_engaged", "where": "event.dwell_seconds is not null", "aggregate": "recent", "of": "event.sku", "amount": "event.dwell_seconds",
- "limit": 20, "window": "30 days"},
-{"kind": "feature", "name": "days_since_order", "description": "Whole days since the last order was placed.",
- "on": "order_placed", "aggregate": "days_since"}
-]$doc$, 'journey_owner', 'journey_owner', true, NULL) AS a;
+SELECT journey._ship_features();

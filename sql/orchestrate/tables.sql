@@ -198,17 +198,17 @@ CREATE TABLE journey.stage_transition (
     PRIMARY KEY (bucket, profile_id, seq, n)
 );
 COMMENT ON TABLE journey.stage_transition IS
-    'History of the stage of each person: which rule moved whom from where to where.';
+    'History of the stage of each person, and of each of their carts, orders and shipments: what moved it from where to where.';
 COMMENT ON COLUMN journey.stage_transition.bucket IS 'Bucket of the profile.';
 COMMENT ON COLUMN journey.stage_transition.profile_id IS 'The person.';
 COMMENT ON COLUMN journey.stage_transition.seq IS 'Inbox position of the event.';
 COMMENT ON COLUMN journey.stage_transition.n IS 'Number within the lap.';
-COMMENT ON COLUMN journey.stage_transition.object IS 'Empty = the person''s main stage.';
-COMMENT ON COLUMN journey.stage_transition.from_stage IS 'Stage before.';
-COMMENT ON COLUMN journey.stage_transition.to_stage IS 'Stage after.';
+COMMENT ON COLUMN journey.stage_transition.object IS 'Empty = the person''s main stage; else cart:<id>, order:<id> or shipment:<id>.';
+COMMENT ON COLUMN journey.stage_transition.from_stage IS 'Stage before; empty = the object was in none.';
+COMMENT ON COLUMN journey.stage_transition.to_stage IS 'Stage after; empty = the object is in none any more.';
 COMMENT ON COLUMN journey.stage_transition.at IS 'When the event occurred.';
-COMMENT ON COLUMN journey.stage_transition.rule IS 'The rule that fired: document, version and place in it.';
-COMMENT ON COLUMN journey.stage_transition.event_id IS 'The event.';
+COMMENT ON COLUMN journey.stage_transition.rule IS 'The rule that fired: document, version and place in it; of an object, the status that it got.';
+COMMENT ON COLUMN journey.stage_transition.event_id IS 'The event; null for an object.';
 COMMENT ON COLUMN journey.stage_transition.test IS 'Made under the test clock: in no figure.';
 
 CREATE TABLE journey.journey_day (

@@ -114,7 +114,7 @@ DECLARE
 BEGIN
     FOR t IN
         SELECT u.name, u.rule
-        FROM (SELECT n, seen FROM unnest(ARRAY['outbox', 'outbox_history', 'attempt_log', 'cart', 'cart_line', 'orders', 'order_line', 'consent', 'suppression', 'enrollment']) n
+        FROM (SELECT n, seen FROM unnest(ARRAY['outbox', 'outbox_history', 'attempt_log', 'cart', 'cart_line', 'orders', 'order_line', 'shipment', 'returns', 'consent', 'suppression', 'enrollment']) n
               UNION ALL
               SELECT n, format(of_enrollment, n) FROM unnest(ARRAY['decision', 'transition', 'exposure', 'conversion']) n) u (name, rule)
         WHERE NOT EXISTS (SELECT FROM pg_policy p WHERE p.polname = 'by_scope' AND p.polrelid = to_regclass('journey.' || u.name))
@@ -229,6 +229,7 @@ BEGIN
     PERFORM journey._revoke_all('v');
     EXECUTE journey._ddl('grants');
     PERFORM journey._invalidate('journey.vocabulary');
+    PERFORM journey._ship_features();
     INSERT INTO journey.schema_version (version, installed_at) VALUES (target, clock_timestamp())
     ON CONFLICT (version) DO UPDATE SET installed_at = excluded.installed_at;
     PERFORM journey._nudge();

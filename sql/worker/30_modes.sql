@@ -430,10 +430,10 @@ BEGIN
     WHERE s.bucket = t.bucket AND s.profile_id = t.profile_id;
     UPDATE journey.profile_state s
     SET stage = COALESCE((SELECT x.to_stage FROM journey.stage_transition x
-                          WHERE x.bucket = s.bucket AND x.profile_id = s.profile_id AND NOT x.test
+                          WHERE x.bucket = s.bucket AND x.profile_id = s.profile_id AND NOT x.test AND x.object = ''
                           ORDER BY x.seq DESC, x.n DESC LIMIT 1), t.from_stage)
     FROM (SELECT DISTINCT ON (x.bucket, x.profile_id) x.bucket, x.profile_id, x.from_stage
-          FROM journey.stage_transition x WHERE x.test ORDER BY x.bucket, x.profile_id, x.seq, x.n) t
+          FROM journey.stage_transition x WHERE x.test AND x.object = '' ORDER BY x.bucket, x.profile_id, x.seq, x.n) t
     WHERE s.bucket = t.bucket AND s.profile_id = t.profile_id;
     DELETE FROM journey.message_event x USING journey.event e
     WHERE e.test AND (x.bucket, x.profile_id, x.event_id) = (e.bucket, e.profile_id, e.event_id);

@@ -73,7 +73,7 @@ BEGIN
     GROUP BY a.attachment ORDER BY a.attachment)
     UNION ALL
     (SELECT 'count', s.name, 'feature', CASE WHEN c.problem IS NOT NULL THEN 'failing' WHEN c.name IS NULL THEN 'waiting' ELSE 'counting' END,
-           c.started_at, NULL, NULL, NULL, false, c.problem, round(coalesce(c.bucket, 0) / 1024.0, 3), coalesce(c.people, 0)
+           c.started_at, NULL, NULL, NULL, false, c.problem, round(coalesce(c.at_bucket, 0) / 1024.0, 3), coalesce(c.people, 0)
     FROM journey._feature_states() s LEFT JOIN journey.feature_count c ON c.name = s.name AND c.finished_at IS NULL
     WHERE s.counting AND s.broken IS NULL ORDER BY s.name COLLATE "C");
 END
@@ -155,7 +155,12 @@ BEGIN
 
     topic := 'worker';
     SELECT * INTO w FROM journey._workers() WHERE here;
-    IF NOT journey._preloaded() THEN
+    IF pg_is_in_recovery() THEN
+        status := 'ok';
+        detail := 'this is a standby: laps run on the primary';
+        hint := CASE WHEN journey._preloaded() THEN 'After a promotion the worker comes by itself.'
+                     ELSE 'Preload journey here, too, or after a promotion no worker comes.' END;
+    ELSIF NOT journey._preloaded() THEN
         status := 'warning';
         detail := 'no worker: journey is not in shared_preload_libraries';
         hint := 'Preload it and restart, or let a scheduler call journey.run_once().';

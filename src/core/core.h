@@ -93,6 +93,7 @@ typedef struct JnyNode
 /* Reads the node's one row, as it is now. */
 extern void jny_node_read(JnyNode *node);
 extern TimestampTz jny_now(void);
+extern void jny_require_primary(const char *what);	/* 25006 on a standby */
 extern const char *jny_mode_name(JnyMode mode);
 extern Oid	jny_owner_oid(bool missing_ok);
 /* watch.c: relid is InvalidOid when it may be any. Once per function. */

@@ -313,6 +313,9 @@ extern void jny_identity_write(JnyTake *take);
  * once.
  */
 extern JnyEvent *jny_emit(JnyTake *take, JnyFact *fact, const char *type, Jsonb *props);
+/* Its status now puts an object into this stage, and put it into that one before: a row of its history. */
+extern void jny_object_moved(JnyTake *take, const JnyFact *fact, const JnyProfile *profile, const char *object,
+							 const char *from, const char *to, const char *status);
 extern void jny_person_apply(JnyTake *take, JnyFact *fact);
 extern void jny_person_changed(JnyTake *take, JnyProfile *profile);
 extern void jny_person_write(JnyTake *take);

@@ -34,6 +34,14 @@ is_status(const char *status)
 		strcmp(status, "refunded") == 0 || strcmp(status, "returned") == 0;
 }
 
+static const char *
+stage_of(const char *status)
+{
+	if (status != NULL && strcmp(status, "delivered") == 0)
+		return "post_purchase";
+	return jny_status_is_placed(status) ? "fulfillment" : "";
+}
+
 static bool
 is_legal(const char *from, const char *to)
 {
@@ -323,6 +331,7 @@ move(JnyTake *take, JnyFact *fact, JnyOrder *o, const char *to)
 	}
 	else if (o->status == NULL && strcmp(to, "pending") != 0)
 		o->placed_at = fact->occurred_at;	/* first seen refunded or returned: it was bought once */
+	jny_object_moved(take, fact, o->key->profile, jny_key_in_scope("order", o->order_id), stage_of(o->status), stage_of(to), to);
 	o->status = to;
 	o->dirty = true;
 	return true;

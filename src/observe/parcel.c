@@ -76,6 +76,17 @@ find_status(const Machine *m, const char *name)
 	return NULL;
 }
 
+/* A return is of an order that has arrived; so it stays in that stage until it is settled. */
+static const char *
+stage_of(const JnyParcel *p, const Status *status)
+{
+	if (p->kind == JNY_KIND_RETURN)
+		return "";
+	if (status == NULL || strcmp(status->name, "cancelled") == 0)
+		return "";
+	return status->progress == 3 ? "post_purchase" : "fulfillment";
+}
+
 static bool
 is_legal(const Status *from, const Status *to, JnyKind kind)
 {
@@ -282,6 +293,7 @@ move(JnyTake *take, JnyFact *fact, JnyParcel *p, const Machine *m, const Status 
 		return false;
 	}
 	reach(p, to, at);
+	jny_object_moved(take, fact, p->key->profile, jny_key_in_scope(m->what, p->id), stage_of(p, from), stage_of(p, to), to->name);
 	p->status = to->name;
 	p->status_at = at;
 	return true;

@@ -88,6 +88,19 @@ jny_emit(JnyTake *take, JnyFact *fact, const char *type, Jsonb *props)
 	return add_event(take, fact, type, props != NULL ? props : jny_object_empty());
 }
 
+void
+jny_object_moved(JnyTake *take, const JnyFact *fact, const JnyProfile *profile, const char *object,
+				 const char *from, const char *to, const char *status)
+{
+	JnyObjectMove *m;
+
+	if (profile == NULL || strcmp(from, to) == 0)
+		return;
+	m = palloc(sizeof(JnyObjectMove));
+	*m = (JnyObjectMove) {profile, object, from, to, status, fact->occurred_at, fact->seq};
+	take->batch->moves = lappend(take->batch->moves, m);
+}
+
 static void
 emit_action(JnyTake *take, JnyFact *fact)
 {

@@ -27,7 +27,7 @@ JNY_PLAN(put_quarantine, "uuid[], text[], text[], text[], jsonb[]",
 		 "      pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) AS q(id, source, sqlstate, reason, original)");
 
 static void
-require_installed(void)
+require_installed(const char *what)
 {
 	Oid			nsp = get_namespace_oid("journey", true);
 
@@ -36,6 +36,7 @@ require_installed(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("journey is not installed in this database"),
 				 errhint("Run SELECT journey.install() and SELECT journey.adopt().")));
+	jny_require_primary(what);
 }
 
 PG_FUNCTION_INFO_V1(journey_track);
@@ -83,7 +84,7 @@ journey_track(PG_FUNCTION_ARGS)
 	JnyKeys		keys;
 	int			n;
 
-	require_installed();
+	require_installed("track");
 	m.source = text_arg(fcinfo, 0);
 	m.type = text_arg(fcinfo, 1);
 	m.subject = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
@@ -245,7 +246,7 @@ journey_ingest(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	require_installed();
+	require_installed("ingest");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),

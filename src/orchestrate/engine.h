@@ -444,6 +444,7 @@ extern void jny_load_subjects(JnyRun *run, List *sends);
 /* ---- stage.c ------------------------------------------------------------ */
 
 extern void jny_stage_apply(JnyRun *run, const JnyEvent *event);
+extern void jny_stage_objects(JnyRun *run);	/* the history of carts, orders and shipments */
 
 /* ---- audience.c --------------------------------------------------------- */
 

@@ -50,7 +50,7 @@ JNY_UPSERT(insert_exposures, "exposure", "exposure_pkey", "bucket, profile_id, e
 JNY_UPSERT(insert_conversions, "conversion", "conversion_pkey", "bucket, profile_id, enrollment_id, goal",
 		   "bucket, profile_id, enrollment_id, goal, event_id, at, order_id, amount, currency, test", "");
 JNY_INSERT(insert_stages, "stage_transition",
-		   "bucket, profile_id, seq, n, from_stage, to_stage, at, rule, event_id, test");
+		   "bucket, profile_id, seq, n, object, from_stage, to_stage, at, rule, event_id, test");
 JNY_UPSERT(add_days, "journey_day", "journey_day_pkey", "journey, day, test",
 		   "journey, day, test, entered, not_entered, ended, held_out, enqueued, withheld, cancelled, sent, stopped, dead, unknown",
 		   "entered +, not_entered +, ended +, held_out +, enqueued +, withheld +, cancelled +, sent +, stopped +, dead +, unknown +");

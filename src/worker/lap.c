@@ -61,6 +61,7 @@ phases(JnyBatch *batch, int max_events, int max_timers)
 static void
 need_read_committed(const char *what, const char *function)
 {
+	jny_require_primary(what);
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),

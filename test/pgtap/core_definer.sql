@@ -49,7 +49,7 @@ profile_id(jsonb,text)|reads a person
 readiness()|reads what came in
 reconcile(regclass)|reads attached tables, as the owner of each
 release(uuid[],bigint[])|a sender's word
-replay_quarantine(text,text)|sends again what was set aside
+replay_quarantine(text,text,text,timestamp with time zone,timestamp with time zone,uuid[],integer)|sends again what was set aside
 requeue(uuid[])|dead letters
 resolve(uuid,text,text)|unknown outcomes
 resolve_incident(text,text)|incidents
@@ -92,6 +92,7 @@ _leaf_truncated(integer)|the list of what is to be read
 _leaves_known(integer)|the list of what is to be read
 _note_leaves()|the list of what is to be read
 _progress()|behind the view
+_unknown_events()|behind the view
 _reconcile(integer)|reads an attached table, as its owner
 _recount(uuid[])|reads events
 _rule_value(text,jsonb)|reads the vocabulary

@@ -6,7 +6,7 @@
 SET client_min_messages = warning;
 SET timezone = 'UTC';
 \set QUIET on
-SELECT plan(51);
+SELECT plan(55);
 SELECT journey.set_clock('2026-03-10 10:00+00') \g /dev/null
 CREATE FUNCTION pg_temp.events(id text) RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(type || CASE WHEN backfill THEN ' (old)' ELSE '' END, ', ' ORDER BY seq, event_id) FROM journey.event
@@ -174,6 +174,29 @@ SELECT is((SELECT count(*) FROM journey.event WHERE type = 'delivery_delayed' AN
 TRUNCATE parcels;
 SELECT journey.run_until_idle() \g /dev/null
 SELECT is((SELECT count(*) FROM journey.shipment WHERE status = 'delivered' AND shipment_id IN ('old', 'p2')), 2::bigint, 'TRUNCATE takes nothing along');
+
+-- two people who turn out to be one, and do not
+INSERT INTO shop_orders VALUES (60, 61, 'placed'), (62, 63, 'placed');
+INSERT INTO parcels VALUES ('m1', 60, 'out', NULL, NULL, NULL), ('m2', 62, 'out', NULL, NULL, NULL);
+INSERT INTO rma VALUES ('m3', 60, 'odd', '2026-03-10', NULL, NULL);
+SELECT journey.run_until_idle() \g /dev/null
+SELECT journey.track('crm', 'identified', '{"customer_id": "61", "email": "one@x.example"}') \g /dev/null
+SELECT journey.track('crm', 'identified', '{"loyalty_id": "63"}') \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+SELECT journey.track('crm', 'identified', '{"email": "one@x.example", "loyalty_id": "63"}') \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+SELECT is((SELECT count(*) FROM journey.merge_log), 1::bigint, 'two people were one');
+INSERT INTO parcels VALUES ('m4', 60, 'packed', NULL, NULL, NULL);
+UPDATE parcels SET state = 'there' WHERE id = 'm1';
+SELECT journey.run_until_idle() \g /dev/null
+SELECT is((SELECT array_agg(s.shipment_id || ' ' || s.status ORDER BY 1) FROM journey.shipment s WHERE s.profile_id = journey.profile_id('{"email": "one@x.example"}')), '{"m1 delivered","m4 pending"}', 'their parcels go on');
+SELECT journey.unmerge(merge_id) FROM journey.merge_log \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+UPDATE parcels SET state = 'out' WHERE id = 'm4';
+SELECT journey.run_until_idle() \g /dev/null
+SELECT results_eq($$SELECT s.shipment_id, s.status, s.profile_id = o.profile_id FROM journey.shipment s JOIN journey.orders o USING (scope, order_id) WHERE s.shipment_id ~ '^m' ORDER BY 1$$,
+    $$VALUES ('m1', 'delivered', true), ('m2', 'shipped', true), ('m4', 'shipped', true)$$, 'and stay with their orders when they are taken apart');
+SELECT is((SELECT r.profile_id FROM journey.returns r WHERE r.return_id = 'm3'), (SELECT o.profile_id FROM journey.orders o WHERE o.order_id = '60'), 'so do returns');
 
 SELECT is_empty('SELECT * FROM pg_temp.orphans()', 'no row is left behind');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');

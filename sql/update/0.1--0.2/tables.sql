@@ -28,3 +28,8 @@ ALTER TABLE journey.journey_day
     ADD COLUMN IF NOT EXISTS stopped bigint NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS dead bigint NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS unknown bigint NOT NULL DEFAULT 0;
+UPDATE journey.event_type AS t SET meaning = n.meaning
+FROM (VALUES ('product_engaged', 'a product page was used: sku, session_id, dwell_seconds'),
+             ('ticket_opened', 'service was asked for: ticket_id, reason, order_id, severity'),
+             ('ticket_closed', 'a service case was closed: ticket_id, reason, escalated')) AS n (type, meaning)
+WHERE t.type = n.type AND t.meaning <> n.meaning;
