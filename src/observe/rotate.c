@@ -37,6 +37,7 @@
 #include "utils/snapmgr.h"
 #include "utils/xid8.h"
 
+#include "core/fault.h"
 #include "core/inbox.h"
 
 JNY_PLAN(read_pointer, "",
@@ -183,9 +184,11 @@ empty(int t, const char *noted, FullTransactionId next_xid, const char *previous
 		UnlockRelationOid(relid, AccessExclusiveLock);
 		return false;
 	}
+	JNY_FAULT("rotate_before_truncate");
 	rc = SPI_execute(tables[t].truncate, false, 0);
 	if (rc != SPI_OK_UTILITY)
 		elog(ERROR, "could not run \"%s\": %s", tables[t].truncate, SPI_result_code_string(rc));
+	JNY_FAULT("rotate_truncated");
 	jny_run(&drop_note, &name, NULL);
 	return true;
 }
@@ -253,6 +256,7 @@ rotate(void)
 	{
 		Datum		arg = Int32GetDatum(next);
 
+		JNY_FAULT("rotate_before_pointer");
 		jny_run(&move_pointer, &arg, NULL);
 		CacheInvalidateRelcacheByRelid(member_oid("inbox_pointer"));
 	}
@@ -268,6 +272,7 @@ jny_observe_maintain(const JnyNode *node)
 	clean[0] = TimestampTzGetDatum(node->now - (TimestampTz) jny_dedupe_window_s * USECS_PER_SEC);
 	clean[1] = Int32GetDatum(CLEAN_ROWS);
 	jny_run(&clean_event_keys, clean, NULL);
+	JNY_FAULT("maintain_cleaned");
 	jny_attachments_check();
 	jny_leaves_watch();
 	/* last, so that its locks are held for an instant */

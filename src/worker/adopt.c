@@ -14,6 +14,8 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "core/fault.h"
+
 #include "worker/worker.h"
 
 JNY_PLAN(new_incarnation, "text, text, text",
@@ -91,6 +93,7 @@ journey_adopt(PG_FUNCTION_ARGS)
 	node[2] = dboid;
 	node[3] = site;
 	jny_run(&arm_node, node, NULL);
+	JNY_FAULT("adopt_before_cursor");
 	jny_run(&fresh_cursor, &incarnation, NULL);
 	if (jny_run(&stand_behind, NULL, NULL) > 0)
 		jny_renew_seq(get_relname_relid("inbox_seq", get_namespace_oid("journey", false)));
