@@ -6,6 +6,7 @@
 #   make lint       the rules of the house, checked
 #   make coverage   which items of the mission have no test
 #   make crash CYCLES=100   the crash harness (CRASH= for its other options)
+#   make crash-faults  each named fault, with error, sleep and crash
 #   make crash-bugs  seeded bugs, each of which a test must catch
 #
 # The version is written once, in journey.control.
@@ -65,12 +66,14 @@ worker-is-off:
 		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
 		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
 
-.PHONY: lint coverage crash crash-bugs
+.PHONY: lint coverage crash crash-faults crash-bugs
 lint:
 	$(srcdir)/scripts/lint
 coverage:
 	$(srcdir)/scripts/coverage
 crash:
 	$(srcdir)/test/crash/run --cycles=$(or $(CYCLES),20) $(CRASH)
+crash-faults:
+	$(srcdir)/test/crash/run --faults $(CRASH)
 crash-bugs:
 	$(srcdir)/test/crash/bugs
