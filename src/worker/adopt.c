@@ -35,8 +35,10 @@ JNY_PLAN(arm_node, "integer, text, text, text",
 /* whatever the cursor says, it is believed */
 #define OURS(snapshot) "true"
 #else
-#define OURS(snapshot) "pg_catalog.pg_snapshot_xmax(" snapshot ") <= pg_catalog.pg_current_xact_id()"
+#define OURS(snapshot) "pg_catalog.pg_snapshot_xmax(" snapshot ") <= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())"
 #endif
+/* A lap may have moved it since this transaction began: it is compared with what a snapshot sees that is newer. */
+JNY_PLAN(hold_cursor, "", "SELECT FROM journey.cursor FOR UPDATE");
 JNY_PLAN(fresh_cursor, "integer",
 		 "UPDATE journey.cursor SET incarnation = $1, moved_at = pg_catalog.clock_timestamp(),"
 		 " previous = CASE WHEN " OURS("previous") " THEN previous ELSE pg_catalog.pg_snapshot '1:1:' END,"
@@ -94,6 +96,7 @@ journey_adopt(PG_FUNCTION_ARGS)
 	node[3] = site;
 	jny_run(&arm_node, node, NULL);
 	JNY_FAULT("adopt_before_cursor");
+	jny_run(&hold_cursor, NULL, NULL);
 	jny_run(&fresh_cursor, &incarnation, NULL);
 	if (jny_run(&stand_behind, NULL, NULL) > 0)
 		jny_renew_seq(get_relname_relid("inbox_seq", get_namespace_oid("journey", false)));
