@@ -3,7 +3,8 @@
 -- of) and crash.accepted (what the provider took); everything is consumed and
 -- nothing is in a sender's hands. :busy = a bulk load is still being walked:
 -- then only what holds at every moment is checked. :upset = something was done
--- that raises an incident which is then settled.
+-- that raises an incident which is then settled. :adopted = adopt() has read the
+-- shop's tables again, which still have whom the shop itself has not forgotten.
 \set ON_ERROR_STOP on
 \pset tuples_only on
 \pset format unaligned
@@ -92,14 +93,15 @@ FROM (SELECT 'event' AS name, profile_id FROM journey.event UNION ALL SELECT 'or
 JOIN journey.profile_alias a USING (profile_id) LIMIT 20;
 CREATE TEMP VIEW erased AS SELECT s.id AS email FROM crash.seen s WHERE s.kind = 'erase' AND s.sync;
 SELECT 'erase', e.email, 'seen committed, and somebody is known by it'
-FROM erased e WHERE journey.profile_id(jsonb_build_object('email', e.email)) IS NOT NULL LIMIT 20;
+FROM erased e WHERE NOT :adopted::boolean AND journey.profile_id(jsonb_build_object('email', e.email)) IS NOT NULL LIMIT 20;
 SELECT 'erase', e.email, 'seen committed, and no digest of it is kept'
 FROM erased e WHERE NOT EXISTS (SELECT FROM journey._forgotten(ARRAY['email'], ARRAY[e.email])) LIMIT 20;
 SELECT 'erase', e.email, format('cart %s is still there', c.id)
 FROM erased e JOIN shop.carts c USING (email)
-WHERE EXISTS (SELECT FROM journey.cart j WHERE j.cart_id = c.id::text)
-   OR EXISTS (SELECT FROM journey.event v WHERE v.props ->> 'cart_id' = c.id::text)
-   OR EXISTS (SELECT FROM journey.enrollment n WHERE n.journey = 'crash_recovery' AND n.key = c.id::text) LIMIT 20;
+WHERE NOT :adopted::boolean
+  AND (EXISTS (SELECT FROM journey.cart j WHERE j.cart_id = c.id::text)
+       OR EXISTS (SELECT FROM journey.event v WHERE v.props ->> 'cart_id' = c.id::text)
+       OR EXISTS (SELECT FROM journey.enrollment n WHERE n.journey = 'crash_recovery' AND n.key = c.id::text)) LIMIT 20;
 SELECT 'quarantine', q.origin, q.reason FROM journey.quarantine q LIMIT 20;
 SELECT 'incident', i.kind || ' ' || i.name, i.message FROM journey.incident i WHERE i.severity = 'error' AND (i.resolved_at IS NULL OR NOT :upset::boolean) LIMIT 20;
 
