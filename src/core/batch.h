@@ -74,6 +74,12 @@ typedef struct JnyEvent
 	const char *ref;			/* NULL = none */
 } JnyEvent;
 
+/*
+ * An open or a click that a machine made, such as a mail proxy: nothing is decided by it,
+ * unless the condition asks, by event.machine. NULL = no condition.
+ */
+extern bool jny_by_machine(const JnyEvent *event, const char *condition);
+
 /* Two people whom this lap has linked, or linked more strongly. */
 typedef struct JnyLinkedNow
 {

@@ -5,6 +5,7 @@
  * Thin wrappers over the server's own jsonb code, so that the rooms read a
  * document field in one call. Results are palloc'd in the caller's context.
  */
+#include "core/batch.h"
 #include "core/core.h"
 
 #include "utils/builtins.h"
@@ -63,6 +64,14 @@ jny_json_bool(Jsonb *object, const char *key, bool missing)
 	if (jny_json_field(object, key, &v) == NULL || v.type != jbvBool)
 		return missing;
 	return v.val.boolean;
+}
+
+bool
+jny_by_machine(const JnyEvent *event, const char *condition)
+{
+	return (strcmp(event->type, "message_opened") == 0 || strcmp(event->type, "message_clicked") == 0) &&
+		jny_json_bool(event->props, "machine", false) &&
+		(condition == NULL || strstr(condition, "event.machine") == NULL);
 }
 
 Interval *

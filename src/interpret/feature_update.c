@@ -97,6 +97,8 @@ apply(const JnyFeature *f, JnyVector *vector, const JnyEvent *event, TimestampTz
 	subject.cxt = CurrentMemoryContext;
 	subject.event = event;
 	subject.now = received_at;
+	if (jny_by_machine(event, f->where))
+		return;
 	if (f->where != NULL &&
 		jny_expr_verdict(jny_expr_compile(f->where, f->owner, BOOLOID),
 						 jny_subject_resolve, &subject) != JNY_TRUE)

@@ -284,7 +284,8 @@ try_entry(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *e
 	int			occurrence;
 
 	subject->key = NULL;
-	if (jny_run_judge(run, NULL, subject, event, j->owner, entry->on.when,
+	if (jny_by_machine(event, entry->on.when) ||
+		jny_run_judge(run, NULL, subject, event, j->owner, entry->on.when,
 					  psprintf("journey/%s entry", j->name)) != JNY_TRUE)
 	{
 		jny_run_day(run, j->name)->n[JNY_COUNT_NOT_ENTERED]++;

@@ -281,7 +281,7 @@ jny_run_on(JnyRun *run, JnyEnrollment *e, const JnyEvent *event, const JnyOn *on
 	JnyVerdict	match = jny_run_judge(run, e, &e->subject, event, e->journey->owner, on->match, where);
 	JnyVerdict	when;
 
-	if (match == JNY_FALSE)
+	if (match == JNY_FALSE || (event != NULL && jny_by_machine(event, on->match) && jny_by_machine(event, on->when)))
 		return JNY_FALSE;
 	when = jny_run_judge(run, e, &e->subject, event, e->journey->owner, on->when, where);
 	if (when == JNY_FALSE)

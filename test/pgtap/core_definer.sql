@@ -50,6 +50,12 @@ readiness()|reads what came in
 reconcile(regclass)|reads attached tables, as the owner of each
 release(uuid[],bigint[])|a sender's word
 replay_quarantine(text,text,text,timestamp with time zone,timestamp with time zone,uuid[],integer)|sends again what was set aside
+erase(jsonb,text)|a person
+restrict(jsonb,boolean)|a person
+export_person(jsonb)|reads a person
+metrics_text()|reads counts
+_metrics()|behind the view
+_waiting()|behind the view
 requeue(uuid[])|dead letters
 resolve(uuid,text,text)|unknown outcomes
 resolve_incident(text,text)|incidents
