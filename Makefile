@@ -7,6 +7,7 @@
 #   make reference  docs/reference.md, of the comments in the catalogue
 #   make coverage   which items of the mission have no test
 #   make crash CYCLES=100   the crash harness (CRASH= for its other options)
+#   make crash-faults  each named fault, with error, sleep and crash
 #   make fuzz N=20000   random calls and queries (SEED= to have a run again)
 #   make check-major PG=17   build and all suites on another major (also 18)
 #   make check-upgrade       pg_upgrade through the majors, with data
@@ -78,7 +79,7 @@ worker-is-off:
 		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
 		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
 
-.PHONY: lint reference coverage check-major check-upgrade crash crash-bugs fuzz
+.PHONY: lint reference coverage check-major check-upgrade crash crash-faults crash-bugs fuzz
 reference:
 	$(srcdir)/scripts/with-cluster scripts/reference > docs/reference.md.tmp && grep -v '^Creating new\|^Dropping cluster' docs/reference.md.tmp > docs/reference.md && rm docs/reference.md.tmp
 lint:
@@ -91,6 +92,8 @@ check-upgrade:
 	$(srcdir)/scripts/in-chroot all test/upgrade/majors
 crash:
 	$(srcdir)/test/crash/run --cycles=$(or $(CYCLES),20) $(CRASH)
+crash-faults:
+	$(srcdir)/test/crash/run --faults $(CRASH)
 fuzz:
 	$(srcdir)/test/fuzz/run --calls=$(or $(N),20000) --queries=$(or $(N),20000) $(if $(SEED),--seed=$(SEED))
 crash-bugs:

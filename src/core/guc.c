@@ -12,6 +12,8 @@
 
 #include "utils/guc.h"
 
+#include "core/fault.h"
+
 char	   *jny_site = NULL;
 bool		jny_worker_enabled = true;
 int			jny_naptime_ms = 1000;
@@ -111,5 +113,6 @@ jny_guc_init(void)
 							 "Reaches the data tables of journey by heap and index instead of by SQL statements.",
 							 "Off gives the same rows, more slowly; for tests and for finding faults.",
 							 &jny_direct_access, true, PGC_SUSET, GUC_NOT_IN_SAMPLE, NULL, NULL, NULL);
+	jny_fault_init();
 	MarkGUCPrefixReserved("journey");
 }

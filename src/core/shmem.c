@@ -17,6 +17,7 @@
 #include "storage/ipc.h"
 #include "storage/shmem.h"
 
+#include "core/fault.h"
 #include "core/inbox.h"
 
 JnyShared  *jny_shared = NULL;
@@ -128,6 +129,7 @@ jny_wake_worker(void)
 
 	if (jny_shared == NULL)
 		return;
+	JNY_FAULT_COMMITTED("commit_before_latch");
 	LWLockAcquire(jny_shared->lock, LW_SHARED);
 	db = jny_shared_database(MyDatabaseId);
 	if (db != NULL && db->latch != NULL && !db->inert)

@@ -29,6 +29,7 @@
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
 
+#include "core/fault.h"
 #include "core/shmem.h"
 
 /* rows that a call may judge for each that it wants; JNY_MAX_BATCH in all */
@@ -129,6 +130,10 @@ random_seed(void)
 	int64		seed;
 
 	jny_random(&seed, sizeof(seed));
+#ifdef JOURNEY_BUG_TOKEN_REUSED
+	/* who claimed an action before can answer for it still */
+	seed = 1;
+#endif
 	return seed;
 }
 
@@ -230,6 +235,7 @@ take_priority(JnyClaim *c, int priority, TimestampTz mark)
 
 		jny_uuid_v7(&batch);
 		works = take_some(c, priority, from, &after, limit, &batch);
+		JNY_FAULT("claim_taken");
 		dry = list_length(works) < limit;
 		c->judged += list_length(works);
 		if (works == NIL)
@@ -391,6 +397,7 @@ jny_claim(JnyClaim *c, const char *channel, int n, Interval *lease)
 	c->gate.permit = c->fused;
 	level = jny_pin_plans();
 	take_all(c);
+	JNY_FAULT("claim_before_lease");
 	write_lease(c);
 	jny_unpin(level);
 	jny_rate_spend(c->channel, list_length(c->granted));

@@ -553,6 +553,10 @@ jny_gate_judge(JnyGate *gate, List *works)
 		judge_time(gate, lfirst(lc));
 	judge_messages(gate, works);
 	people = jny_people_of(works);
+#ifdef JOURNEY_BUG_NO_SECOND_LOOK
+	/* the claim has seen the fences, and that must do */
+	if (!gate->permit)
+#endif
 	judge_fences(gate, people);
 	if (gate->permit)
 		jny_people_read(gate, people);

@@ -15,6 +15,8 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
+#include "core/fault.h"
+
 PG_FUNCTION_INFO_V1(journey_ack);
 PG_FUNCTION_INFO_V1(journey_ack_array);
 PG_FUNCTION_INFO_V1(journey_fail);
@@ -124,7 +126,9 @@ ack(JnyCall *call, const JnySaid *refs, const JnySaid *costs)
 								  choose_sent, call);
 	List	   *sent = works_sent(call, rows);
 
+	JNY_FAULT("ack_taken");
 	write_sent(call, rows, refs, costs);
+	JNY_FAULT("ack_kept");
 	jny_publish_final(sent, call->node.now);
 	jny_outcome_append(sent, "action_sent");
 	return sent;
@@ -253,6 +257,7 @@ fail(JnyCall *call, const Failure *f)
 			again = lappend(again, w);
 	}
 	jny_note_errors(works, f->error);
+	JNY_FAULT("fail_noted");
 	jny_note_attempts(works, "failed", false, f->address ? f->code : NULL);
 	if (f->address)
 		foreach(lc, works)

@@ -14,6 +14,8 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
+#include "core/fault.h"
+
 JNY_INSERT(batches, "permit_batch", "permit_batch, incarnation, snapshot, lap, at");
 JNY_INSERT(attempts, "attempt_log",
 		   "bucket, profile_id, action_id, attempt, token, sender, channel, journey, step, scope, purpose, granted_at,"
@@ -40,6 +42,7 @@ write_permits(JnyGate *gate, List *granted, const pg_uuid_t *batch)
 	jny_cols_set(calls, 4, TimestampTzGetDatum(gate->node.now));
 	jny_cols_next(calls);
 	jny_write(&batches, calls);
+	JNY_FAULT("permit_half_logged");
 	foreach(lc, granted)
 	{
 		JnyWork    *w = lfirst(lc);
@@ -63,6 +66,7 @@ jny_permit_decide(JnyGate *gate, List *works, const pg_uuid_t *batch)
 		return;
 	gate->permit = true;
 	jny_limits_lock(gate, works);
+	JNY_FAULT("permit_locked");
 	jny_gate_judge(gate, works);
 	foreach(lc, works)
 	{

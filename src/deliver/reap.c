@@ -12,6 +12,8 @@
 #include "executor/spi.h"
 #include "utils/builtins.h"
 
+#include "core/fault.h"
+
 #define LEASES 200				/* at a time, each of a call's batch */
 
 /* in a sender's hands, and rightly so */
@@ -106,6 +108,7 @@ jny_deliver_reap(const JnyNode *node, int limit)
 
 		jny_run(&lost, args, NULL);
 		reap(node, jny_work_read());
+		JNY_FAULT("reap_before_lease");
 		jny_run(&forget_leases, args, NULL);
 	}
 }

@@ -32,6 +32,7 @@
 #include "utils/syscache.h"
 #include "utils/xid8.h"
 
+#include "core/fault.h"
 #include "core/table.h"
 
 /* Of a portion, whose rows are limited, too (attach_read.c). */
@@ -159,6 +160,7 @@ read_portion(const Part *part)
 		FullTransactionIdGetDatum(GetTopFullTransactionId())
 	};
 
+	JNY_FAULT("backfill_read");
 	jny_run(&note_progress, values, NULL);
 	return rows;
 }

@@ -36,6 +36,7 @@
 #include "utils/snapmgr.h"
 #include "utils/xid8.h"
 
+#include "core/fault.h"
 #include "core/inbox.h"
 
 JNY_PLAN(read_pointer, "",
@@ -172,9 +173,11 @@ empty(int t, const char *noted, FullTransactionId next_xid, const char *previous
 		UnlockRelationOid(relid, AccessExclusiveLock);
 		return false;
 	}
+	JNY_FAULT("rotate_before_truncate");
 	rc = SPI_execute(tables[t].truncate, false, 0);
 	if (rc != SPI_OK_UTILITY)
 		elog(ERROR, "could not run \"%s\": %s", tables[t].truncate, SPI_result_code_string(rc));
+	JNY_FAULT("rotate_truncated");
 	jny_run(&drop_note, &name, NULL);
 	return true;
 }
@@ -242,6 +245,7 @@ jny_observe_rotate(void)
 	{
 		Datum		arg = Int32GetDatum(next);
 
+		JNY_FAULT("rotate_before_pointer");
 		jny_run(&move_pointer, &arg, NULL);
 		CacheInvalidateRelcacheByRelid(member_oid("inbox_pointer"));
 	}

@@ -14,6 +14,8 @@
 #include "utils/builtins.h"
 #include "utils/memutils.h"
 
+#include "core/fault.h"
+
 #include "observe/fact.h"
 
 JNY_INSERT(insert_events, "event",
@@ -287,6 +289,7 @@ write_state(JnyTake *take)
 	jny_order_write(take);
 	jny_parcel_write(take);
 	jny_message_write(take);
+	JNY_FAULT("take_before_log");
 	write_events(take->batch);
 	jny_session_write(take);
 	jny_tally_write(take);
@@ -327,6 +330,7 @@ jny_observe_take(JnyBatch *batch, int max_events)
 		MemoryContextSwitchTo(old);
 		return true;
 	}
+	JNY_FAULT("take_read");
 	jny_take_begin(&take, batch);
 	jny_stale_mark(batch->window);
 	jny_registry_load(&take);
@@ -335,6 +339,7 @@ jny_observe_take(JnyBatch *batch, int max_events)
 	/* before the ids of messages are noted: what is kept is not taken */
 	jny_message_find(&take);
 	jny_dedupe(&take);
+	JNY_FAULT("take_deduplicated");
 	jny_identify(&take);
 	jny_early_opt_outs(&take);
 	jny_consent_load(&take);
@@ -344,6 +349,7 @@ jny_observe_take(JnyBatch *batch, int max_events)
 	for (int i = 0; i < take.nfacts; i++)
 		if (!take.facts[i]->drop)
 			apply(&take, take.facts[i]);
+	JNY_FAULT("take_before_state");
 	write_state(&take);
 	jny_take_note_broken(batch->window);
 	MemoryContextSwitchTo(old);
@@ -385,6 +391,7 @@ jny_observe_finish(JnyBatch *batch)
 	MemoryContext old = MemoryContextSwitchTo(batch->cxt);
 
 	write_states(batch);
+	JNY_FAULT("lap_before_cursor");
 	jny_window_finish(batch);
 	MemoryContextSwitchTo(old);
 }

@@ -13,6 +13,8 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 
+#include "core/fault.h"
+
 #include "orchestrate/engine.h"
 
 static void
@@ -124,6 +126,7 @@ jny_orchestrate_events(JnyBatch *batch)
 		jny_entry_apply(run, ev);
 	}
 	jny_write_suppressions(run);
+	JNY_FAULT("orchestrate_suppressed");
 	jny_catch_up(run);
 	jny_leave_audiences(run);
 	load_states(run);
@@ -144,6 +147,7 @@ jny_orchestrate_timers(JnyBatch *batch, int limit)
 		return;
 	run = jny_run_start(batch, false);
 	due = jny_load_due(run, timers);
+	JNY_FAULT("timers_loaded");
 	if (due == NIL)
 		return;
 	load_states(run);

@@ -13,6 +13,8 @@
 #include "utils/builtins.h"
 #include "utils/xid8.h"
 
+#include "core/fault.h"
+
 
 JNY_INSERT(insert_enrollments, "enrollment",
 		   "bucket, profile_id, enrollment_id, journey, version, scope, key, occurrence, status, step, visit, transitions,"
@@ -469,12 +471,14 @@ void
 jny_write_all(JnyRun *run)
 {
 	write_enrollments(run);
+	JNY_FAULT("orchestrate_enrolled");
 	write_decisions(run);
 	for (int i = 0; i < JNY_ROW_SETS; i++)
 		write_rows(row_sets[i], run->rows[i]);
 	write_incidents(run);
 	cancel_actions(run);
 	write_days(run);
+	JNY_FAULT("orchestrate_before_actions");
 	if (run->actions != NIL)
 		jny_enqueue(run->actions);
 }

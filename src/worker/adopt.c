@@ -14,6 +14,8 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 
+#include "core/fault.h"
+
 #include "worker/worker.h"
 
 JNY_PLAN(new_incarnation, "text, text, text",
@@ -32,9 +34,14 @@ JNY_PLAN(arm_node, "integer, text, text, text",
 #ifdef JOURNEY_BUG_DUMPED_CURSOR
 /* whatever the cursor says, it is believed */
 #define OURS(snapshot) "true"
-#else
+#elif defined(JOURNEY_BUG_ADOPT_BY_OWN_ID)
+/* a lap that began after this transaction is another cluster's */
 #define OURS(snapshot) "pg_catalog.pg_snapshot_xmax(" snapshot ") <= pg_catalog.pg_current_xact_id()"
+#else
+#define OURS(snapshot) "pg_catalog.pg_snapshot_xmax(" snapshot ") <= pg_catalog.pg_snapshot_xmax(pg_catalog.pg_current_snapshot())"
 #endif
+/* A lap may have moved it since this transaction began: it is compared with what a snapshot sees that is newer. */
+JNY_PLAN(hold_cursor, "", "SELECT FROM journey.cursor FOR UPDATE");
 JNY_PLAN(fresh_cursor, "integer",
 		 "UPDATE journey.cursor SET incarnation = $1, moved_at = pg_catalog.clock_timestamp(),"
 		 " previous = CASE WHEN " OURS("previous") " THEN previous ELSE pg_catalog.pg_snapshot '1:1:' END,"
@@ -91,6 +98,8 @@ journey_adopt(PG_FUNCTION_ARGS)
 	node[2] = dboid;
 	node[3] = site;
 	jny_run(&arm_node, node, NULL);
+	JNY_FAULT("adopt_before_cursor");
+	jny_run(&hold_cursor, NULL, NULL);
 	jny_run(&fresh_cursor, &incarnation, NULL);
 	if (jny_run(&stand_behind, NULL, NULL) > 0)
 		jny_renew_seq(get_relname_relid("inbox_seq", get_namespace_oid("journey", false)));

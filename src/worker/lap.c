@@ -18,6 +18,8 @@
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 
+#include "core/fault.h"
+
 #include "deliver/deliver.h"
 #include "interpret/interpret.h"
 #include "observe/observe.h"
@@ -47,6 +49,7 @@ phases(JnyBatch *batch, int max_events, int max_timers)
 	if (!batch->node.adopted)
 		return true;			/* the cursor is another cluster's: nothing may move */
 	jny_deliver_faults(&batch->node);
+	JNY_FAULT("lap_before_features");
 	jny_features_update(batch);
 	jny_orchestrate_events(batch);
 	if (batch->node.mode != JNY_MODE_OFF)
@@ -155,6 +158,17 @@ note(const char *kind, const char *name, const ErrorData *error, const char *hin
 	};
 
 	jny_run(&note_incident, values, NULL);
+}
+
+/* What the worker could not do, it has done. Within SPI. */
+static void
+settle(const char *kind)
+{
+	Datum		args[3] = {
+		CStringGetTextDatum(kind), CStringGetTextDatum("worker"), TimestampTzGetDatum(GetCurrentTimestamp())
+	};
+
+	jny_run(&close_incident, args, NULL);
 }
 
 /* Within SPI. */
@@ -423,6 +437,7 @@ merge(JnyBatch *batch, int events, int timers)
 {
 	SPI_connect();
 	jny_merge(batch);
+	settle("merge");
 	SPI_finish();
 	return true;
 }
@@ -459,6 +474,7 @@ jny_lap_guarded(JnyBatch *batch, int max_events)
 	if (is_refused(batch))
 		return false;
 	mine = lap_of_what_works(batch, max_events);
+	JNY_FAULT("lap_before_merges");
 	if (mine && batch->node.adopted)
 		merge_guarded(batch);
 	if (!mine || !batch->node.adopted || batch->more)
@@ -479,13 +495,11 @@ static bool
 maintain(JnyBatch *batch, int events, int timers)
 {
 	Datum		now = TimestampTzGetDatum(batch->node.now);
-	Datum		args[3] = {
-		CStringGetTextDatum("maintenance"), CStringGetTextDatum("worker"), TimestampTzGetDatum(GetCurrentTimestamp())
-	};
 
 	SPI_connect();
-	jny_run(&close_incident, args, NULL);
+	settle("maintenance");
 	jny_run(&forget, NULL, NULL);
+	JNY_FAULT("maintain_cleaned");
 	jny_attachments_check();
 	jny_leaves_watch();
 	jny_run(&make_partitions, &now, NULL);

@@ -31,6 +31,7 @@
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
+#include "core/fault.h"
 #include "core/shmem.h"
 
 #define MAINTAIN_MS 10000L
@@ -154,7 +155,9 @@ as_owner(void (*work) (void *arg), void *arg, const char *what)
 		SetUserIdAndSecContext(user, context);
 	}
 	PopActiveSnapshot();
+	JNY_FAULT("lap_before_commit");
 	CommitTransactionCommand();
+	JNY_FAULT_COMMITTED("lap_committed");
 	debug_query_string = NULL;
 	(void) pgstat_report_stat(false);	/* once a second is enough */
 	pgstat_report_activity(STATE_IDLE, NULL);

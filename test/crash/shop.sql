@@ -70,6 +70,6 @@ SELECT journey.resume() \g /dev/null
 
 CREATE SCHEMA crash;
 CREATE UNLOGGED TABLE crash.seen (sync boolean, kind text, id text);
-CREATE UNLOGGED TABLE crash.accepted (key text);
+CREATE UNLOGGED TABLE crash.accepted (key text, address text);
 CREATE TABLE crash.bulk (committed bigint NOT NULL);
 INSERT INTO crash.bulk VALUES (0);
