@@ -7,6 +7,8 @@
 #   make coverage   which items of the mission have no test
 #   make crash CYCLES=100   the crash harness (CRASH= for its other options)
 #   make crash-bugs  seeded bugs, each of which a test must catch
+#   make replay-orders   half a year of real invoices as order tables, whole
+#   make soak LAPS=100000    does the worker's memory grow?
 #
 # The version is written once, in journey.control.
 
@@ -65,7 +67,7 @@ worker-is-off:
 		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
 		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
 
-.PHONY: lint coverage crash crash-bugs
+.PHONY: lint coverage crash crash-bugs replay-orders soak
 lint:
 	$(srcdir)/scripts/lint
 coverage:
@@ -74,3 +76,10 @@ crash:
 	$(srcdir)/test/crash/run --cycles=$(or $(CYCLES),20) $(CRASH)
 crash-bugs:
 	$(srcdir)/test/crash/bugs
+replay-orders:
+	JOURNEY_DATA=$${JOURNEY_DATA:-$$(realpath -m $(srcdir)/../shared/data)} \
+		$(srcdir)/scripts/with-cluster --conf journey.worker=off --conf journey.site=test \
+		$(srcdir)/test/suites/replay_orders 0
+soak:
+	$(srcdir)/scripts/with-cluster --no-cron --conf journey.site=soak --conf logging_collector=on \
+		$(srcdir)/test/soak/run $(LAPS)
