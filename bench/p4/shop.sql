@@ -4,13 +4,13 @@ SELECT journey.install();
 SELECT journey.adopt();
 SELECT journey.set_clock('2026-03-07 12:00+00');
 
--- Journey n enters on its event, for about one in fifty of them; the first, a cart reminder, for every cart.
+-- Journey n enters on its event, for about one in a thousand of them; the first, a cart reminder, for every cart.
 CREATE FUNCTION journey_of(n integer) RETURNS jsonb LANGUAGE sql AS $$
     SELECT jsonb_build_object('kind', 'journey', 'name', 'p4_' || n, 'scope', '*', 'purpose', 'service', 'stage', 'consideration',
         'objective', 'measure', 'kpi', 'cart_recovery_rate', 'owners', '{"business": "crm", "technical": "data", "qa": "qa"}'::jsonb,
         'entry', jsonb_build_array(jsonb_build_object('on', e.type, 'key', e.key, 'data', e.data, 'when',
             CASE WHEN n = 0 THEN 'event.quantity > 0'
-                 ELSE format('event.price >= %s and event.price < %s and event.sku <> ''s1'' and (orders.count < 3 or product_views_7d > 2)', n * 4, n * 4 + 2) END)),
+                 ELSE format('event.price >= %s and event.price < %s and event.sku like ''%%7'' and (orders.count < 3 or product_views_7d > 2)', n * 4, n * 4 + 1) END)),
         'reentry', '{"per": "key", "after": "1 day"}'::jsonb,
         'exit', '[{"on": "order_placed", "reason": "ordered"}]'::jsonb,
         'suppress_on', '["order_placed"]'::jsonb, 'control', '{"none": true, "reason": "a measurement"}'::jsonb, 'priority', n + 1,
@@ -19,7 +19,7 @@ CREATE FUNCTION journey_of(n integer) RETURNS jsonb LANGUAGE sql AS $$
                    "remind": {"send": {"channel": "p4", "template": "p4_text", "data": {"about": "entry.sku"}}, "next": "done"},
                    "done": {"exit": "finished"}}'::jsonb)
     FROM (SELECT CASE WHEN n % 5 IN (1, 2, 3) THEN 'product_viewed' ELSE 'cart_item_added' END AS type,
-                 CASE WHEN n % 5 IN (1, 2, 3) THEN '"person"' ELSE '"cart"' END::jsonb AS key, '{"sku": "event.sku"}'::jsonb AS data) AS e
+                 CASE WHEN n % 5 IN (1, 2, 3) THEN '"product"' ELSE '"cart"' END::jsonb AS key, '{"sku": "event.sku"}'::jsonb AS data) AS e
 $$;
 SELECT journey.apply((SELECT jsonb_agg(journey_of(n)) FROM generate_series(0, 19) AS n) || '[
   {"kind": "channel", "name": "p4", "mode": "push"},
