@@ -4,8 +4,12 @@
 #   make install    into the server's folders (DESTDIR= for a staged install)
 #   make installcheck   regress, isolation and TAP against a running server
 #   make lint       the rules of the house, checked
+#   make reference  docs/reference.md, of the comments in the catalogue
 #   make coverage   which items of the mission have no test
 #   make crash CYCLES=100   the crash harness (CRASH= for its other options)
+#   make fuzz N=20000   random calls and queries (SEED= to have a run again)
+#   make check-major PG=17   build and all suites on another major (also 18)
+#   make check-upgrade       pg_upgrade through the majors, with data
 #   make crash-bugs  seeded bugs, each of which a test must catch
 #   make replay-orders   half a year of real invoices as order tables, whole
 #   make soak LAPS=100000    does the worker's memory grow?
@@ -22,14 +26,19 @@ OBJS = src/journey.o \
 	$(DELIVER_OBJS) $(MEASURE_OBJS) $(WORKER_OBJS)
 include src/objs.mk
 
-DATA_built = sql/journey--$(EXTVERSION).sql
+# Releases are kept as they were; the newest of them is what an update starts from.
+RELEASES = $(wildcard $(srcdir)/sql/releases/journey--*.sql)
+PREVIOUS = $(shell ls $(srcdir)/sql/releases | sed -nE 's/^journey--([0-9.]+)\.sql$$/\1/p' | sort -V | tail -1)
+DATA_built = sql/journey--$(EXTVERSION).sql sql/journey--$(PREVIOUS)--$(EXTVERSION).sql
+DATA = $(RELEASES)
 DOCS =
 
 # Signatures of the function manager, of hooks and of callbacks leave
 # parameters unused by design; every other warning is an error. (The server's
-# own flags, made for gcc, hold some that clang does not know.)
+# own flags, made for gcc, hold some that clang does not know. The headers of 15
+# are no C23, which newer compilers take by default.)
 PG_CPPFLAGS = -I$(srcdir)/src -DJNY_VERSION='"$(EXTVERSION)"'
-PG_CFLAGS = -Wall -Wextra -Werror -Wno-unused-parameter -Wmissing-prototypes \
+PG_CFLAGS = -std=gnu17 -Wall -Wextra -Werror -Wno-unused-parameter -Wmissing-prototypes \
 	-Wdeclaration-after-statement \
 	$(if $(findstring clang,$(CC)),-Wno-ignored-optimization-argument -Wno-unknown-warning-option -Wno-ignored-attributes) $(JOURNEY_CFLAGS)
 
@@ -51,11 +60,15 @@ PG_CONFIG ?= pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
-SQL_FRAGMENTS = $(wildcard $(srcdir)/sql/*/*.sql) $(srcdir)/sql/grants.tsv \
+SQL_FRAGMENTS = $(wildcard $(srcdir)/sql/*/*.sql) $(wildcard $(srcdir)/sql/update/*/*.sql) $(srcdir)/sql/grants.tsv \
 	$(srcdir)/docs/schema/journey.schema.json
 
 sql/journey--$(EXTVERSION).sql: $(SQL_FRAGMENTS) scripts/build-sql
 	$(srcdir)/scripts/build-sql $(srcdir)/sql > $@.tmp && mv $@.tmp $@
+
+sql/journey--$(PREVIOUS)--$(EXTVERSION).sql: sql/journey--$(EXTVERSION).sql sql/releases/journey--$(PREVIOUS).sql scripts/build-update
+	$(srcdir)/scripts/build-update $(srcdir)/sql/releases/journey--$(PREVIOUS).sql sql/journey--$(EXTVERSION).sql \
+		$(srcdir)/sql/update/$(PREVIOUS)--$(EXTVERSION)/members.sql > $@.tmp && mv $@.tmp $@
 
 $(OBJS): $(wildcard $(srcdir)/src/*/*.h) journey.control
 
@@ -67,13 +80,21 @@ worker-is-off:
 		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
 		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
 
-.PHONY: lint coverage crash crash-bugs replay-orders soak
+.PHONY: lint reference coverage check-major check-upgrade crash crash-bugs fuzz replay-orders soak
+reference:
+	$(srcdir)/scripts/with-cluster scripts/reference > docs/reference.md.tmp && grep -v '^Creating new\|^Dropping cluster' docs/reference.md.tmp > docs/reference.md && rm docs/reference.md.tmp
 lint:
 	$(srcdir)/scripts/lint
 coverage:
 	$(srcdir)/scripts/coverage
+check-major:
+	$(srcdir)/scripts/check-major $(or $(PG),17) $(SUITES)
+check-upgrade:
+	$(srcdir)/scripts/in-chroot all test/upgrade/majors
 crash:
 	$(srcdir)/test/crash/run --cycles=$(or $(CYCLES),20) $(CRASH)
+fuzz:
+	$(srcdir)/test/fuzz/run --calls=$(or $(N),20000) --queries=$(or $(N),20000) $(if $(SEED),--seed=$(SEED))
 crash-bugs:
 	$(srcdir)/test/crash/bugs
 replay-orders:

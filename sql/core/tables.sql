@@ -110,3 +110,15 @@ COMMENT ON TABLE journey.secret IS
     'Keys of this database''s own signatures; no role but the owner may read them.';
 COMMENT ON COLUMN journey.secret.name IS 'unsubscribe (links in messages) or forget (tombstones of erased people).';
 COMMENT ON COLUMN journey.secret.value IS 'The key.';
+CREATE TABLE journey.retention (
+    name text PRIMARY KEY,
+    kept_since timestamptz NOT NULL,
+    under_way boolean NOT NULL,
+    changed_at timestamptz NOT NULL
+);
+COMMENT ON TABLE journey.retention IS
+    'From when on tables are whole: what is older has been dropped, as the settings of retention say. No row: nothing has been.';
+COMMENT ON COLUMN journey.retention.name IS 'The table.';
+COMMENT ON COLUMN journey.retention.kept_since IS 'Rows of before may be gone.';
+COMMENT ON COLUMN journey.retention.under_way IS 'Some older ones are there still, and go at the next maintenance.';
+COMMENT ON COLUMN journey.retention.changed_at IS 'When maintenance last dropped anything here, real time.';

@@ -5,4 +5,5 @@ INSERT INTO journey.reason_code (reason, final, meaning) VALUES
 ('content_rejected', true,  'The provider refuses the content.'),
 ('rate_limited',     false, 'The provider asks to slow down; no attempt was taken.'),
 ('provider_down',    false, 'The provider cannot be reached; no attempt was taken.'),
-('requeued',         false, 'Somebody brought it back from the dead letters.');
+('requeued',         false, 'Somebody brought it back from the dead letters.')
+ON CONFLICT (reason) DO UPDATE SET final = EXCLUDED.final, meaning = EXCLUDED.meaning;

@@ -223,6 +223,7 @@ CREATE TABLE journey.attempt_log (
     original_id uuid,
     PRIMARY KEY (bucket, profile_id, granted_at, action_id, attempt)
 ) WITH (fillfactor = 80);
+CREATE INDEX attempt_log_granted ON journey.attempt_log USING brin (granted_at); -- for retention; filed in order of time
 CREATE INDEX attempt_log_fault ON journey.attempt_log (bucket, profile_id) WHERE address_fault IS NOT NULL;
 COMMENT ON TABLE journey.attempt_log IS
     'Every permit ever granted: what caps count, and what the invariants are checked against.';
@@ -274,3 +275,21 @@ COMMENT ON COLUMN journey.channel_state.tokens IS 'Actions that may be claimed a
 COMMENT ON COLUMN journey.channel_state.filled_at IS 'When tokens were last counted, by journey.clock().';
 COMMENT ON COLUMN journey.channel_state.day IS 'Day that day_count counts, in the house''s zone.';
 COMMENT ON COLUMN journey.channel_state.day_count IS 'Actions claimed on that day.';
+
+CREATE TABLE journey.outbox_event (
+    id uuid PRIMARY KEY,
+    aggregatetype text NOT NULL,
+    aggregateid text NOT NULL,
+    type text NOT NULL,
+    payload jsonb NOT NULL,
+    created_at timestamptz NOT NULL
+);
+CREATE INDEX outbox_event_created ON journey.outbox_event USING brin (created_at); -- for retention
+COMMENT ON TABLE journey.outbox_event IS
+    'What became of actions, append-only, in the columns of Debezium''s outbox event router, for change data capture; written while journey.outbox_events is on. It tells, and permits nothing: who sends asks claim() and begin_send().';
+COMMENT ON COLUMN journey.outbox_event.id IS 'Made of action, type and time: the same for the same, whoever tells it again.';
+COMMENT ON COLUMN journey.outbox_event.aggregatetype IS 'action.';
+COMMENT ON COLUMN journey.outbox_event.aggregateid IS 'The action.';
+COMMENT ON COLUMN journey.outbox_event.type IS 'action_enqueued, action_sent, action_refused, action_expired, action_cancelled, action_dead or action_unknown.';
+COMMENT ON COLUMN journey.outbox_event.payload IS 'action_id, profile_id, journey, version, step, channel, purpose, scope, template, idempotency_key, decision_id, at; when enqueued due_at and not_after, when final reason, attempt and provider_ref. No address, and nothing of the message.';
+COMMENT ON COLUMN journey.outbox_event.created_at IS 'Real time.';

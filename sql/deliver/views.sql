@@ -2,7 +2,8 @@ CREATE VIEW journey.dead_letter WITH (security_barrier) AS
 SELECT h.action_id, h.channel, h.reason, h.error, h.attempt, h.finished_at AS died_at, h.journey, h.step,
        h.purpose, h.scope, h.template, h.profile_id, h.idempotency_key, h.gates IS NOT NULL AS can_requeue, h.test
 FROM journey.outbox_history h
-WHERE h.status = 'dead';
+WHERE h.status = 'dead'
+  AND ((SELECT journey._scopes_of(current_user)) IS NULL OR h.scope = ANY ((SELECT journey._scopes_of(current_user))::text[]));
 COMMENT ON VIEW journey.dead_letter IS
     'Actions that were given up: attempts used up or the provider refused the content. Bring them back with journey.requeue().';
 COMMENT ON COLUMN journey.dead_letter.action_id IS 'Action.';
@@ -54,7 +55,8 @@ LEFT JOIN LATERAL (SELECT min(e.at) FILTER (WHERE e.type = 'message_delivered') 
                    WHERE e.bucket = a.bucket AND e.profile_id = a.profile_id AND e.action_id = a.action_id) m ON true
 LEFT JOIN LATERAL (SELECT v.at, v.order_id, v.amount, v.currency FROM journey.conversion v
                    WHERE v.bucket = a.bucket AND v.profile_id = a.profile_id AND v.enrollment_id = a.enrollment_id
-                   ORDER BY v.at LIMIT 1) c ON true;
+                   ORDER BY v.at LIMIT 1) c ON true
+WHERE (SELECT journey._scopes_of(current_user)) IS NULL OR a.scope = ANY ((SELECT journey._scopes_of(current_user))::text[]);
 COMMENT ON VIEW journey.message IS
     'A row per action: why it was allowed, what may stop it or did, and what became of it up to the goal of its enrollment. That the goal followed does not say that the message caused it.';
 COMMENT ON COLUMN journey.message.action_id IS 'Action.';

@@ -40,6 +40,10 @@ BEGIN
             USING ERRCODE = 'invalid_parameter_value',
                   HINT = 'For example: journey.define_name(''profile.points'', ''numeric'', ''loyalty points'').';
     END IF;
+    IF octet_length(define_name.name) > 256 THEN
+        RAISE EXCEPTION 'the name "%..." is too long', left(define_name.name, 60)
+            USING ERRCODE = 'name_too_long', HINT = 'Names have at most 256 bytes.';
+    END IF;
     IF journey._is_own_name(define_name.name) THEN
         RAISE EXCEPTION 'the type of "%" is fixed', define_name.name
             USING ERRCODE = 'invalid_parameter_value',

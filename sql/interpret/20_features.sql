@@ -6,6 +6,38 @@ CREATE FUNCTION journey.features(subject jsonb) RETURNS jsonb
 COMMENT ON FUNCTION journey.features(jsonb) IS
     'The features of a person at journey.clock(), by name; null for an unknown person. A feature without a value, a broken one, or one that is still being counted (journey.stat_progress), is null.';
 
+CREATE FUNCTION journey._ship_features() RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    -- Features that most houses want. Versions of a retailer's own replace these.
+    docs jsonb := $doc$[
+{"kind": "feature", "name": "product_views_7d", "description": "Product pages seen in the last 7 days.",
+ "on": "product_viewed", "aggregate": "count", "window": "7 days"},
+{"kind": "feature", "name": "cart_adds_7d", "description": "Additions to a cart in the last 7 days.",
+ "on": "cart_item_added", "aggregate": "count", "window": "7 days"},
+{"kind": "feature", "name": "last_viewed_sku", "description": "Product seen last.",
+ "on": "product_viewed", "aggregate": "last", "of": "event.sku"},
+{"kind": "feature", "name": "viewed_products", "description": "Products of the newest page views, newest first: what product.views counts.",
+ "on": "product_viewed", "aggregate": "recent", "of": "event.sku", "limit": 30, "window": "30 days"},
+{"kind": "feature", "name": "dwelled_products", "description": "Products whose pages were used, with the seconds: what product.dwell_seconds sums up.",
+ "on": "product_engaged", "where": "event.dwell_seconds is not null", "aggregate": "recent", "of": "event.sku", "amount": "event.dwell_seconds",
+ "limit": 20, "window": "30 days"},
+{"kind": "feature", "name": "days_since_order", "description": "Whole days since the last order was placed.",
+ "on": "order_placed", "aggregate": "days_since"}
+]$doc$;
+BEGIN
+    SELECT jsonb_agg(f) INTO docs FROM jsonb_array_elements(docs) AS f
+    WHERE NOT EXISTS (SELECT FROM journey.document AS d WHERE d.kind = 'feature' AND d.name = f ->> 'name');
+    IF docs IS NOT NULL THEN
+        PERFORM journey._apply(docs, 'journey_owner', 'journey_owner', true, NULL);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._ship_features() IS
+    'Applies the features that come with journey and have never been there: a house may have replaced or retired them. For install() and migrate().';
+
 CREATE FUNCTION journey._recount(profile_ids uuid[])
     RETURNS TABLE (profile_id uuid, features bytea, last_event_at timestamptz, last_order_at timestamptz, orders integer, events bigint)
     LANGUAGE C STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER

@@ -72,6 +72,19 @@ INSERT INTO journey.vocabulary (name, type, served, meaning) VALUES
     ('orders.sum', 'numeric', true, 'Sum of their amounts; unknown when they have several currencies.'),
     ('orders.last_at', 'timestamptz', true, 'When the last of them was placed.'),
     ('orders.days_since', 'bigint', true, 'Whole days (24 hours) since orders.last_at; unknown without an order.'),
+    ('shipment.id', 'text', true, 'The shipment: of the event, else the entry''s shipment_id, else of the key, else of the order, else the person''s last one.'),
+    ('shipment.order_id', 'text', true, 'The order that it is of.'),
+    ('shipment.status', 'text', true, 'pending, shipped, ready, delivered, picked_up, failed or cancelled.'),
+    ('shipment.promised_at', 'timestamptz', true, 'When it was promised for.'),
+    ('shipment.expected_at', 'timestamptz', true, 'When it is expected.'),
+    ('shipment.shipped_at', 'timestamptz', true, 'When it left.'),
+    ('shipment.ready_at', 'timestamptz', true, 'When it could be picked up.'),
+    ('shipment.delivered_at', 'timestamptz', true, 'When it arrived or was picked up.'),
+    ('shipment.*', 'text', true, 'Further columns of its map, such as carrier.'),
+    ('returns.count', 'bigint', true, 'Returns of the person.'),
+    ('returns.open', 'bigint', true, 'Those that were asked for or agreed to and have not arrived.'),
+    ('returns.last_at', 'timestamptz', true, 'When one was last asked for.'),
+    ('returns.last_reason', 'text', true, 'Reason of the return that changed last.'),
     ('product.sku', 'text', true, 'The product: event.sku, else entry.sku, else entry.top_sku, else key.'),
     ('product.name', 'text', true, 'Its name.'),
     ('product.category', 'text', true, 'Its category.'),
@@ -101,14 +114,13 @@ INSERT INTO journey.vocabulary (name, type, served, meaning) VALUES
     ('candidate.*', 'text', false, 'Candidate of a decide step.'),
     ('score.*', 'double precision', false, 'Score of a model.'),
     ('confidence.*', 'text', false, 'Confidence of a score.'),
-    ('shipment.*', 'text', false, 'Shipment of the enrollment.'),
     ('reward.*', 'text', false, 'Reward of the enrollment.'),
     ('loyalty.*', 'text', false, 'Points and tier of the person.'),
     ('tickets.open', 'bigint', true, 'Cases of the person at the service desk that are open: opened, and not closed since.'),
     ('tickets.contacts_30d', 'bigint', true, 'How often the person asked for service in the last 30 days.'),
     ('tickets.*', 'text', false, 'Tickets of the person.'),
-    ('returns.*', 'text', false, 'Returns of the person.'),
-    ('subscriptions.*', 'text', false, 'Subscriptions of the person.');
+    ('subscriptions.*', 'text', false, 'Subscriptions of the person.')
+ON CONFLICT (name) DO UPDATE SET type = EXCLUDED.type, served = EXCLUDED.served, meaning = EXCLUDED.meaning;
 
 -- functions that never raise an error, whatever their arguments
 INSERT INTO journey.allowed_function (signature, never_fails, shipped)
@@ -338,20 +350,5 @@ SELECT signature, false, true FROM unnest(ARRAY[
     'width_bucket(numeric,numeric,numeric,integer)'
 ]) AS signature;
 
--- Features that most houses want. Versions of a retailer's own replace these.
 SELECT journey._invalidate('journey.vocabulary');
-SELECT a.change FROM journey._apply($doc$[
-{"kind": "feature", "name": "product_views_7d", "description": "Product pages seen in the last 7 days.",
- "on": "product_viewed", "aggregate": "count", "window": "7 days"},
-{"kind": "feature", "name": "cart_adds_7d", "description": "Additions to a cart in the last 7 days.",
- "on": "cart_item_added", "aggregate": "count", "window": "7 days"},
-{"kind": "feature", "name": "last_viewed_sku", "description": "Product seen last.",
- "on": "product_viewed", "aggregate": "last", "of": "event.sku"},
-{"kind": "feature", "name": "viewed_products", "description": "Products of the newest page views, newest first: what product.views counts.",
- "on": "product_viewed", "aggregate": "recent", "of": "event.sku", "limit": 30, "window": "30 days"},
-{"kind": "feature", "name": "dwelled_products", "description": "Products whose pages were used, with the seconds: what product.dwell_seconds sums up.",
- "on": "product_engaged", "where": "event.dwell_seconds is not null", "aggregate": "recent", "of": "event.sku", "amount": "event.dwell_seconds",
- "limit": 20, "window": "30 days"},
-{"kind": "feature", "name": "days_since_order", "description": "Whole days since the last order was placed.",
- "on": "order_placed", "aggregate": "days_since"}
-]$doc$, 'journey_owner', 'journey_owner', true, NULL) AS a;
+SELECT journey._ship_features();

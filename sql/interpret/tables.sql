@@ -32,7 +32,7 @@ CREATE TABLE journey.feature_count (
     name text PRIMARY KEY,
     number bigint NOT NULL,
     started_at timestamptz NOT NULL,
-    bucket smallint NOT NULL,
+    at_bucket smallint NOT NULL,
     after_id uuid NOT NULL,
     people bigint NOT NULL,
     finished_at timestamptz,
@@ -44,7 +44,7 @@ COMMENT ON TABLE journey.feature_count IS
 COMMENT ON COLUMN journey.feature_count.name IS 'The feature.';
 COMMENT ON COLUMN journey.feature_count.number IS 'Hash of the definition that is counted: another one is counted from the start.';
 COMMENT ON COLUMN journey.feature_count.started_at IS 'When this began.';
-COMMENT ON COLUMN journey.feature_count.bucket IS 'Where the walk is: people of lesser buckets have been counted; 1024 = all.';
+COMMENT ON COLUMN journey.feature_count.at_bucket IS 'Where the walk is: people of lesser buckets have been counted; 1024 = all.';
 COMMENT ON COLUMN journey.feature_count.after_id IS 'And those of this bucket up to this id.';
 COMMENT ON COLUMN journey.feature_count.people IS 'People looked at.';
 COMMENT ON COLUMN journey.feature_count.finished_at IS 'When everybody had been counted; null = not yet.';

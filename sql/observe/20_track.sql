@@ -19,7 +19,7 @@ CREATE FUNCTION journey.ingest(messages jsonb, OUT accepted integer, OUT quarant
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_ingest';
 COMMENT ON FUNCTION journey.ingest(jsonb) IS
-    'Records one message or an array of messages: {source, type, subject, props, occurred_at, message_id, backfill}, or Segment''s identify, track, page and screen. A bad message goes to journey.quarantine with its reason and never fails the others.';
+    'Records one message or an array of messages: {source, type, subject, props, occurred_at, message_id, backfill}, a CloudEvent (structured, version 1.0), a call of Segment (identify, track, page, screen, group, alias) or a payload of GA4''s measurement protocol. A bad message goes to journey.quarantine with its reason and never fails the others.';
 
 CREATE FUNCTION journey._ingest_one(message jsonb) RETURNS text
     LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
@@ -55,7 +55,16 @@ $$;
 COMMENT ON FUNCTION journey._replay_one(text, jsonb, timestamptz) IS
     'Sends one quarantined event again, on the way it came: null when it was taken, otherwise the reason why not.';
 
-CREATE FUNCTION journey.replay_quarantine(source text DEFAULT NULL, sqlstate text DEFAULT NULL, OUT replayed integer, OUT kept integer)
+CREATE FUNCTION journey.replay_quarantine(
+    source text DEFAULT NULL,
+    sqlstate text DEFAULT NULL,
+    reason text DEFAULT NULL,
+    received_from timestamptz DEFAULT NULL,
+    received_to timestamptz DEFAULT NULL,
+    quarantine_ids uuid[] DEFAULT NULL,
+    max integer DEFAULT NULL,
+    OUT replayed integer,
+    OUT kept integer)
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
@@ -65,6 +74,10 @@ DECLARE
     why text;
     captured integer := 0;
 BEGIN
+    IF max < 1 THEN
+        RAISE EXCEPTION 'replay_quarantine() was to send at most % events', max
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Say how many may be sent again, at least 1, or nothing for all.';
+    END IF;
     replayed := 0;
     kept := 0;
     FOR r IN
@@ -75,7 +88,12 @@ BEGIN
         WHERE q.replayed_at IS NULL AND q.original IS NOT NULL
           AND (replay_quarantine.source IS NULL OR q.source = replay_quarantine.source)
           AND (replay_quarantine.sqlstate IS NULL OR q.sqlstate = replay_quarantine.sqlstate)
+          AND (replay_quarantine.reason IS NULL OR q.reason LIKE replay_quarantine.reason)
+          AND (received_from IS NULL OR q.received_at >= received_from)
+          AND (received_to IS NULL OR q.received_at < received_to)
+          AND (quarantine_ids IS NULL OR q.quarantine_id = ANY (quarantine_ids))
         ORDER BY q.quarantine_id
+        LIMIT max
         FOR UPDATE SKIP LOCKED
     LOOP
         IF NOT r.is_event THEN
@@ -100,5 +118,5 @@ BEGIN
     END IF;
 END
 $$;
-COMMENT ON FUNCTION journey.replay_quarantine(text, text) IS
-    'Sends quarantined events again, all or those of a source or SQLSTATE: after a source, a namespace or the extension has changed. Those that are sent are marked replayed, and are set aside anew when a lap cannot take them; the others keep their newest reason. Captured rows are kept: reconcile() reads their tables again.';
+COMMENT ON FUNCTION journey.replay_quarantine(text, text, text, timestamptz, timestamptz, uuid[], integer) IS
+    'Sends quarantined events again, all or those of a source, of an SQLSTATE, with a reason (a LIKE pattern), received in a span of time (from, and before to) or listed by id, the oldest first and at most max: after a source, a namespace or the extension has changed. Those that are sent are marked replayed, and are set aside anew when a lap cannot take them; the others keep their newest reason. Captured rows are kept: reconcile() reads their tables again.';

@@ -12,54 +12,12 @@ COMMENT ON COLUMN journey.inbox_drained.previous IS 'The cursor''s snapshot that
 COMMENT ON COLUMN journey.inbox_drained.next_xid IS 'It may be emptied once no snapshot is older than this transaction id.';
 COMMENT ON COLUMN journey.inbox_drained.noted_at IS 'Real time of the note.';
 
-CREATE FUNCTION journey._partitions(at timestamptz) RETURNS integer
-    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
-    SET search_path = pg_catalog, journey, pg_temp
-    SET client_min_messages = warning
-    SET lock_timeout = '100ms'
-AS $$
-DECLARE
-    made integer := 0;
-    parent text;
-    day date;
-    child text;
-BEGIN
-    FOREACH parent IN ARRAY ARRAY['event', 'decision', 'outbox_history'] LOOP
-        FOR i IN 0..2 LOOP
-            day := (at AT TIME ZONE 'UTC')::date + i;
-            child := parent || '_' || to_char(day, 'YYYYMMDD');
-            CONTINUE WHEN to_regclass(format('journey.%I', child)) IS NOT NULL;
-            BEGIN
-                EXECUTE format('CREATE TABLE journey.%I PARTITION OF journey.%I FOR VALUES FROM (%L) TO (%L)',
-                               child, parent,
-                               to_char(day, 'YYYY-MM-DD') || ' 00:00:00+00',
-                               to_char(day + 1, 'YYYY-MM-DD') || ' 00:00:00+00');
-                -- an administrator may have called us; laps refuse beside what is not journey_owner's
-                EXECUTE format('ALTER TABLE journey.%I OWNER TO journey_owner', child);
-                made := made + 1;
-            EXCEPTION
-                -- the day's rows already lie in the default partition: fine
-                WHEN check_violation THEN
-                    NULL;
-                -- somebody reads the table for long, and writers queue behind
-                -- us: leave it alone until the next time
-                WHEN lock_not_available OR deadlock_detected THEN
-                    EXIT;
-            END;
-        END LOOP;
-    END LOOP;
-    RETURN made;
-END
-$$;
-COMMENT ON FUNCTION journey._partitions(timestamptz) IS
-    'Makes the daily partitions of event, decision and outbox_history for a day and the two after it; never waits long for a lock. Rows of a day without a partition lie in the default one.';
-
 CREATE FUNCTION journey._maintain() RETURNS void
     LANGUAGE C VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_maintain';
 COMMENT ON FUNCTION journey._maintain() IS
-    'House-keeping that the worker does between laps: rotates and empties the inbox, makes partitions, forgets old message ids. Does nothing in a database that is not adopted.';
+    'House-keeping that the worker does between laps: rotates and empties the inbox, makes partitions and drops old ones, forgets what has been kept long enough. Does nothing in a database that is not adopted.';
 
 CREATE FUNCTION journey._horizons() RETURNS TABLE (pid integer, xmin xid)
     LANGUAGE C VOLATILE PARALLEL RESTRICTED

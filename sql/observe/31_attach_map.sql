@@ -40,6 +40,15 @@ BEGIN
         WHEN 'message_event' THEN '{"type!": ["type", "event", "event_type", "status"], "subject": [], "action_id": ["action_id", "idempotency_key"],
             "provider_ref": ["provider_ref", "message_id", "provider_message_id", "external_id"], "reason": ["reason", "error"], "machine": ["machine", "is_bot"],
             "channel": ["channel"], "at": ["at", "occurred_at", "event_at", "created_at"], "props": []}'
+        WHEN 'shipment' THEN '{"key!": ["id", "shipment_id", "parcel_id", "fulfillment_id", "tracking_number"], "order": ["order_id", "order"], "subject": [],
+            "status": ["status", "state", "shipment_status"], "promised_at": ["promised_at", "promised_date", "delivery_promised_at"],
+            "expected_at": ["expected_at", "estimated_delivery_at", "estimated_delivery", "eta"], "shipped_at": ["shipped_at", "dispatched_at"],
+            "ready_at": ["ready_at", "pickup_ready_at"], "delivered_at": ["delivered_at", "picked_up_at"],
+            "at": ["updated_at", "changed_at", "created_at"], "props": []}'
+        WHEN 'return' THEN '{"key!": ["id", "return_id", "rma_number"], "order": ["order_id", "order"], "subject": [],
+            "status": ["status", "state", "return_status"], "reason": ["reason", "return_reason"], "requested_at": ["requested_at", "created_at"],
+            "approved_at": ["approved_at", "authorized_at"], "received_at": ["received_at", "returned_at"],
+            "at": ["updated_at", "changed_at", "created_at"], "props": []}'
     END;
 END
 $$;
@@ -67,7 +76,7 @@ CREATE FUNCTION journey._attach_kinds() RETURNS text[]
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN '{customer,consent,product,stock,cart,cart_line,order,order_line,message_event}';
+    RETURN '{customer,consent,product,stock,cart,cart_line,order,order_line,shipment,return,message_event}';
 END
 $$;
 COMMENT ON FUNCTION journey._attach_kinds() IS 'Kinds of tables that journey.attach() knows, in the order in which they are read: whose it is before what it is.';
@@ -82,6 +91,8 @@ BEGIN
         WHEN kind = 'order' AND field = 'status'
             THEN '{pending,placed,paid,shipped,delivered,cancelled,refunded,returned}'::text[]
         WHEN kind = 'order_line' AND field = 'status' THEN '{placed,returned,cancelled}'
+        WHEN kind = 'shipment' AND field = 'status' THEN '{pending,shipped,ready,delivered,picked_up,failed,cancelled}'
+        WHEN kind = 'return' AND field = 'status' THEN '{requested,approved,received,rejected,cancelled}'
         WHEN kind = 'cart' AND field = 'status' THEN '{open,ordered,emptied,deleted}'
         WHEN field = 'state' THEN '{unknown,pending,granted,denied,revoked,bounced,complained}'
         WHEN kind = 'order' AND field = 'origin' THEN '{web,pos,subscription,exchange,marketplace}'
@@ -113,6 +124,15 @@ BEGIN
         WHEN kind = 'order_line' AND field = 'status' THEN '{
             "placed": "placed", "open": "placed", "shipped": "placed", "delivered": "placed", "returned": "returned",
             "cancelled": "cancelled", "canceled": "cancelled"}'
+        WHEN kind = 'shipment' AND field = 'status' THEN '{
+            "pending": "pending", "new": "pending", "created": "pending", "open": "pending", "label_created": "pending", "packed": "pending",
+            "shipped": "shipped", "sent": "shipped", "dispatched": "shipped", "fulfilled": "shipped", "in_transit": "shipped", "out_for_delivery": "shipped",
+            "ready": "ready", "ready_for_pickup": "ready", "delivered": "delivered", "done": "delivered", "picked_up": "picked_up", "collected": "picked_up",
+            "failed": "failed", "lost": "failed", "returned_to_sender": "failed", "cancelled": "cancelled", "canceled": "cancelled"}'
+        WHEN kind = 'return' AND field = 'status' THEN '{
+            "requested": "requested", "new": "requested", "open": "requested", "pending": "requested", "approved": "approved", "authorized": "approved",
+            "sent": "approved", "received": "received", "returned": "received", "completed": "received", "refunded": "received",
+            "rejected": "rejected", "declined": "rejected", "cancelled": "cancelled", "canceled": "cancelled"}'
         WHEN kind = 'cart' AND field = 'status' THEN '{
             "open": "open", "active": "open", "new": "open", "abandoned": "open", "ordered": "ordered", "converted": "ordered", "completed": "ordered",
             "complete": "ordered", "emptied": "emptied", "empty": "emptied", "deleted": "deleted", "expired": "deleted", "merged": "deleted"}'

@@ -191,6 +191,11 @@ BEGIN
         END IF;
         map := map || jsonb_build_object('key', map -> 'order');
     END IF;
+    IF kind IN ('shipment', 'return') AND NOT map ?| '{order,subject}' THEN
+        RAISE EXCEPTION 'the map of kind % names neither an order nor a person', kind
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Name the column of the order it is of, "order", or of the person, "subject".';
+    END IF;
     IF kind = 'customer' AND map ? 'on_delete' AND jsonb_array_length(COALESCE(map -> 'consents', '[]')) = 0 THEN
         RAISE EXCEPTION 'field "on_delete" of the map has nothing to revoke'
             USING ERRCODE = 'invalid_parameter_value',

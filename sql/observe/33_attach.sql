@@ -567,7 +567,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.attach(regclass, text, jsonb, boolean, boolean) IS
-    'Captures every change of one of the shop''s tables from now on, and reads the rows it has: up to 1 MB at once, more by the laps to come (journey.stat_progress), and until those have been consumed permits that an event could end answer stale_data. kind: customer, product, stock, cart, cart_line, order, order_line, consent, message_event. map: canonical field → column, {"column", "values"} or {"const"}; null = guessed from usual names, and shown. dry_run shows the same and changes nothing. Needs membership in journey_admin and in the table''s owner. Attaching again replaces the map.';
+    'Captures every change of one of the shop''s tables from now on, and reads the rows it has: up to 1 MB at once, more by the laps to come (journey.stat_progress), and until those have been consumed permits that an event could end answer stale_data. kind: customer, product, stock, cart, cart_line, order, order_line, shipment, return, consent, message_event. map: canonical field → column, {"column", "values"} or {"const"}; null = guessed from usual names, and shown. dry_run shows the same and changes nothing. Needs membership in journey_admin and in the table''s owner. Attaching again replaces the map.';
 
 CREATE FUNCTION journey._detach(attachments integer[], called text, kind text, rel regclass DEFAULT NULL)
     RETURNS TABLE (what text, name text, value text)

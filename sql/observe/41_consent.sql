@@ -226,6 +226,37 @@ $$;
 COMMENT ON FUNCTION journey.set_preferences(text, jsonb) IS
     'Sets consents of the person that a token names: [{"channel", "purpose", "state": granted or anything else}]. What is taken back holds when this commits, what is granted from the next lap on. False when the token is not one of ours.';
 
+CREATE FUNCTION journey._scopes() RETURNS text[]
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN ARRAY(SELECT 'default' UNION SELECT s.scope FROM journey.source s
+                 UNION SELECT d.doc ->> 'scope' FROM journey.document d
+                 WHERE d.kind IN ('journey', 'source') AND d.doc ->> 'scope' <> '*' ORDER BY 1);
+END
+$$;
+COMMENT ON FUNCTION journey._scopes() IS
+    'The scopes that there are: those of sources and journeys.';
+
+CREATE FUNCTION journey._require_scope(scope text) RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known text[] := journey._scopes();
+BEGIN
+    IF scope <> '*' AND scope <> ALL (known) THEN
+        RAISE EXCEPTION 'there is no scope "%"', left(scope, 60)
+            USING ERRCODE = 'undefined_object',
+                  HINT = coalesce('Did you mean "' || journey._nearest(scope, known) || '"? ', '') ||
+                         format('Scopes are those of sources and journeys: %s; * stands for all.', array_to_string(known, ', '));
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._require_scope(text) IS
+    'Raises 42704 for a scope that no source and no journey has: what is said of it would hold nowhere.';
+
 CREATE FUNCTION journey.suppress(subject jsonb, scope text DEFAULT '*', reason text DEFAULT NULL, until timestamptz DEFAULT NULL) RETURNS boolean
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
@@ -237,6 +268,7 @@ DECLARE
 BEGIN
     PERFORM journey._demand(suppress.subject IS NOT NULL AND suppress.scope IS NOT NULL, 'suppress',
                             'Name the person, as {"customer_id": "42"}, and the scope; * stands for all.');
+    PERFORM journey._require_scope(suppress.scope);
     IF id IS NULL THEN
         RETURN false;
     END IF;
@@ -249,7 +281,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.suppress(jsonb, text, text, timestamptz) IS
-    'Stops all but transactional messages to a known person, in one scope or all (*), until a moment or for good: permits refuse from the commit on, and the next lap takes the person out of audiences. False when nobody is known by the subject.';
+    'Stops all but transactional messages to a known person, in one scope or all (*), until a moment or for good: permits refuse from the commit on, and the next lap takes the person out of audiences. False when nobody is known by the subject; 42704 for a scope that no source and no journey has.';
 
 CREATE FUNCTION journey.unsuppress(subject jsonb, scope text DEFAULT '*') RETURNS integer
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER

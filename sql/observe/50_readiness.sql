@@ -62,3 +62,20 @@ END
 $$;
 COMMENT ON FUNCTION journey.readiness() IS
     'Is enough observed for the first journeys? A row for each event of the least that they need, never seen = not ready, and for category, price and stock of the products, with the share that is null, and one each for message events and visits, with the share that names no known action; above 5 % = not ready.';
+
+-- Names that nobody knows are taken as they are. Most are a source's own, some are slips.
+CREATE FUNCTION journey._unknown_events()
+    RETURNS TABLE (type text, seen bigint, first_at timestamptz, last_at timestamptz, nearest text)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED SECURITY DEFINER
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT t.type, t.seen, t.first_at, t.last_at,
+           journey._nearest(lower(regexp_replace(t.type, '[^[:alnum:]]+', '_', 'g')), ARRAY(SELECT k.type FROM journey.event_type AS k WHERE k.known ORDER BY 1))
+    FROM journey.event_type AS t
+    WHERE NOT t.known AND t.seen > 0
+    ORDER BY t.seen DESC, t.type;
+END
+$$;
+COMMENT ON FUNCTION journey._unknown_events() IS 'What the view unknown_events shows.';

@@ -26,6 +26,7 @@ INSERT INTO journey.event_type (type, known, stage, meaning) VALUES
     ('pickup_ready', true, 'fulfillment', 'an order can be picked up: order_id'),
     ('picked_up', true, 'post_purchase', 'an order was picked up: order_id'),
     ('return_requested', true, 'post_purchase', 'a return was asked for: order_id, sku, reason'),
+    ('return_updated', true, 'post_purchase', 'a return changed: return_id, order_id, status'),
     ('return_received', true, 'post_purchase', 'a return arrived: order_id, sku, reason'),
     ('ticket_opened', true, 'post_purchase', 'service was asked for: ticket_id, reason, order_id, severity'),
     ('ticket_closed', true, 'post_purchase', 'a service case was closed: ticket_id, reason, escalated'),
@@ -58,11 +59,12 @@ INSERT INTO journey.event_type (type, known, stage, meaning) VALUES
     ('page_viewed', true, 'awareness', 'a page was seen: url'),
     ('screen_viewed', true, 'awareness', 'a screen of an app was seen'),
     ('identified', true, NULL, 'somebody said who they are: traits'),
+    ('alias', true, NULL, 'somebody is known under another key: previous_id'),
     ('group_joined', true, NULL, 'somebody joined a group, such as a household or company'),
     ('signal', true, NULL, 'anything else that a rule may look at, such as weather'),
     ('erased', true, NULL, 'a person asked to be forgotten'),
     ('restricted', true, NULL, 'a person asked that their data rest')
-ON CONFLICT DO NOTHING;
+ON CONFLICT (type) DO UPDATE SET known = EXCLUDED.known, stage = EXCLUDED.stage, meaning = EXCLUDED.meaning;
 
 INSERT INTO journey.namespace (namespace, class, rank, crosses_scopes, confidence, one_per_person, meaning) VALUES
     ('customer_id', 'person', 100, true, 1.0, true, 'account number of the shop'),
@@ -73,6 +75,8 @@ INSERT INTO journey.namespace (namespace, class, rank, crosses_scopes, confidenc
     ('device_id', 'session', 30, true, 0.4, false, 'device'),
     ('company', 'group', 10, true, 0, false, 'a company: never makes two people one'),
     ('household', 'group', 10, true, 0, false, 'a household: never makes two people one'),
+    ('shipment', 'object', 0, false, 0.3, false, 'a shipment, by scope and id'),
+    ('return', 'object', 0, false, 0.3, false, 'a return, by scope and id'),
     ('cart', 'object', 2, false, 0.3, false, 'a cart, by scope and id: follows the person who names it'),
     ('order', 'object', 1, false, 0.3, false, 'an order, by scope and id')
 ON CONFLICT DO NOTHING;

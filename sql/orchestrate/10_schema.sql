@@ -217,10 +217,12 @@ BEGIN
         RETURN journey._finding('error', 'wrong_value', pointer, format('%s is not one of its values', left(doc::text, 60)),
             journey._did_you_mean(word, ARRAY(SELECT jsonb_array_elements_text(rule -> 'enum'))));
     END IF;
-    IF kind = 'string' THEN
+    IF kind = 'string' AND length(word) > (rule ->> 'maxLength')::integer THEN
+        RETURN journey._finding('error', 'wrong_value', pointer, format('a text of %s characters is too long', length(word)),
+                                format('At most %s fit here.', rule ->> 'maxLength'));
+    ELSIF kind = 'string' THEN
         wrong := rule ? 'pattern' AND word !~ (rule ->> 'pattern')
-            OR rule ? 'minLength' AND length(word) < (rule ->> 'minLength')::integer
-            OR rule ? 'maxLength' AND length(word) > (rule ->> 'maxLength')::integer;
+            OR rule ? 'minLength' AND length(word) < (rule ->> 'minLength')::integer;
     ELSIF kind = 'number' THEN
         wrong := rule ? 'minimum' AND word::numeric < (rule ->> 'minimum')::numeric
             OR rule ? 'maximum' AND word::numeric > (rule ->> 'maximum')::numeric

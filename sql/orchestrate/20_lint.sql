@@ -766,6 +766,14 @@ DECLARE
     found jsonb := '[]';
     item record;
 BEGIN
+    -- each field is looked at many times, which nobody waits for with what is no document
+    IF pg_column_size(bundle) > 8388608 THEN
+        bundle := '[]';
+        found := journey._finding('error', 'too_large', '', format('%s MB at once are too much', pg_column_size(bundle) >> 20),
+                                  'Apply at most 8 MB in one call; pictures belong on a server of their own, and a template names them.');
+    ELSIF bundle = '[]' THEN
+        found := journey._finding('error', 'wrong_value', '', 'there is no document in it', 'Give one document or an array of documents.');
+    END IF;
     FOR item IN SELECT e AS value, n - 1 AS n, CASE jsonb_typeof(doc) WHEN 'array' THEN '/' || (n - 1) ELSE '' END AS base,
                        count(*) OVER (PARTITION BY e -> 'kind', e -> 'name' ORDER BY n) AS copy
                 FROM jsonb_array_elements(bundle) WITH ORDINALITY AS t (e, n) ORDER BY n LOOP
@@ -775,9 +783,6 @@ BEGIN
                 format('the bundle holds the %s "%s" twice', item.value ->> 'kind', item.value ->> 'name'), 'Keep one of them.');
         END IF;
     END LOOP;
-    IF bundle = '[]' THEN
-        found := journey._finding('error', 'wrong_value', '', 'there is no document in it', 'Give one document or an array of documents.');
-    END IF;
     RETURN QUERY
     SELECT f ->> 'severity', f ->> 'code', f ->> 'pointer', f ->> 'message', f ->> 'hint'
     FROM jsonb_array_elements(found) WITH ORDINALITY AS t (f, n)

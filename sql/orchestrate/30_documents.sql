@@ -138,10 +138,10 @@ AS $$
 #variable_conflict use_column
 DECLARE
     bundle jsonb := journey._bundle(doc);
-    activation boolean := journey._caller_is('journey_admin');
-    hash text := journey._world(bundle);
+    hash text;
 BEGIN
-    PERFORM journey._refuse_errors(doc, activation);
+    PERFORM journey._refuse_errors(doc, journey._caller_is('journey_admin'));
+    hash := journey._world(bundle);
     RETURN QUERY
     SELECT CASE WHEN live.version IS NULL THEN 'create'
                 WHEN live.doc <> b.value THEN 'update'
@@ -452,7 +452,7 @@ BEGIN
             AND CASE retire.kind
                 WHEN 'template' THEN jsonb_path_exists(d.doc, '$.steps.*.send.template ? (@ == $n)', jsonb_build_object('n', retire.name))
                 WHEN 'channel' THEN jsonb_path_exists(d.doc, '$.steps.*.send.channel[*] ? (@ == $n)', jsonb_build_object('n', retire.name))
-                WHEN 'feature' THEN d.name <> retire.name AND (d.doc - 'description')::text ~ ('\m' || retire.name || '\M')
+                WHEN 'feature' THEN d.name <> retire.name AND (d.doc - 'description')::text ~ ('\m' || regexp_replace(retire.name, '(\W)', '\\\1', 'g') || '\M')
                 ELSE false END
           UNION ALL
           SELECT 'actions that wait in the outbox'

@@ -29,7 +29,8 @@ INSERT INTO journey.reason_code (reason, final, meaning) VALUES
 ('paused',          false, 'Its scope, journey, channel or template is paused.'),
 ('stale_data',      false, 'What has been observed is not fresh enough, or what may forbid it cannot be read: nobody can be sure that nothing stops it.'),
 ('held',            false, 'An event that may stop it waits to be judged.'),
-('changed',         false, 'What it was decided on has changed; it is decided again.');
+('changed',         false, 'What it was decided on has changed; it is decided again.')
+ON CONFLICT (reason) DO UPDATE SET final = EXCLUDED.final, meaning = EXCLUDED.meaning;
 
 -- The house as it is shipped. Versions of a retailer's own replace these.
 SELECT a.change FROM journey._apply($doc$[

@@ -198,17 +198,17 @@ CREATE TABLE journey.stage_transition (
     PRIMARY KEY (bucket, profile_id, seq, n)
 );
 COMMENT ON TABLE journey.stage_transition IS
-    'History of the stage of each person: which rule moved whom from where to where.';
+    'History of the stage of each person, and of each of their carts, orders and shipments: what moved it from where to where.';
 COMMENT ON COLUMN journey.stage_transition.bucket IS 'Bucket of the profile.';
 COMMENT ON COLUMN journey.stage_transition.profile_id IS 'The person.';
 COMMENT ON COLUMN journey.stage_transition.seq IS 'Inbox position of the event.';
 COMMENT ON COLUMN journey.stage_transition.n IS 'Number within the lap.';
-COMMENT ON COLUMN journey.stage_transition.object IS 'Empty = the person''s main stage.';
-COMMENT ON COLUMN journey.stage_transition.from_stage IS 'Stage before.';
-COMMENT ON COLUMN journey.stage_transition.to_stage IS 'Stage after.';
+COMMENT ON COLUMN journey.stage_transition.object IS 'Empty = the person''s main stage; else cart:<id>, order:<id> or shipment:<id>.';
+COMMENT ON COLUMN journey.stage_transition.from_stage IS 'Stage before; empty = the object was in none.';
+COMMENT ON COLUMN journey.stage_transition.to_stage IS 'Stage after; empty = the object is in none any more.';
 COMMENT ON COLUMN journey.stage_transition.at IS 'When the event occurred.';
-COMMENT ON COLUMN journey.stage_transition.rule IS 'The rule that fired: document, version and place in it.';
-COMMENT ON COLUMN journey.stage_transition.event_id IS 'The event.';
+COMMENT ON COLUMN journey.stage_transition.rule IS 'The rule that fired: document, version and place in it; of an object, the status that it got.';
+COMMENT ON COLUMN journey.stage_transition.event_id IS 'The event; null for an object.';
 COMMENT ON COLUMN journey.stage_transition.test IS 'Made under the test clock: in no figure.';
 
 CREATE TABLE journey.journey_day (
@@ -216,13 +216,31 @@ CREATE TABLE journey.journey_day (
     day date NOT NULL,
     entered bigint NOT NULL,
     not_entered bigint NOT NULL,
+    ended bigint NOT NULL DEFAULT 0,
+    held_out bigint NOT NULL DEFAULT 0,
+    enqueued bigint NOT NULL DEFAULT 0,
+    withheld bigint NOT NULL DEFAULT 0,
+    cancelled bigint NOT NULL DEFAULT 0,
+    sent bigint NOT NULL DEFAULT 0,
+    stopped bigint NOT NULL DEFAULT 0,
+    dead bigint NOT NULL DEFAULT 0,
+    unknown bigint NOT NULL DEFAULT 0,
     test boolean NOT NULL,
     PRIMARY KEY (journey, day, test)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE journey.journey_day IS
-    'Entries of each journey per day of the house''s zone: what rollout.max_per_day counts, and how often a condition said no.';
+    'What became of each journey per day of the house''s zone, counted by the laps: entries, which rollout.max_per_day goes by, ends, decisions, and outcomes of actions as they are told.';
 COMMENT ON COLUMN journey.journey_day.journey IS 'Name of the journey.';
 COMMENT ON COLUMN journey.journey_day.day IS 'Day in the house''s zone.';
 COMMENT ON COLUMN journey.journey_day.entered IS 'People who entered.';
 COMMENT ON COLUMN journey.journey_day.not_entered IS 'Events whose entry condition was false or unknown: counted, no decision row.';
+COMMENT ON COLUMN journey.journey_day.ended IS 'Enrollments that ended, whichever way.';
+COMMENT ON COLUMN journey.journey_day.held_out IS 'Those of them that ended because the person is held out.';
+COMMENT ON COLUMN journey.journey_day.enqueued IS 'Actions put into the outbox.';
+COMMENT ON COLUMN journey.journey_day.withheld IS 'Sends that were decided against, for a reason.';
+COMMENT ON COLUMN journey.journey_day.cancelled IS 'Actions that were waiting when their enrollment ended, as by a purchase.';
+COMMENT ON COLUMN journey.journey_day.sent IS 'Actions that were sent.';
+COMMENT ON COLUMN journey.journey_day.stopped IS 'Actions refused at claim or permit, or expired.';
+COMMENT ON COLUMN journey.journey_day.dead IS 'Actions given up.';
+COMMENT ON COLUMN journey.journey_day.unknown IS 'Actions of which nobody knows whether they were sent, on hold; resolved, they count again.';
 COMMENT ON COLUMN journey.journey_day.test IS 'Counted under the test clock, apart from the others.';

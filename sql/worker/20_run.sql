@@ -25,4 +25,4 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.maintain() IS
-    'The worker''s house-keeping for a server without one: empties what is consumed of the inbox, makes partitions, forgets old message ids. Schedule it beside run_once(), in a transaction of its own. Needs READ COMMITTED (25001 otherwise). Does nothing in a database that is not adopted.';
+    'The worker''s house-keeping for a server without one: empties what is consumed of the inbox, makes partitions and drops old ones, forgets what has been kept long enough. Schedule it beside run_once(), in a transaction of its own. Needs READ COMMITTED (25001 otherwise). Does nothing in a database that is not adopted.';

@@ -211,6 +211,8 @@ CREATE FUNCTION journey._end_enrollments(people uuid[], enrollments uuid[], stat
 AS $$
 DECLARE
     moment timestamptz := journey.clock();
+    zone text := COALESCE((SELECT d.doc ->> 'zone' FROM journey.document d WHERE d.kind = 'policy' AND d.state = 'active' LIMIT 1), 'UTC');
+    j record;
 BEGIN
     INSERT INTO journey.transition (bucket, profile_id, enrollment_id, n, from_step, to_step, edge, reason, at)
     SELECT e.bucket, e.profile_id, e.enrollment_id, e.transitions + 1, e.step, NULL, 'exit', _end_enrollments.reason, moment
@@ -223,7 +225,19 @@ BEGIN
         exit_reason = _end_enrollments.reason, transitions = e.transitions + 1
     FROM unnest(people, enrollments) AS x (person, enrollment)
     WHERE e.bucket = journey.bucket(x.person) AND e.profile_id = x.person AND e.enrollment_id = x.enrollment;
-    PERFORM journey._cancel_pending(people, enrollments, reason);
+    FOR j IN
+        SELECT e.journey, e.test, array_agg(x.person) AS people, array_agg(x.enrollment) AS enrollments
+        FROM unnest(people, enrollments) AS x (person, enrollment)
+        JOIN journey.enrollment e ON e.bucket = journey.bucket(x.person) AND e.profile_id = x.person AND e.enrollment_id = x.enrollment
+        GROUP BY e.journey, e.test
+    LOOP
+        INSERT INTO journey.journey_day AS d (journey, day, entered, not_entered, ended, held_out, cancelled, test)
+        VALUES (j.journey, (moment AT TIME ZONE zone)::date, 0, 0, cardinality(j.people),
+                CASE WHEN _end_enrollments.status = 'held_out' THEN cardinality(j.people) ELSE 0 END,
+                journey._cancel_pending(j.people, j.enrollments, _end_enrollments.reason), j.test)
+        ON CONFLICT (journey, day, test) DO UPDATE
+        SET ended = d.ended + EXCLUDED.ended, held_out = d.held_out + EXCLUDED.held_out, cancelled = d.cancelled + EXCLUDED.cancelled;
+    END LOOP;
 END
 $$;
 COMMENT ON FUNCTION journey._end_enrollments(uuid[], uuid[], text, text) IS

@@ -1,6 +1,6 @@
 -- A merge taken apart: what it moved goes back, what it made one is two again.
 -- What has come since stays with the person, but for what belongs to an
--- enrollment, a message, a cart or an order that goes back.
+-- enrollment, a message, a cart or an order that goes back: its lines, parcels and returns.
 
 CREATE FUNCTION journey._unmerge_rows(owner uuid, of_merge uuid, back uuid) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -35,7 +35,7 @@ BEGIN
                      ('(t.scope, t.cart_id)', 'SELECT c.scope, c.cart_id FROM journey.cart c WHERE c.bucket = journey.bucket($2) AND c.profile_id = $2'),
                      ('(t.scope, t.order_id)', 'SELECT o.scope, o.order_id FROM journey.orders o WHERE o.bucket = journey.bucket($2) AND o.profile_id = $2'))
              AS x (part, of)
-          ON CASE x.part WHEN '(t.scope, t.cart_id)' THEN p.name = 'cart_line' WHEN '(t.scope, t.order_id)' THEN p.name = 'order_line'
+          ON CASE x.part WHEN '(t.scope, t.cart_id)' THEN p.name = 'cart_line' WHEN '(t.scope, t.order_id)' THEN p.name IN ('order_line', 'shipment', 'returns')
                          ELSE EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = format('journey.%I', p.name)::regclass AND a.attname = x.part) END
         -- actions follow their enrollments, the rest follows both
         ORDER BY x.part DESC

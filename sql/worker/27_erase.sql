@@ -160,6 +160,9 @@ BEGIN
     DELETE FROM journey.identity i WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id;
     GET DIAGNOSTICS n = ROW_COUNT;
     deleted := jsonb_build_object('identity', n);
+    -- figures count what has ended
+    PERFORM journey._end_enrollments(array_agg(e.profile_id), array_agg(e.enrollment_id), 'exited', 'erased')
+    FROM journey.enrollment e WHERE e.bucket = journey.bucket(id) AND e.profile_id = id AND e.exited_at IS NULL;
     FOR t IN SELECT p.name FROM journey._personal_tables() p LOOP
         EXECUTE format('DELETE FROM journey.%I x WHERE x.bucket = journey.bucket($1) AND x.profile_id = $1', t.name) USING id;
         GET DIAGNOSTICS n = ROW_COUNT;

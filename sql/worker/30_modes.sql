@@ -128,6 +128,8 @@ BEGIN
         END;
         RETURN NEXT;
     END LOOP;
+    -- or the rows of the first day would lie in the default one
+    PERFORM journey._partitions(journey.clock());
     name := 'incarnation';
     value := (SELECT n.incarnation::text FROM journey.node n);
     RETURN NEXT;
@@ -157,6 +159,11 @@ BEGIN
     IF at IS NOT NULL AND NOT isfinite(at) THEN
         RAISE EXCEPTION 'the test clock needs a finite time'
             USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a timestamp, or null for real time.';
+    END IF;
+    -- what is reckoned from it, such as next month's partition, must be a time, too
+    IF at NOT BETWEEN '0001-01-01 00:00+00' AND '9999-12-31 00:00+00' THEN
+        RAISE EXCEPTION 'the test clock goes from the year 1 to the year 9999'
+            USING ERRCODE = 'datetime_field_overflow', HINT = 'Give a time between them, or null for real time.';
     END IF;
     IF at < node.test_clock AND EXISTS (SELECT FROM journey.outbox WHERE lease_until IS NOT NULL) THEN
         RAISE EXCEPTION 'the test clock cannot go back while actions are leased'
@@ -358,9 +365,7 @@ DECLARE
 BEGIN
     PERFORM journey._require_whole_or_named(pause.what, pause.name);
     known := CASE pause.what
-        WHEN 'scope' THEN ARRAY(SELECT 'default' UNION SELECT s.scope FROM journey.source s
-                                UNION SELECT d.doc ->> 'scope' FROM journey.document d
-                                WHERE d.kind IN ('journey', 'source') AND d.doc ->> 'scope' <> '*' ORDER BY 1)
+        WHEN 'scope' THEN journey._scopes()
         WHEN pause.what THEN ARRAY(SELECT DISTINCT d.name FROM journey.document d WHERE d.kind = pause.what) END;
     IF pause.name <> ALL (known) THEN
         RAISE EXCEPTION 'there is no % "%"', pause.what, pause.name
@@ -425,10 +430,10 @@ BEGIN
     WHERE s.bucket = t.bucket AND s.profile_id = t.profile_id;
     UPDATE journey.profile_state s
     SET stage = COALESCE((SELECT x.to_stage FROM journey.stage_transition x
-                          WHERE x.bucket = s.bucket AND x.profile_id = s.profile_id AND NOT x.test
+                          WHERE x.bucket = s.bucket AND x.profile_id = s.profile_id AND NOT x.test AND x.object = ''
                           ORDER BY x.seq DESC, x.n DESC LIMIT 1), t.from_stage)
     FROM (SELECT DISTINCT ON (x.bucket, x.profile_id) x.bucket, x.profile_id, x.from_stage
-          FROM journey.stage_transition x WHERE x.test ORDER BY x.bucket, x.profile_id, x.seq, x.n) t
+          FROM journey.stage_transition x WHERE x.test AND x.object = '' ORDER BY x.bucket, x.profile_id, x.seq, x.n) t
     WHERE s.bucket = t.bucket AND s.profile_id = t.profile_id;
     DELETE FROM journey.message_event x USING journey.event e
     WHERE e.test AND (x.bucket, x.profile_id, x.event_id) = (e.bucket, e.profile_id, e.event_id);

@@ -73,7 +73,7 @@ BEGIN
     GROUP BY a.attachment ORDER BY a.attachment)
     UNION ALL
     (SELECT 'count', s.name, 'feature', CASE WHEN c.problem IS NOT NULL THEN 'failing' WHEN c.name IS NULL THEN 'waiting' ELSE 'counting' END,
-           c.started_at, NULL, NULL, NULL, false, c.problem, round(coalesce(c.bucket, 0) / 1024.0, 3), coalesce(c.people, 0)
+           c.started_at, NULL, NULL, NULL, false, c.problem, round(coalesce(c.at_bucket, 0) / 1024.0, 3), coalesce(c.people, 0)
     FROM journey._feature_states() s LEFT JOIN journey.feature_count c ON c.name = s.name AND c.finished_at IS NULL
     WHERE s.counting AND s.broken IS NULL ORDER BY s.name COLLATE "C");
 END
@@ -101,11 +101,17 @@ BEGIN
     UNION ALL
     SELECT format('the table journey.%I has the rule %I', c.relname, r.rulename), format('DROP RULE %I ON journey.%I;', r.rulename, c.relname), false
     FROM pg_rewrite r JOIN pg_class c ON c.oid = r.ev_class
-    WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled <> 'D';
+    WHERE c.relnamespace = 'journey'::regnamespace AND c.relkind IN ('r', 'p') AND r.ev_enabled <> 'D'
+    UNION ALL
+    -- a function or operator that fits a call of ours better than the system's own would run in its place
+    SELECT format('schema journey holds the %s of %I', o.what, o.owner),
+           format('DROP %s or ALTER it with SET SCHEMA; REVOKE CREATE ON SCHEMA journey FROM %I;', o.what, o.owner), false
+    FROM journey._objects_of_others() o
+    WHERE o.what ~ '^(function|procedure|aggregate|operator|type) ' AND NOT (SELECT r.rolsuper FROM pg_roles r WHERE r.rolname = o.owner);
 END
 $$;
 COMMENT ON FUNCTION journey._strangers() IS
-    'What of somebody else''s hangs on tables of journey, so that no lap runs beside it: another owner, a trigger, a rule; and the command that takes it away.';
+    'What of somebody else''s hangs on tables of journey or could stand for its functions, so that no lap runs beside it: another owner, a trigger, a rule, a function in its schema; and the command that takes it away.';
 
 CREATE FUNCTION journey._views_of_others() RETURNS TABLE (message text, hint text, owner name)
     LANGUAGE plpgsql STABLE PARALLEL SAFE
@@ -149,7 +155,12 @@ BEGIN
 
     topic := 'worker';
     SELECT * INTO w FROM journey._workers() WHERE here;
-    IF NOT journey._preloaded() THEN
+    IF pg_is_in_recovery() THEN
+        status := 'ok';
+        detail := 'this is a standby: laps run on the primary';
+        hint := CASE WHEN journey._preloaded() THEN 'After a promotion the worker comes by itself.'
+                     ELSE 'Preload journey here, too, or after a promotion no worker comes.' END;
+    ELSIF NOT journey._preloaded() THEN
         status := 'warning';
         detail := 'no worker: journey is not in shared_preload_libraries';
         hint := 'Preload it and restart, or let a scheduler call journey.run_once().';
@@ -222,6 +233,18 @@ BEGIN
     -- the rest stands in the tables, which may be another's after pg_restore --no-owner
     IF to_regclass('journey.schema_version') IS NULL OR EXISTS (SELECT FROM journey._strangers() s WHERE s.of_owner) THEN
         RETURN;
+    END IF;
+
+    IF state = 'adopted' AND (SELECT x.test_clock FROM journey.node x) IS NULL THEN
+        FOR topic, status, detail, hint IN
+            SELECT 'partitions', 'warning', format('%s has no partition of today: what comes lies in %1$s_default', t.name),
+                   'Maintenance makes them: see to the worker, or have a scheduler call journey.maintain(). When most of the day lies there already, the next one has its own.'
+            FROM journey._retained() t
+            WHERE t.partitioned AND NOT EXISTS (SELECT FROM journey._parts(t.name) p
+                                                WHERE clock_timestamp() >= p.lower AND clock_timestamp() < p.upper)
+        LOOP
+            RETURN NEXT;
+        END LOOP;
     END IF;
 
     FOR topic, status, detail, hint IN

@@ -5,7 +5,7 @@ CREATE FUNCTION journey._actions()
     RETURNS TABLE (bucket smallint, profile_id uuid, action_id uuid, status text, reason text, live boolean,
                    enrollment_id uuid, journey text, version integer, step text, visit integer, purpose text,
                    scope text, channel text, due_at timestamptz, not_after timestamptz, attempt integer,
-                   idempotency_key text, decision_id uuid, decided_lap bigint, finished_at timestamptz,
+                   idempotency_key text, decision_id uuid, decided_at timestamptz, decided_lap bigint, finished_at timestamptz,
                    removal boolean, entry_lap bigint, entry_seq bigint, own_ref text, fences jsonb)
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
@@ -14,19 +14,19 @@ BEGIN
     RETURN QUERY
     SELECT a.bucket, a.profile_id, a.action_id, a.status, a.reason, a.live, a.enrollment_id, a.journey, a.version,
            a.step, a.visit, a.purpose, a.scope, a.channel, a.due_at, a.not_after, a.attempt, a.idempotency_key,
-           a.decision_id, a.decided_lap, a.finished_at, a.removal, e.lap, e.entry_seq, COALESCE(e.entry_ref, ''),
+           a.decision_id, a.decided_at, a.decided_lap, a.finished_at, a.removal, e.lap, e.entry_seq, COALESCE(e.entry_ref, ''),
            (SELECT COALESCE(jsonb_object_agg(CASE jsonb_typeof(s) WHEN 'string' THEN s #>> '{}' ELSE s ->> 'on' END,
                                              jsonb_typeof(s) = 'object' AND s ? 'match'), '{}')
             FROM jsonb_array_elements(COALESCE(d.doc -> 'suppress_on', '[]')) s)
     FROM (SELECT o.bucket, o.profile_id, o.action_id, o.status, o.reason, true AS live, o.enrollment_id, o.journey,
                  o.version, o.step, o.visit, o.purpose, o.scope, o.channel, o.due_at, o.not_after, o.attempt,
-                 o.idempotency_key, o.decision_id, o.decided_lap, NULL::timestamptz AS finished_at,
+                 o.idempotency_key, o.decision_id, o.decided_at, o.decided_lap, NULL::timestamptz AS finished_at,
                  o.payload ? '_remove' AS removal
           FROM journey.outbox o
           UNION ALL
           SELECT h.bucket, h.profile_id, h.action_id, h.status, h.reason, false, h.enrollment_id, h.journey,
                  h.version, h.step, h.visit, h.purpose, h.scope, h.channel, h.due_at, h.not_after, h.attempt,
-                 h.idempotency_key, h.decision_id, h.decided_lap, h.finished_at,
+                 h.idempotency_key, h.decision_id, h.decided_at, h.decided_lap, h.finished_at,
                  h.payload ? '_remove'
           FROM journey.outbox_history h) a
     LEFT JOIN journey.enrollment e
@@ -180,18 +180,21 @@ CREATE FUNCTION journey._check_books()
     LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
+DECLARE
+    kept timestamptz; -- of what is older, decisions or actions may have been dropped
 BEGIN
+    SELECT COALESCE(max(r.kept_since), '-infinity') INTO kept FROM journey.retention r WHERE r.name IN ('decision', 'outbox_history');
     -- I2: each decision to contact has exactly one action, and each action its decision
     RETURN QUERY
     SELECT 'I2', d.decision_id::text, format('decided to enqueue action %s, which exists %s times', d.action_id, count(a.action_id))
     FROM journey.decision d
     LEFT JOIN journey._actions() a ON a.bucket = d.bucket AND a.profile_id = d.profile_id AND a.action_id = d.action_id
-    WHERE d.verdict = 'enqueue'
+    WHERE d.verdict = 'enqueue' AND d.decided_at >= kept
     GROUP BY d.decision_id, d.action_id HAVING count(a.action_id) <> 1;
     RETURN QUERY
     SELECT 'I2', a.action_id::text, 'no decision says why this action exists'
     FROM journey._actions() a
-    WHERE a.enrollment_id IS NOT NULL
+    WHERE a.enrollment_id IS NOT NULL AND a.decided_at >= kept
       AND NOT EXISTS (SELECT FROM journey.decision d
                       WHERE d.bucket = a.bucket AND d.profile_id = a.profile_id AND d.action_id = a.action_id
                         AND d.verdict = 'enqueue');
@@ -199,7 +202,7 @@ BEGIN
     RETURN QUERY
     SELECT 'I4', a.action_id::text, format('%s for %s without a decision or an exit that says so', a.status, a.reason)
     FROM journey._actions() a
-    WHERE a.status IN ('refused', 'expired', 'cancelled') AND a.enrollment_id IS NOT NULL
+    WHERE a.status IN ('refused', 'expired', 'cancelled') AND a.enrollment_id IS NOT NULL AND a.decided_at >= kept
       AND NOT EXISTS (SELECT FROM journey.decision d
                       WHERE d.bucket = a.bucket AND d.profile_id = a.profile_id AND d.action_id = a.action_id
                         AND d.kind IN ('claim', 'permit'))

@@ -39,3 +39,39 @@ COMMENT ON COLUMN journey.stat_progress.holds_permits IS 'Until it is done, perm
 COMMENT ON COLUMN journey.stat_progress.problem IS 'Why it does not go on; null = it does.';
 COMMENT ON COLUMN journey.stat_progress.share IS 'How much of it is done, from 0 to 1.';
 COMMENT ON COLUMN journey.stat_progress.people IS 'Of a feature: people looked at so far.';
+
+CREATE VIEW journey.metrics AS
+SELECT m.name, m.labels, m.value, m.kind, m.help FROM journey._metrics() m;
+COMMENT ON VIEW journey.metrics IS 'Figures for monitoring, a row per sample, named as Prometheus wants it; no person is in them. Costs a look at the outbox and at what waits in the inbox.';
+COMMENT ON COLUMN journey.metrics.name IS 'Name of the metric.';
+COMMENT ON COLUMN journey.metrics.labels IS 'Its labels, name to value.';
+COMMENT ON COLUMN journey.metrics.value IS 'The value.';
+COMMENT ON COLUMN journey.metrics.kind IS 'gauge, or counter: only ever rises, but begins anew with the server or a restored database.';
+COMMENT ON COLUMN journey.metrics.help IS 'What it says.';
+
+CREATE VIEW journey.stat_journey WITH (security_barrier) AS
+SELECT d.journey, a.version, sum(d.entered)::bigint AS entered, sum(d.not_entered)::bigint AS not_entered,
+       greatest(0, sum(d.entered) - sum(d.ended))::bigint AS active, sum(d.ended)::bigint AS ended, sum(d.held_out)::bigint AS held_out,
+       sum(d.enqueued)::bigint AS enqueued, sum(d.withheld)::bigint AS withheld, sum(d.cancelled)::bigint AS cancelled,
+       sum(d.sent)::bigint AS sent, sum(d.stopped)::bigint AS stopped, sum(d.dead)::bigint AS dead, sum(d.unknown)::bigint AS unknown,
+       min(d.day) AS since
+FROM journey.journey_day d
+LEFT JOIN journey.document a ON a.kind = 'journey' AND a.name = d.journey AND a.state = 'active'
+WHERE NOT d.test
+GROUP BY d.journey, a.version;
+COMMENT ON VIEW journey.stat_journey IS 'What has become of each journey, counted by the laps since the first day that journey.journey_day has; without test rows. By day: journey.journey_day.';
+COMMENT ON COLUMN journey.stat_journey.journey IS 'Name of the journey.';
+COMMENT ON COLUMN journey.stat_journey.version IS 'Its live version; null = none is.';
+COMMENT ON COLUMN journey.stat_journey.entered IS 'Enrollments.';
+COMMENT ON COLUMN journey.stat_journey.not_entered IS 'Events whose entry condition did not hold.';
+COMMENT ON COLUMN journey.stat_journey.active IS 'Enrollments under way.';
+COMMENT ON COLUMN journey.stat_journey.ended IS 'Enrollments that ended.';
+COMMENT ON COLUMN journey.stat_journey.held_out IS 'Those of them that ended in the control group.';
+COMMENT ON COLUMN journey.stat_journey.enqueued IS 'Actions put into the outbox.';
+COMMENT ON COLUMN journey.stat_journey.withheld IS 'Sends that were decided against.';
+COMMENT ON COLUMN journey.stat_journey.cancelled IS 'Actions that ended with their enrollment, as by a purchase.';
+COMMENT ON COLUMN journey.stat_journey.sent IS 'Actions sent.';
+COMMENT ON COLUMN journey.stat_journey.stopped IS 'Actions refused at claim or permit, or expired.';
+COMMENT ON COLUMN journey.stat_journey.dead IS 'Actions given up.';
+COMMENT ON COLUMN journey.stat_journey.unknown IS 'Actions put on hold with an unknown outcome.';
+COMMENT ON COLUMN journey.stat_journey.since IS 'First day that is counted.';

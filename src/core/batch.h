@@ -67,6 +67,7 @@ typedef struct JnyEvent
 	const char *step;
 	int			visit;
 	const char *reason;
+	const char *journey;		/* NULL = not told */
 	/* fence, as stored in the inbox; on the first event of an inbox row only */
 	char		fence;
 	const char *fence_type;		/* what the fence stands for; may differ from type (an order that got a new owner) */
@@ -80,6 +81,18 @@ typedef struct JnyLinkedNow
 	const JnyProfile *b;
 } JnyLinkedNow;
 
+/* A cart, an order or a shipment whose state has moved it to another stage; "" = none, before it was there and after its end. */
+typedef struct JnyObjectMove
+{
+	const JnyProfile *profile;	/* whose it was then */
+	const char *object;			/* as order:42 */
+	const char *from;
+	const char *to;
+	const char *status;			/* that says so */
+	TimestampTz at;
+	int64		seq;
+} JnyObjectMove;
+
 typedef struct JnyBatch
 {
 	MemoryContext cxt;
@@ -91,6 +104,7 @@ typedef struct JnyBatch
 	JnyEvent   *events;			/* in order of seq; identity and consent rows first within one transaction */
 	HTAB	   *profiles;		/* pg_uuid_t -> JnyProfile */
 	List	   *links;			/* of JnyLinkedNow * */
+	List	   *moves;			/* of JnyObjectMove * */
 	bool		held_up;		/* somebody holds a lock that the lap needs: nothing was done */
 	bool		more;			/* the window was not finished: call again at once */
 	struct JnyWindow *window;	/* the inbox rows behind it; observe's own */

@@ -29,13 +29,13 @@ extern int	jny_lap_timeout_ms;		/* journey.lap_timeout */
 extern int	jny_max_permit_lag_ms;	/* journey.max_permit_lag */
 extern int	jny_max_fences;			/* journey.max_fences */
 extern int	jny_max_event_age_s;	/* journey.max_event_age */
-extern int	jny_dedupe_window_s;	/* journey.dedupe_window */
 extern int	jny_rotate_interval_ms; /* journey.rotate_interval */
 extern int	jny_rotate_size_kb;		/* journey.rotate_size */
 extern int	jny_rule_cache_kb;		/* journey.rule_cache */
 extern int	jny_max_value_bytes;	/* journey.max_value */
 extern bool jny_allow_in_transaction;	/* journey.allow_in_transaction */
 extern bool jny_allow_drop_data;	/* journey.allow_drop_data */
+extern bool jny_outbox_events;	/* journey.outbox_events */
 extern bool jny_direct_access;		/* journey.direct_access */
 
 extern void jny_guc_init(void);
@@ -93,6 +93,7 @@ typedef struct JnyNode
 /* Reads the node's one row, as it is now. */
 extern void jny_node_read(JnyNode *node);
 extern TimestampTz jny_now(void);
+extern void jny_require_primary(const char *what);	/* 25006 on a standby */
 extern const char *jny_mode_name(JnyMode mode);
 extern Oid	jny_owner_oid(bool missing_ok);
 /* watch.c: relid is InvalidOid when it may be any. Once per function. */

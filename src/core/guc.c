@@ -21,13 +21,13 @@ int			jny_lap_timeout_ms = 60000;
 int			jny_max_permit_lag_ms = 5000;
 int			jny_max_fences = 5000;
 int			jny_max_event_age_s = 7 * 86400;
-int			jny_dedupe_window_s = 30 * 86400;
 int			jny_rotate_interval_ms = 30000;
 int			jny_rotate_size_kb = 65536;
 int			jny_rule_cache_kb = 16384;
 int			jny_max_value_bytes = 65536;
 bool		jny_allow_in_transaction = false;
 bool		jny_allow_drop_data = false;
+bool		jny_outbox_events = false;
 bool		jny_direct_access = true;
 
 static void
@@ -36,6 +36,29 @@ define_int(const char *name, const char *what, const char *more, int *var,
 {
 	DefineCustomIntVariable(name, what, more, var, *var, min, max, context,
 							flags, NULL, NULL, NULL);
+}
+
+/* Read by SQL alone: sql/worker/50_retention.sql. */
+static void
+define_retention(void)
+{
+	static int	dedupe_window_s = 30 * 86400;
+	static int	event_s = 0;
+	static int	decision_s = 0;
+	static int	outbox_event_s = 7 * 86400;
+
+	define_int("journey.dedupe_window", "How long a (source, message id) pair is remembered.",
+			   "To the hour: at least so long.",
+			   &dedupe_window_s, 60, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("journey.event_retention", "How long events and what was set aside of them are kept; 0 = for ever.",
+			   "By whole days, and by journey.maintain() or the worker. Features that count longer than that are wrong once they are counted anew.",
+			   &event_s, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("journey.decision_retention", "How long decisions, final actions and their permits are kept; 0 = for ever.",
+			   "By whole days, and by journey.maintain() or the worker. Permits are kept for as long as the longest cap looks back.",
+			   &decision_s, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_int("journey.outbox_event_retention", "How long rows of outbox_event are kept; 0 = for ever.",
+			   "To the hour. Whoever reads them from the log of the database needs none of them.",
+			   &outbox_event_s, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
 }
 
 void
@@ -65,8 +88,7 @@ jny_guc_init(void)
 			   &jny_max_fences, 100, 10000000, PGC_SIGHUP, 0);
 	define_int("journey.max_event_age", "Events older than this update state but never enroll anyone.", NULL,
 			   &jny_max_event_age_s, 1, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
-	define_int("journey.dedupe_window", "How long a (source, message id) pair is remembered.", NULL,
-			   &jny_dedupe_window_s, 60, INT_MAX, PGC_SIGHUP, GUC_UNIT_S);
+	define_retention();
 	define_int("journey.rotate_interval", "Shortest time between two rotations of the inbox.", NULL,
 			   &jny_rotate_interval_ms, 0, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("journey.rotate_size", "Size of an inbox generation that makes the worker rotate before the interval is over.", NULL,
@@ -79,6 +101,9 @@ jny_guc_init(void)
 							 "Lets begin_send, and claim where there is a rate, run inside a transaction block.",
 							 "A permit counts once committed; a sender that turns this on must not send before its COMMIT has returned.",
 							 &jny_allow_in_transaction, false, PGC_USERSET, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("journey.outbox_events",
+							 "Writes what becomes of actions into journey.outbox_event, for change data capture.", NULL,
+							 &jny_outbox_events, false, PGC_SIGHUP, 0, NULL, NULL, NULL);
 	DefineCustomBoolVariable("journey.allow_drop_data",
 							 "Lets DROP EXTENSION journey CASCADE take the data tables with it.", NULL,
 							 &jny_allow_drop_data, false, PGC_SUSET, 0, NULL, NULL, NULL);

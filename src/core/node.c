@@ -185,6 +185,16 @@ jny_node_read(JnyNode *node)
 	try_keys(node, jny_row_text(row, 2), jny_row_text(row, 3), jny_row_text(row, 4));
 }
 
+void
+jny_require_primary(const char *what)
+{
+	if (RecoveryInProgress())
+		ereport(ERROR,
+				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
+				 errmsg("%s runs on the primary only", what),
+				 errhint("Connect to the primary server.")));
+}
+
 TimestampTz
 jny_now(void)
 {

@@ -285,7 +285,7 @@ is_simple(const JnyPath *p, Relation rel)
 	if (p->access->verb != JNY_DO_LOOKUP &&
 		(rel->trigdesc != NULL || (constr != NULL && constr->has_generated_stored)))
 		return false;
-	if (is_spread() || !p->usable || rel->rd_rules != NULL || rel->rd_rel->relrowsecurity)
+	if (is_spread() || !p->usable || rel->rd_rules != NULL || rel->rd_rel->relforcerowsecurity)
 		return false;
 	if (p->partitioned)
 		return p->access->verb == JNY_DO_INSERT;

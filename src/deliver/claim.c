@@ -22,7 +22,6 @@
 #include "deliver/claim.h"
 
 #include "access/xact.h"
-#include "access/xlog.h"
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
@@ -342,11 +341,7 @@ write_lease(const JnyClaim *c)
 void
 jny_require_sender_session(const char *what)
 {
-	if (RecoveryInProgress())
-		ereport(ERROR,
-				(errcode(ERRCODE_READ_ONLY_SQL_TRANSACTION),
-				 errmsg("%s runs on the primary only", what),
-				 errhint("Connect to the primary server.")));
+	jny_require_primary(what);
 	if (XactIsoLevel != XACT_READ_COMMITTED)
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),

@@ -65,6 +65,7 @@ typedef struct JnyOwner
 {
 	pg_uuid_t	profile_id;
 	pg_uuid_t	enrollment_id;
+	int			cancelled;		/* how many were */
 } JnyOwner;
 
 extern int64 jny_cancel_of(List *owners, const char *reason);	/* of JnyOwner * */

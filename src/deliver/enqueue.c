@@ -42,7 +42,7 @@ JNY_PLAN(cancel_actions, "smallint[], uuid[], uuid[], text, timestamptz",
 		 " SELECT d.bucket, d.profile_id, $5, d.action_id, d.channel, 'cancelled', $4, false, d.priority, d.due_at,"
 		 "   d.not_after, d.enrollment_id, d.journey, d.version, d.step, d.visit, d.purpose, d.scope, d.template,"
 		 "   d.template_version, d.locale, d.payload, d.attempt, d.sender, l.granted_at, l.permit_batch, d.error,"
-		 "   d.idempotency_key, d.decision_id, d.decided_at, d.decided_lap, d.test FROM d" JNY_LAST_PERMIT("attempt"));
+		 "   d.idempotency_key, d.decision_id, d.decided_at, d.decided_lap, d.test FROM d" JNY_LAST_PERMIT("attempt") " RETURNING action_id");
 
 static void
 set_what(JnyCols *cols, const JnyAction *a)
@@ -154,6 +154,7 @@ jny_enqueue(List *actions)
 		jny_cols_next(cols);
 	}
 	jny_write(&insert_actions, cols);
+	jny_publish_enqueued(actions);
 }
 
 /* ---- cancelling ----------------------------------------------------------------- */
@@ -175,6 +176,8 @@ jny_cancel_of(List *owners, const char *reason)
 	JnyCols    *cols;
 	JnyRows    *pending;
 	Datum	   *values;
+	TimestampTz now = jny_now();
+	int64		n;
 	ListCell   *lc;
 
 	foreach(lc, owners)
@@ -193,6 +196,7 @@ jny_cancel_of(List *owners, const char *reason)
 	{
 		JnyOwner   *o = list_nth(owners, pending->row[i].key);
 
+		o->cancelled++;
 		jny_cols_set(cols, 0, Int16GetDatum(jny_bucket_of_id(&o->profile_id)));
 		jny_cols_set(cols, 1, UUIDPGetDatum(&o->profile_id));
 		jny_cols_set(cols, 2, UUIDPGetDatum(&o->enrollment_id));
@@ -200,8 +204,10 @@ jny_cancel_of(List *owners, const char *reason)
 	}
 	values = jny_cols_datums(cols, 2);
 	values[3] = CStringGetTextDatum(reason);
-	values[4] = TimestampTzGetDatum(jny_now());
-	return (int64) jny_run(&cancel_actions, values, NULL);
+	values[4] = TimestampTzGetDatum(now);
+	n = (int64) jny_run(&cancel_actions, values, NULL);
+	jny_publish_found((int) n, now);
+	return n;
 }
 
 /* ---- announcing --------------------------------------------------------------- */
@@ -282,7 +288,7 @@ journey_cancel_pending(PG_FUNCTION_ARGS)
 	deconstruct_array(PG_GETARG_ARRAYTYPE_P(1), UUIDOID, UUID_LEN, false, TYPALIGN_CHAR, &enrollments, NULL, &m);
 	for (int i = 0; i < Min(n, m); i++)
 	{
-		JnyOwner   *owner = palloc(sizeof(JnyOwner));
+		JnyOwner   *owner = palloc0(sizeof(JnyOwner));
 
 		owner->profile_id = *DatumGetUUIDP(people[i]);
 		owner->enrollment_id = *DatumGetUUIDP(enrollments[i]);

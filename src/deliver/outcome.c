@@ -36,7 +36,7 @@ text_arg(FunctionCallInfo fcinfo, int arg)
 
 enum
 {
-	K_PROFILE, K_ACTION, K_ENROLLMENT, K_STEP, K_VISIT, K_SCOPE,
+	K_PROFILE, K_ACTION, K_ENROLLMENT, K_STEP, K_VISIT, K_SCOPE, K_JOURNEY = 11,
 	/* behind them, in the outbox */
 	K_TOKEN = 27, K_STATUS,
 	/* and in the history */
@@ -111,6 +111,7 @@ works_sent(const JnyCall *call, const JnyRows *rows)
 		w->step = jny_row_text(row, K_STEP);
 		w->visit = (int) jny_row_int(rows, i, K_VISIT, 0);
 		w->scope = jny_row_text(row, K_SCOPE);
+		w->journey = jny_row_text(row, K_JOURNEY);
 		works = lappend(works, w);
 	}
 	return works;
@@ -124,6 +125,7 @@ ack(JnyCall *call, const JnySaid *refs, const JnySaid *costs)
 	List	   *sent = works_sent(call, rows);
 
 	write_sent(call, rows, refs, costs);
+	jny_publish_final(sent, call->node.now);
 	jny_outcome_append(sent, "action_sent");
 	return sent;
 }

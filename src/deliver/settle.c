@@ -91,6 +91,7 @@ jny_settle_final(List *works, const char *status, TimestampTz now, bool in_fligh
 	values[6] = TimestampTzGetDatum(now);
 	values[7] = BoolGetDatum(in_flight);
 	jny_run(&move_final, values, NULL);
+	jny_publish_final(works, now);
 }
 
 void
@@ -104,7 +105,7 @@ jny_outcome_append(List *works, const char *type)
 	{
 		JnyWork    *w = lfirst(lc);
 		JnyInboxRow *row = &rows[n];
-		Datum		cols[6];
+		Datum		cols[7];
 
 		if (!w->has_enrollment)
 			continue;
@@ -114,11 +115,12 @@ jny_outcome_append(List *works, const char *type)
 		cols[3] = CStringGetTextDatum(w->step);
 		cols[4] = CStringGetTextDatum(psprintf("%d", w->visit));
 		cols[5] = CStringGetTextDatum(w->reason ? w->reason : "");
+		cols[6] = CStringGetTextDatum(w->journey);
 		row->op = JNY_OP_ACTION;
 		row->source = "journey";
 		row->scope = w->scope;
 		row->type = type;
-		row->cols = PointerGetDatum(construct_array(cols, 6, TEXTOID, -1, false, TYPALIGN_INT));
+		row->cols = PointerGetDatum(construct_array(cols, 7, TEXTOID, -1, false, TYPALIGN_INT));
 		n++;
 	}
 	if (n > 0)

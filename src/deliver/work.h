@@ -266,6 +266,12 @@ extern void jny_rate_spend(const JnyChannelRules *channel, int n);
 extern void jny_settle(JnyGate *gate, List *works);
 /* An outcome for the enrollments of these rows; rows without one are left out. */
 extern void jny_outcome_append(List *works, const char *type);
+
+/* ---- publish.c: events for change data capture, when they are wanted ----- */
+
+extern void jny_publish_enqueued(List *actions);	/* of JnyAction *, now in the outbox */
+extern void jny_publish_final(List *works, TimestampTz now);	/* now in the history, with that time */
+extern void jny_publish_found(int n, TimestampTz now);	/* the same; ids are the result of the last statement */
 extern void jny_settle_final(List *works, const char *status, TimestampTz now, bool in_flight);
 
 /* ---- enqueue.c ----------------------------------------------------------- */

@@ -35,6 +35,8 @@ typedef enum JnyVerdict
 #define JNY_PART_STOCK		(1 << 9)	/* of the product, at this moment */
 #define JNY_PART_SESSION	(1 << 10)	/* one visit */
 #define JNY_PART_TICKETS	(1 << 11)	/* counts of cases at the service desk */
+#define JNY_PART_SHIPMENT	(1 << 12)
+#define JNY_PART_RETURNS	(1 << 13)	/* sums over all returns */
 
 /*
  * One name of the vocabulary that an expression reads, e.g. "event.step",
@@ -108,6 +110,7 @@ extern Datum jny_json_to_value(JsonbValue *json, Oid type, bool *isnull);
  *				else the person's open cart that changed last
  * order.*		the order order_id; else of the event; else the last placed one
  * session.*	the visit of the event, else the one that was seen last
+ * shipment.*	the shipment of the event, else entry.shipment_id, else of the key, else of the order, else the last
  * product.*	the product sku; else event.sku, entry.sku, entry.top_sku, key
  */
 typedef struct JnySubjectParts JnySubjectParts;

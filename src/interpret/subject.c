@@ -55,6 +55,8 @@ typedef enum Code
 	CODE_ORDERS_SUM,
 	CODE_ORDERS_LAST_AT,
 	CODE_ORDERS_DAYS_SINCE,
+	CODE_SHIPMENT,
+	CODE_RETURNS,
 	CODE_PRODUCT_SKU,
 	CODE_PRODUCT_NAME,
 	CODE_PRODUCT_CATEGORY,
@@ -129,6 +131,8 @@ static const Served served[] = {
 	{"orders.sum", CODE_ORDERS_SUM, JNY_PART_ORDERS},
 	{"orders.last_at", CODE_ORDERS_LAST_AT, JNY_PART_ORDERS},
 	{"orders.days_since", CODE_ORDERS_DAYS_SINCE, JNY_PART_ORDERS},
+	{"shipment.*", CODE_SHIPMENT, JNY_PART_SHIPMENT},
+	{"returns.*", CODE_RETURNS, JNY_PART_RETURNS},
 	{"product.sku", CODE_PRODUCT_SKU, JNY_PART_PRODUCT},
 	{"product.name", CODE_PRODUCT_NAME, JNY_PART_PRODUCT},
 	{"product.category", CODE_PRODUCT_CATEGORY, JNY_PART_PRODUCT},
@@ -228,6 +232,14 @@ const char *
 jny_subject_session(const JnySubjectContext *s)
 {
 	return s->event != NULL ? jny_json_text(s->event->props, "session_id") : NULL;
+}
+
+const char *
+jny_subject_shipment(const JnySubjectContext *s)
+{
+	const char *id = s->event != NULL ? jny_json_text(s->event->props, "shipment_id") : NULL;
+
+	return id != NULL ? id : jny_json_text(s->entry, "shipment_id");
 }
 
 const char *
@@ -561,6 +573,10 @@ jny_subject_resolve(void *subject, const JnyInput *in, bool *isnull)
 			return order_value(s, in, isnull);
 		case JNY_PART_ORDERS:
 			return orders_value(s, in, isnull);
+		case JNY_PART_SHIPMENT:
+			return json_value(s->parts->shipment, in->field, in->type, isnull);
+		case JNY_PART_RETURNS:
+			return json_value(s->parts->returns, in->field, in->type, isnull);
 		case JNY_PART_PRODUCT:
 		case JNY_PART_STOCK:
 			return product_value(s, in, isnull);

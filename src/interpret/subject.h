@@ -63,6 +63,9 @@ struct JnySubjectParts
 	Datum		orders_sum;
 	TimestampTz orders_last_at; /* 0 = never */
 
+	Jsonb	   *shipment;		/* its columns and props; NULL = none */
+	Jsonb	   *returns;
+
 	bool		has_product;
 	const char *product_sku;
 	const char *product_name;
@@ -93,6 +96,7 @@ extern const char *jny_subject_scope(const JnySubjectContext *s);
 extern const char *jny_subject_cart(const JnySubjectContext *s);
 extern const char *jny_subject_order(const JnySubjectContext *s);
 extern const char *jny_subject_session(const JnySubjectContext *s);
+extern const char *jny_subject_shipment(const JnySubjectContext *s);
 extern const char *jny_subject_sku(const JnySubjectContext *s);
 
 /* subject_cart.c: one part of subjects that lack it; lines belong to the cart that was read. */

@@ -49,6 +49,22 @@ JNY_PLAN(read_orders, "integer[], smallint[], uuid[]",
 		 " WHERE o.status IN ('placed', 'paid', 'shipped', 'delivered')"
 		 " GROUP BY k.n");
 
+JNY_PLAN(read_shipment, "integer[], smallint[], uuid[], text[], text[], text[], text[]",
+		 "SELECT k.n, s.props || pg_catalog.jsonb_build_object('id', s.shipment_id, 'order_id', s.order_id, 'status', s.status,"
+		 "  'promised_at', s.promised_at, 'expected_at', s.expected_at, 'shipped_at', s.shipped_at, 'ready_at', s.ready_at, 'delivered_at', s.delivered_at)"
+		 " FROM unnest($1, $2, $3, $4, $5, $6, $7) AS k(n, bucket, profile_id, scope, id, key, order_id)"
+		 " CROSS JOIN LATERAL (SELECT * FROM journey.shipment s"
+		 "  WHERE s.bucket = k.bucket AND s.profile_id = k.profile_id AND (k.id IS NULL OR s.shipment_id = k.id)"
+		 "  ORDER BY s.scope = k.scope DESC, coalesce(s.shipment_id = k.key, false) DESC, coalesce(s.order_id = k.order_id, false) DESC,"
+		 "   s.changed_at DESC, s.shipment_id LIMIT 1) s");
+
+JNY_PLAN(read_returns, "integer[], smallint[], uuid[]",
+		 "SELECT k.n, (SELECT pg_catalog.jsonb_build_object('count', pg_catalog.count(*),"
+		 "  'open', pg_catalog.count(*) FILTER (WHERE r.status IN ('requested', 'approved')), 'last_at', pg_catalog.max(r.requested_at),"
+		 "  'last_reason', (pg_catalog.array_agg(r.reason ORDER BY r.changed_at DESC, r.return_id))[1])"
+		 "  FROM journey.returns r WHERE r.bucket = k.bucket AND r.profile_id = k.profile_id)"
+		 " FROM unnest($1, $2, $3) AS k(n, bucket, profile_id)");
+
 JNY_PLAN(read_products, "integer[], text[]",
 		 "SELECT k.n, p.sku, p.name, p.category, p.class, p.currency, p.price, p.available,"
 		 "       p.replenish_after, p.replenishable"
@@ -147,6 +163,18 @@ take_order(JnySubjectParts *p, uint64 row)
 	p->order_lines = jny_get_int8(row, 8, 0);
 	p->order_skus = get_ref(row, 9);
 	p->order_props = (Jsonb *) DatumGetPointer(get_ref(row, 10));
+}
+
+static void
+take_shipment(JnySubjectParts *p, uint64 row)
+{
+	p->shipment = (Jsonb *) DatumGetPointer(get_ref(row, 2));
+}
+
+static void
+take_returns(JnySubjectParts *p, uint64 row)
+{
+	p->returns = (Jsonb *) DatumGetPointer(get_ref(row, 2));
 }
 
 static void
@@ -249,6 +277,7 @@ typedef enum Argument
 	ARG_PROFILE,				/* bucket and profile_id */
 	ARG_SCOPE,
 	ARG_ORDER,
+	ARG_SHIPMENT,				/* its id and the enrollment's key */
 	ARG_SKU,
 	ARG_SESSION,
 	ARG_NOW,
@@ -260,7 +289,7 @@ typedef struct PartReader
 	uint32		part;
 	void		(*read) (JnySubjectContext **subjects, int n);	/* by key; else by a statement */
 	JnyPlan    *plan;
-	Argument	args[6];
+	Argument	args[7];
 	void		(*take) (JnySubjectParts *parts, uint64 row);
 } PartReader;
 
@@ -270,6 +299,8 @@ static const PartReader readers[] = {
 	{JNY_PART_LINES, jny_subjects_read_lines, NULL, {ARG_END}, NULL},
 	{JNY_PART_ORDER, NULL, &read_order, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_ORDER, ARG_END}, take_order},
 	{JNY_PART_ORDERS, NULL, &read_orders, {ARG_N, ARG_PROFILE, ARG_END}, take_orders},
+	{JNY_PART_SHIPMENT, NULL, &read_shipment, {ARG_N, ARG_PROFILE, ARG_SCOPE, ARG_SHIPMENT, ARG_ORDER, ARG_END}, take_shipment},
+	{JNY_PART_RETURNS, NULL, &read_returns, {ARG_N, ARG_PROFILE, ARG_END}, take_returns},
 	{JNY_PART_PRODUCT, NULL, &read_products, {ARG_N, ARG_SKU, ARG_END}, take_product},
 	{JNY_PART_STOCK, read_stock, NULL, {ARG_END}, NULL},
 	{JNY_PART_SESSION, NULL, &read_sessions, {ARG_N, ARG_PROFILE, ARG_SESSION, ARG_END}, take_session},
@@ -295,6 +326,10 @@ put_argument(JnyCols *cols, int *col, Argument arg, const JnySubjectContext *s, 
 			break;
 		case ARG_ORDER:
 			jny_cols_text(cols, *col, jny_subject_order(s));
+			break;
+		case ARG_SHIPMENT:
+			jny_cols_text(cols, (*col)++, jny_subject_shipment(s));
+			jny_cols_text(cols, *col, s->key);
 			break;
 		case ARG_SKU:
 			jny_cols_text(cols, *col, jny_subject_sku(s));

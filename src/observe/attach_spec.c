@@ -267,7 +267,7 @@ kind_of(const char *name)
 {
 	static const char *const names[] = {
 		"customer", "product", "stock", "cart", "cart_line", "order",
-		"order_line", "consent", "message_event"
+		"order_line", "consent", "message_event", "shipment", "return"
 	};
 
 	for (int i = 0; i < (int) lengthof(names); i++)
@@ -280,6 +280,20 @@ kind_of(const char *name)
 }
 
 static void
+read_parcel(JnySpec *spec, Jsonb *map)
+{
+	static const char *const milestones[][3] = {
+		{"shipped_at", "ready_at", "delivered_at"}, {"requested_at", "approved_at", "received_at"}
+	};
+
+	spec->order = read_field(spec, map, "order");
+	for (int i = 0; i < 3; i++)
+		spec->milestone[i] = read_field(spec, map, milestones[spec->kind == JNY_SPEC_RETURN][i]);
+	spec->promised = read_field(spec, map, "promised_at");
+	spec->expected = read_field(spec, map, "expected_at");
+}
+
+static void
 read_map(JnySpec *spec, Jsonb *map, Jsonb *groups, Jsonb *scoped)
 {
 	const char *on_delete = jny_json_text(map, "on_delete");
@@ -289,6 +303,8 @@ read_map(JnySpec *spec, Jsonb *map, Jsonb *groups, Jsonb *scoped)
 	spec->key = read_field(spec, map, "key");
 	if (spec->kind == JNY_SPEC_ORDER)
 		spec->cart = read_field(spec, map, "cart");
+	if (spec->kind == JNY_SPEC_SHIPMENT || spec->kind == JNY_SPEC_RETURN)
+		read_parcel(spec, map);
 	spec->status = read_field(spec, map, "status");
 	spec->state = read_field(spec, map, "state");
 	spec->channel = read_field(spec, map, "channel");

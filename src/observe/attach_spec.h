@@ -24,7 +24,9 @@ typedef enum JnySpecKind
 	JNY_SPEC_ORDER,
 	JNY_SPEC_ORDER_LINE,
 	JNY_SPEC_CONSENT,
-	JNY_SPEC_MESSAGE_EVENT
+	JNY_SPEC_MESSAGE_EVENT,
+	JNY_SPEC_SHIPMENT,
+	JNY_SPEC_RETURN
 } JnySpecKind;
 
 /* How a column's value becomes text without a function that may fail. */
@@ -100,7 +102,11 @@ typedef struct JnySpec
 	JnySpecKey *subject;
 	JnySpecField key;			/* order or cart id */
 	JnySpecField cart;			/* the cart an order came from */
-	JnySpecField status;			/* order, order_line */
+	JnySpecField order;			/* shipment, return: the order it is of */
+	JnySpecField milestone[3];	/* shipment, return: in the order in which they are reached */
+	JnySpecField promised;		/* shipment */
+	JnySpecField expected;		/* shipment */
+	JnySpecField status;			/* order, order_line, shipment, return */
 	JnySpecField state;			/* consent */
 	JnySpecField channel;		/* consent */
 	JnySpecField purpose;		/* consent */

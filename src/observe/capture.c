@@ -256,6 +256,36 @@ judge_order_line(Change *change)
 		add_fence_if_listed(change, "order_line_returned");
 }
 
+/* Of a parcel that is on its way. Both are written in one format, so they compare as they are. */
+static bool
+is_delayed(const JnySpec *spec, const JnyImage *image)
+{
+	const char *promised = jny_image_field(spec, image, &spec->promised);
+	const char *expected = jny_image_field(spec, image, &spec->expected);
+
+	return promised != NULL && expected != NULL && strcmp(expected, promised) > 0 &&
+		(image->status == NULL || (strcmp(image->status, "delivered") != 0 && strcmp(image->status, "picked_up") != 0));
+}
+
+/* As the lap takes it (parcel.c). */
+static void
+judge_parcel(Change *change)
+{
+	static const char *const then[][2] = {
+		{"shipped", "shipment_shipped"}, {"ready", "pickup_ready"}, {"delivered", "shipment_delivered"},
+		{"picked_up", "picked_up"}, {"requested", "return_requested"}, {"received", "return_received"}
+	};
+
+	if (change->new == NULL)
+		return;
+	for (int i = 0; i < (int) lengthof(then); i++)
+		if (became(change->old, change->new, then[i][0]))
+			add_fence_if_listed(change, then[i][1]);
+	if (change->spec->kind == JNY_SPEC_SHIPMENT && is_delayed(change->spec, change->new) &&
+		(change->old == NULL || !is_delayed(change->spec, change->old) || !same_field(change->spec, change, &change->spec->expected)))
+		add_fence_if_listed(change, "delivery_delayed");
+}
+
 /* As the lap takes it (engagement.c), which alone knows whether the message is known. */
 static bool
 told_before(const Change *change)
@@ -319,6 +349,10 @@ judge(Change *change)
 			break;
 		case JNY_SPEC_MESSAGE_EVENT:
 			judge_message(change);
+			break;
+		case JNY_SPEC_SHIPMENT:
+		case JNY_SPEC_RETURN:
+			judge_parcel(change);
 			break;
 		case JNY_SPEC_CART:
 		case JNY_SPEC_PRODUCT:

@@ -17,8 +17,9 @@
  *				string type and is null otherwise.
  *	props		of B: {"snapshot"} of the reading; a change that it does not see
  *				makes the row void (stale.c). Of a fence: see below
- *	ref			'order:<id>' for order and order_line, 'cart:<id>' for cart
- *				and cart_line; null when the id is null
+ *	ref			'order:<id>' for order and order_line and for the order of a
+ *				shipment or return, 'cart:<id>' for cart and cart_line; null
+ *				when the id is null
  *	occurred_at	time of capture; the map's "at" column is in cols
  *	type, fence, keys	of the fence only; type is null when there is none.
  *				'f' order_placed, unsubscribed (props: channel, purpose of the

@@ -311,6 +311,8 @@ read_keys(const JnySpec *spec, JnyImage *image)
 	if (spec->cart.present
 		&& add_object(spec, image, "cart", raw_field(image, &spec->cart)))
 		image->npeople++;
+	if (spec->order.present && add_object(spec, image, "order", raw_field(image, &spec->order)))
+		image->ref = jny_key_in_scope("order", raw_field(image, &spec->order));
 	if (!of_cart && !of_order)
 		return;
 	id = raw_field(image, &spec->key);
@@ -320,6 +322,20 @@ read_keys(const JnySpec *spec, JnyImage *image)
 	image->has_object = true;
 	image->object = image->keys[image->nkeys - 1];
 	image->ref = jny_key_in_scope(of_cart ? "cart" : "order", id);
+}
+
+/* Of a table that has no status but the times of its milestones: the furthest that has one. */
+static const char *
+reached(const JnySpec *spec, const JnyImage *image)
+{
+	static const char *const statuses[][3] = {
+		{"shipped", "ready", "delivered"}, {"requested", "approved", "received"}
+	};
+
+	for (int i = 2; i >= 0; i--)
+		if (raw_field(image, &spec->milestone[i]) != NULL)
+			return statuses[spec->kind == JNY_SPEC_RETURN][i];
+	return spec->kind == JNY_SPEC_RETURN ? "requested" : "pending";
 }
 
 JnyImage *
@@ -345,7 +361,10 @@ jny_image_read(JnySpec *spec, TupleTableSlot *slot)
 		write_value(&image->text[i], column, slot->tts_values[att]);
 	}
 	read_keys(spec, image);
-	image->status = jny_image_field(spec, image, &spec->status);
+	if ((spec->kind == JNY_SPEC_SHIPMENT || spec->kind == JNY_SPEC_RETURN) && !spec->status.present)
+		image->status = reached(spec, image);
+	else
+		image->status = jny_image_field(spec, image, &spec->status);
 	return image;
 }
 

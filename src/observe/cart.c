@@ -36,6 +36,7 @@ typedef struct Cart
 	TimestampTz created_at;
 	TimestampTz changed_at;
 	List	   *lines;			/* of CartLine */
+	const char *stage;			/* in which its history has it */
 	bool		exists;
 	bool		dirty;
 } Cart;
@@ -82,6 +83,7 @@ add_cart(JnyTake *take, JnyFact *fact)
 	c->cart_id = fact->cart_id;
 	c->source = fact->source;
 	c->status = "open";
+	c->stage = "";
 	c->created_at = c->changed_at = fact->occurred_at;
 	if (carts->n == carts->max)
 	{
@@ -91,6 +93,28 @@ add_cart(JnyTake *take, JnyFact *fact)
 	}
 	carts->cart[carts->n++] = c;
 	return c;
+}
+
+/* A cart that holds something is somebody's purchase until it is ordered, emptied or gone. */
+static const char *
+stage_of(const Cart *c)
+{
+	ListCell   *lc;
+
+	if (strcmp(c->status, "open") == 0)
+		foreach(lc, c->lines)
+			if (!((const CartLine *) lfirst(lc))->gone)
+				return "purchase";
+	return "";
+}
+
+static void
+note_stage(JnyTake *take, const JnyFact *fact, Cart *c)
+{
+	const char *stage = stage_of(c);
+
+	jny_object_moved(take, fact, c->key->profile, jny_key_in_scope("cart", c->cart_id), c->stage, stage, c->status);
+	c->stage = stage;
 }
 
 static void
@@ -166,6 +190,8 @@ jny_cart_load(JnyTake *take)
 	found = jny_lookup(&find_lines, keys.cols);
 	for (int i = 0; i < found->n; i++)
 		load_line(list_nth(asked, found->row[i].key), &found->row[i]);
+	for (int i = 0; i < take->carts->n; i++)
+		take->carts->cart[i]->stage = stage_of(take->carts->cart[i]);
 }
 
 /* ---- changing --------------------------------------------------------- */
@@ -402,6 +428,7 @@ truncate_carts(JnyTake *take, JnyFact *fact)
 			continue;
 		clear_lines(c);
 		settle(c, false);
+		note_stage(take, fact, c);
 	}
 }
 
@@ -424,6 +451,7 @@ jny_cart_apply(JnyTake *take, JnyFact *fact)
 		apply_cart(fact, c);
 	else
 		apply_event(take, fact, c);
+	note_stage(take, fact, c);
 }
 
 /* The order that came out of the cart ends it. */
@@ -437,6 +465,7 @@ jny_cart_ordered(JnyTake *take, JnyFact *fact, const char *order_id)
 	c->status = "ordered";
 	c->order_id = order_id;
 	touch(c, fact);
+	note_stage(take, fact, c);
 }
 
 /* ---- writing ---------------------------------------------------------- */

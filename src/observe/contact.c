@@ -52,6 +52,15 @@ typedef struct JnyContacts
 	HTAB	   *table;
 } JnyContacts;
 
+static bool
+has_control(const char *text)
+{
+	for (; *text != '\0'; text++)
+		if ((unsigned char) *text < 0x20 || *text == 0x7f)
+			return true;
+	return false;
+}
+
 static void
 note(JnyTake *take, JnyFact *fact, const char *channel, const char *namespace, const char *value, bool asserted)
 {
@@ -62,6 +71,13 @@ note(JnyTake *take, JnyFact *fact, const char *channel, const char *namespace, c
 
 	if (address == NULL ? !asserted : !jny_value_fits(address))
 		return;
+	if (address != NULL && has_control(address))
+	{
+		jny_tally_incident(take, "odd_address", channel, "warning",
+						   "an address with a line break or another control character came in; it was left out",
+						   "Correct it where it is kept: a sender would write it into a header.");
+		return;
+	}
 	if (take->contacts == NULL)
 	{
 		take->contacts = palloc(sizeof(JnyContacts));

@@ -97,29 +97,30 @@ key_of(JnyTake *take, JnyFact *fact, const char *namespace, const char *value)
 	return key;
 }
 
-/* Adds a person's or session's key to the fact, strongest first. */
-void
+/* Adds a person's or session's key to the fact, strongest first; NULL when it names nobody. */
+JnyKey *
 jny_fact_key(JnyTake *take, JnyFact *fact, const char *namespace, const char *value)
 {
 	JnyKey	   *key = key_of(take, fact, namespace, value);
 	int			at;
 
 	if (key == NULL || key->id.space->class == JNY_CLASS_OTHER)
-		return;
+		return NULL;
 	if (key->id.space->class == JNY_CLASS_OBJECT)
-		return;					/* objects come from the event's own ids */
+		return NULL;			/* objects come from the event's own ids */
 	for (at = 0; at < fact->nkeys; at++)
 		if (fact->keys[at] == key)
-			return;
+			return key;
 	if (fact->nkeys == JNY_SUBJECT_KEYS)
 	{
 		fact->bad = psprintf("the subject has more than %d keys", JNY_SUBJECT_KEYS);
-		return;
+		return NULL;
 	}
 	for (at = fact->nkeys; at > 0 && fact->keys[at - 1]->id.space->rank < key->id.space->rank; at--)
 		fact->keys[at] = fact->keys[at - 1];
 	fact->keys[at] = key;
 	fact->nkeys++;
+	return key;
 }
 
 void
@@ -141,6 +142,8 @@ jny_fact_objects(JnyTake *take, JnyFact *fact)
 		fact->cart = key_of(take, fact, "cart", fact->cart_id);
 	if (fact->order_id != NULL)
 		fact->order = key_of(take, fact, "order", fact->order_id);
+	if (fact->parcel_id != NULL)
+		fact->parcel = key_of(take, fact, fact->parcel_kind == JNY_KIND_SHIPMENT ? "shipment" : "return", fact->parcel_id);
 	if (fact->cart == NULL)
 		fact->cart_id = NULL;
 	if (fact->order == NULL)

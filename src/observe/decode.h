@@ -59,7 +59,11 @@ extern void jny_decode_captured(JnyTake *take, JnyInboxRaw *row);
 
 extern JnyFact *jny_fact_new(JnyTake *take, JnyInboxRaw *row);
 extern void jny_fact_subject(JnyTake *take, JnyFact *fact, Jsonb *subject);
-extern void jny_fact_key(JnyTake *take, JnyFact *fact, const char *namespace, const char *value);
+extern JnyKey *jny_fact_key(JnyTake *take, JnyFact *fact, const char *namespace, const char *value);
+/* alias.c: the keys under which the person of an alias may have been known before */
+extern void jny_alias_keys(JnyTake *take, JnyFact *fact);
+/* parcel.c: what an event says of a shipment or return, in the fields that a row of one has */
+extern void jny_parcel_fields(JnyFact *fact);
 extern void jny_fact_objects(JnyTake *take, JnyFact *fact);
 
 #endif							/* JNY_DECODE_H */

@@ -91,7 +91,10 @@ jny_mark_copied(JnyInboxRaw *row)
 
 	jny_keys_add_subject(keys, row->subject, scope);
 	if (row->props != NULL && JB_ROOT_IS_OBJECT(row->props))
+	{
 		row->ref = jny_message_objects(keys, row->props, scope);
+		jny_message_alias(keys, row->type, row->props, scope);
+	}
 	row->fence = jny_fence_of(row->type, row->ref, keys);
 	row->keys = keys->hash;
 	row->nkeys = keys->n;
@@ -152,14 +155,16 @@ jny_decode_event(JnyTake *take, JnyInboxRaw *row)
 	(void) short_text(fact, fact->props, "purpose");
 	type_numbers(take, fact);
 	read_action(fact);
+	jny_parcel_fields(fact);
 	jny_fact_subject(take, fact, row->subject);
+	jny_alias_keys(take, fact);
 	jny_fact_objects(take, fact);
 	if (fact->bad == NULL && fact->nkeys == 0 && fact->cart == NULL && fact->order == NULL &&
 		!fact->has_action && fact->provider_ref == NULL && !needs_no_person(fact->type))
 		fact->bad = "subject names nobody";
 }
 
-/* cols = profile_id, action_id, enrollment_id, step, visit, reason; we wrote them ourselves */
+/* cols = profile_id, action_id, enrollment_id, step, visit, reason, journey; we wrote them ourselves */
 void
 jny_decode_action(JnyTake *take, JnyInboxRaw *row)
 {
@@ -180,6 +185,7 @@ jny_decode_action(JnyTake *take, JnyInboxRaw *row)
 	fact->step = cols[3];
 	fact->visit = cols[4] != NULL ? pg_strtoint32(cols[4]) : 0;
 	fact->reason = cols[5];
+	fact->journey = n > 6 ? cols[6] : NULL;
 	fact->has_owner = jny_value_uuid(cols[0], &fact->profile_id);
 	if (!fact->has_action || !fact->has_owner)
 		fact->bad = "outcome of an action has no valid ids";

@@ -20,7 +20,9 @@ static const char *const field_names[JNY_NFIELDS] = {
 	"replenishable", "replenish_after", "channel", "purpose",
 	"state", "basis", "proof", "expires_at", "type", "action_id",
 	"provider_ref", "reason", "zone", "locale", "codes",
-	"machine", "email", "phone", "push_token"
+	"machine", "email", "phone", "push_token",
+	"promised_at", "expected_at", "shipped_at", "ready_at", "delivered_at",
+	"requested_at", "approved_at", "received_at"
 };
 
 static const struct
@@ -32,7 +34,8 @@ static const struct
 	{"stock", JNY_KIND_STOCK}, {"cart", JNY_KIND_CART},
 	{"cart_line", JNY_KIND_CART_LINE}, {"order", JNY_KIND_ORDER},
 	{"order_line", JNY_KIND_ORDER_LINE}, {"consent", JNY_KIND_CONSENT},
-	{"message_event", JNY_KIND_MESSAGE}
+	{"message_event", JNY_KIND_MESSAGE},
+	{"shipment", JNY_KIND_SHIPMENT}, {"return", JNY_KIND_RETURN}
 };
 
 JNY_LOOKUP(find_maps, "attachment", "attachment_pkey", "attachment",

@@ -206,7 +206,10 @@ check_fields(JnyFact *fact)
 	static const JnyField numbers[] = {
 		JNY_F_AMOUNT, JNY_F_QUANTITY, JNY_F_PRICE, JNY_F_AVAILABLE, JNY_F_COST
 	};
-	static const JnyField times[] = {JNY_F_AT, JNY_F_EXPIRES};
+	static const JnyField times[] = {
+		JNY_F_AT, JNY_F_EXPIRES, JNY_F_PROMISED, JNY_F_EXPECTED, JNY_F_SHIPPED, JNY_F_READY, JNY_F_DELIVERED,
+		JNY_F_REQUESTED, JNY_F_APPROVED, JNY_F_RECEIVED
+	};
 	TimestampTz at;
 	Numeric		n;
 
@@ -264,6 +267,16 @@ read_objects(JnyTake *take, JnyFact *fact)
 				fact->bad = "the row has no order id";
 			if (fact->kind == JNY_KIND_ORDER_LINE && fact->f[JNY_F_LINE] == NULL && fact->f[JNY_F_SKU] == NULL)
 				fact->bad = "the line has no sku";
+			break;
+		case JNY_KIND_SHIPMENT:
+		case JNY_KIND_RETURN:
+			fact->parcel_kind = fact->kind;
+			fact->parcel_id = key;
+			fact->order_id = fact->f[JNY_F_ORDER];
+			if (fact->parcel_id == NULL)
+				fact->bad = psprintf("the row has no %s id", fact->kind == JNY_KIND_SHIPMENT ? "shipment" : "return");
+			else if (fact->order_id == NULL && fact->nkeys == 0)
+				fact->bad = "the row names neither an order nor a person";
 			break;
 		case JNY_KIND_PRODUCT:
 		case JNY_KIND_STOCK:

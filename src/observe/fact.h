@@ -43,6 +43,8 @@ typedef enum JnyKind
 	JNY_KIND_ORDER_LINE,
 	JNY_KIND_CONSENT,
 	JNY_KIND_MESSAGE,
+	JNY_KIND_SHIPMENT,
+	JNY_KIND_RETURN,
 	JNY_KIND_OTHER
 } JnyKind;
 
@@ -56,6 +58,8 @@ typedef enum JnyField
 	JNY_F_STATE, JNY_F_BASIS, JNY_F_PROOF, JNY_F_EXPIRES, JNY_F_TYPE, JNY_F_ACTION,
 	JNY_F_PROVIDER_REF, JNY_F_REASON, JNY_F_ZONE, JNY_F_LOCALE, JNY_F_CODES,
 	JNY_F_MACHINE, JNY_F_EMAIL, JNY_F_PHONE, JNY_F_PUSH,
+	JNY_F_PROMISED, JNY_F_EXPECTED, JNY_F_SHIPPED, JNY_F_READY, JNY_F_DELIVERED,
+	JNY_F_REQUESTED, JNY_F_APPROVED, JNY_F_RECEIVED,
 	JNY_NFIELDS
 } JnyField;
 
@@ -134,10 +138,15 @@ typedef struct JnyFact
 	Jsonb	   *props;			/* sent, or the extra columns of the map; NULL = none */
 	int			nkeys;
 	JnyKey	   *keys[JNY_SUBJECT_KEYS]; /* strongest first; objects not among them */
+	JnyKey	   *was_account;	/* of an alias: what it says was the person's before, read as an account's id and */
+	JnyKey	   *was_session;	/* as a browser's: one of them goes */
 	JnyKey	   *cart;
 	JnyKey	   *order;
+	JnyKey	   *parcel;
 	const char *cart_id;
 	const char *order_id;
+	const char *parcel_id;
+	JnyKind		parcel_kind;	/* JNY_KIND_SHIPMENT or JNY_KIND_RETURN: a row of one or an event about one; else JNY_KIND_EVENT */
 	bool		has_action;
 	pg_uuid_t	action_id;
 	const char *provider_ref;
@@ -159,6 +168,7 @@ typedef struct JnyFact
 	const char *step;
 	int			visit;
 	const char *reason;
+	const char *journey;
 	Jsonb	   *traits;
 	List	   *consents;		/* of JnyConsent */
 	JnyInboxRaw *raw;
@@ -207,6 +217,7 @@ typedef struct JnyTake
 	struct JnyProducts *products;
 	struct JnyCarts *carts;
 	struct JnyOrders *orders;
+	struct JnyParcels *parcels;
 	struct JnyMessages *messages;
 } JnyTake;
 
@@ -288,6 +299,8 @@ extern void jny_wish_by_click(JnyTake *take, JnyFact *fact);
 extern void jny_wish_write(JnyTake *take);
 /* Who was merged since an action was sent answers to another id: facts that were found through one. */
 extern void jny_wish_aliases(JnyTake *take);
+/* alias.c */
+extern void jny_alias_settle(JnyFact *fact);
 
 /* identity.c */
 extern void jny_dedupe(JnyTake *take);
@@ -300,6 +313,9 @@ extern void jny_identity_write(JnyTake *take);
  * once.
  */
 extern JnyEvent *jny_emit(JnyTake *take, JnyFact *fact, const char *type, Jsonb *props);
+/* Its status now puts an object into this stage, and put it into that one before: a row of its history. */
+extern void jny_object_moved(JnyTake *take, const JnyFact *fact, const JnyProfile *profile, const char *object,
+							 const char *from, const char *to, const char *status);
 extern void jny_person_apply(JnyTake *take, JnyFact *fact);
 extern void jny_person_changed(JnyTake *take, JnyProfile *profile);
 extern void jny_person_write(JnyTake *take);
@@ -324,6 +340,11 @@ extern void jny_order_load(JnyTake *take);
 extern void jny_order_apply(JnyTake *take, JnyFact *fact);
 extern void jny_order_write(JnyTake *take);
 extern void jny_session_write(JnyTake *take);
+/* A parcel's milestone moves its order forward, never back, and is never illegal. */
+extern void jny_order_follow(JnyTake *take, JnyFact *fact, const char *status);
+extern void jny_parcel_load(JnyTake *take);
+extern void jny_parcel_apply(JnyTake *take, JnyFact *fact);
+extern void jny_parcel_write(JnyTake *take);
 extern void jny_message_find(JnyTake *take);
 extern bool jny_message_opts_out(const JnyFact *fact);
 extern const char *jny_message_channel(const JnyFact *fact);	/* NULL = not known */

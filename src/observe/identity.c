@@ -292,6 +292,8 @@ owner_of(JnyTake *take, JnyFact *fact)
 		return fact->order->profile;
 	if (joins(fact, fact->cart))
 		return fact->cart->profile;
+	if (joins(fact, fact->parcel))
+		return fact->parcel->profile;
 	maker = fact->nkeys > 0 ? fact->keys[0] : fact->order != NULL ? fact->order : fact->cart;
 	return maker != NULL ? make_profile(take, maker) : NULL;
 }
@@ -335,7 +337,7 @@ link_object(JnyTake *take, JnyFact *fact, JnyKey *key)
 	else if (key->profile != fact->profile)
 	{
 		add_other(fact, key->profile);
-		if (fact->nkeys > 0 && fact->trusted && !fact->fence_only &&
+		if ((fact->nkeys > 0 || key == fact->parcel) && fact->trusted && !fact->fence_only &&
 			(key->profile->is_session || !fact->profile->is_session))
 			link_key(take, key, fact);
 	}
@@ -358,6 +360,7 @@ identify(JnyTake *take, JnyFact *fact)
 		fact->drop = true;
 		return;
 	}
+	jny_alias_settle(fact);
 	fact->profile = owner_of(take, fact);
 	if (fact->profile == NULL)
 		return;
@@ -373,6 +376,7 @@ identify(JnyTake *take, JnyFact *fact)
 	link_person_keys(take, fact);
 	link_object(take, fact, fact->order);
 	link_object(take, fact, fact->cart);
+	link_object(take, fact, fact->parcel);
 	jny_link_people(take, fact, of_order, of_cart);
 }
 

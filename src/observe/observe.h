@@ -22,8 +22,8 @@ extern void jny_observe_finish(JnyBatch *batch);
  * has failed. False when another consumer holds the cursor.
  */
 extern bool jny_observe_skip(JnyBatch *batch, const ErrorData *error);
-/* Rotation and truncation of generations, partitions, dedupe window: own short transaction. */
-extern void jny_observe_maintain(const JnyNode *node);
+/* Rotation and truncation of generations; the last act of a short transaction, as it locks what the shop writes. */
+extern void jny_observe_rotate(void);
 
 /*
  * The history of attached tables (backfill.c). Is there some that is not read

@@ -34,6 +34,14 @@ is_status(const char *status)
 		strcmp(status, "refunded") == 0 || strcmp(status, "returned") == 0;
 }
 
+static const char *
+stage_of(const char *status)
+{
+	if (status != NULL && strcmp(status, "delivered") == 0)
+		return "post_purchase";
+	return jny_status_is_placed(status) ? "fulfillment" : "";
+}
+
 static bool
 is_legal(const char *from, const char *to)
 {
@@ -323,6 +331,7 @@ move(JnyTake *take, JnyFact *fact, JnyOrder *o, const char *to)
 	}
 	else if (o->status == NULL && strcmp(to, "pending") != 0)
 		o->placed_at = fact->occurred_at;	/* first seen refunded or returned: it was bought once */
+	jny_object_moved(take, fact, o->key->profile, jny_key_in_scope("order", o->order_id), stage_of(o->status), stage_of(to), to);
 	o->status = to;
 	o->dirty = true;
 	return true;
@@ -630,19 +639,17 @@ apply_line_event(JnyTake *take, JnyFact *fact, JnyOrder *o)
 	jny_emit(take, fact, fact->type, fact->props);
 }
 
-/* A parcel's milestone moves its order forward, never back, and is never illegal. */
-static void
-apply_shipment(JnyTake *take, JnyFact *fact, JnyOrder *o)
+void
+jny_order_follow(JnyTake *take, JnyFact *fact, const char *status)
 {
-	const char *to = strcmp(fact->type, "shipment_shipped") == 0 ? "shipped"
-		: strcmp(fact->type, "shipment_delivered") == 0 ? "delivered" : NULL;
+	JnyOrder   *o = jny_order_of(take, fact);
+	const char *to = strcmp(status, "shipped") == 0 ? "shipped"
+		: strcmp(status, "delivered") == 0 || strcmp(status, "picked_up") == 0 ? "delivered" : NULL;
 
-	if (to != NULL && o->status != NULL && progress(o->status) >= 0 && progress(o->status) < progress(to))
-	{
-		(void) move(take, fact, o, to);
-		touch(o, fact);
-	}
-	jny_emit(take, fact, fact->type, fact->props);
+	if (o == NULL || to == NULL || o->status == NULL || progress(o->status) < 0 || progress(o->status) >= progress(to))
+		return;
+	(void) move(take, fact, o, to);
+	touch(o, fact);
 }
 
 void
@@ -662,8 +669,6 @@ jny_order_apply(JnyTake *take, JnyFact *fact)
 		apply_row(take, fact, o);
 	else if (strncmp(fact->type, "order_line_", 11) == 0)
 		apply_line_event(take, fact, o);
-	else if (strncmp(fact->type, "shipment_", 9) == 0)
-		apply_shipment(take, fact, o);
 	else
 		apply_event(take, fact, o);
 }

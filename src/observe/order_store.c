@@ -32,7 +32,7 @@ touches_order(const JnyFact *fact)
 {
 	return !fact->drop && !fact->fence_only && fact->order != NULL && fact->profile != NULL &&
 		(fact->kind != JNY_KIND_EVENT || strncmp(fact->type, "order_", 6) == 0 ||
-		 strncmp(fact->type, "shipment_", 9) == 0);
+		 fact->parcel_kind == JNY_KIND_SHIPMENT);
 }
 
 static void

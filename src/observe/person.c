@@ -114,6 +114,12 @@ jny_person_apply(JnyTake *take, JnyFact *fact)
 
 	if (fact->op == JNY_OP_DELETE)
 		return;					/* the shop forgot them; erase() is how we do */
+	if (p == NULL)
+	{
+		/* only a message is named, and it is not ours */
+		jny_tally_quarantine(take, fact->raw, "22000", "subject names nobody");
+		return;
+	}
 	if (!captured && jny_json_object(fact->props, "traits") != NULL)
 		said = jny_json_object(fact->props, "traits");
 	news = news_in(p->traits, said);

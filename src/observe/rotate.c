@@ -1,7 +1,6 @@
 /*
  * rotate.c
- *		House-keeping of observe: emptying the inbox by generations, partitions
- *		ahead of time, the dedupe window.
+ *		House-keeping of observe: emptying the inbox by generations.
  *
  * Called between laps in a short transaction of its own, inside SPI_connect()
  * and as journey_owner. Never waits for the shop: a generation is emptied
@@ -53,16 +52,6 @@ JNY_PLAN(put_note, "text, pg_snapshot, xid8",
 		 " ON CONFLICT (name) DO UPDATE SET previous = excluded.previous, next_xid = excluded.next_xid,"
 		 " noted_at = excluded.noted_at");
 JNY_PLAN(drop_note, "text", "DELETE FROM journey.inbox_drained WHERE name = $1");
-JNY_PLAN(clean_event_keys, "timestamptz, integer",
-		 "DELETE FROM journey.event_key k USING ("
-		 "  SELECT o.bucket, o.hash FROM journey.event_key o WHERE o.received_at < $1"
-		 "  ORDER BY o.received_at LIMIT $2) AS o"
-		 " WHERE k.bucket = o.bucket AND k.hash = o.hash");
-JNY_PLAN(make_partitions, "timestamptz", "SELECT journey._partitions($1)");
-
-/* Old keys deleted in one visit. */
-#define CLEAN_ROWS 20000
-
 #define OUTSIDE_OF(table, which) \
 	"SELECT FROM journey." table " i WHERE " which "i.xact >= pg_catalog.pg_snapshot_xmax($1)" \
 	" UNION ALL" \
@@ -225,8 +214,8 @@ is_full(int generation, TimestampTz rotated_at)
 		TimestampDifferenceExceeds(rotated_at, GetCurrentTimestamp(), jny_rotate_interval_ms);
 }
 
-static void
-rotate(void)
+void
+jny_observe_rotate(void)
 {
 	char	   *previous = NULL;
 	int			current;
@@ -256,22 +245,6 @@ rotate(void)
 		jny_run(&move_pointer, &arg, NULL);
 		CacheInvalidateRelcacheByRelid(member_oid("inbox_pointer"));
 	}
-}
-
-void
-jny_observe_maintain(const JnyNode *node)
-{
-	Datum		now = TimestampTzGetDatum(node->now);
-	Datum		clean[2];
-
-	jny_run(&make_partitions, &now, NULL);
-	clean[0] = TimestampTzGetDatum(node->now - (TimestampTz) jny_dedupe_window_s * USECS_PER_SEC);
-	clean[1] = Int32GetDatum(CLEAN_ROWS);
-	jny_run(&clean_event_keys, clean, NULL);
-	jny_attachments_check();
-	jny_leaves_watch();
-	/* last, so that its locks are held for an instant */
-	rotate();
 }
 
 PG_FUNCTION_INFO_V1(journey_horizons);

@@ -88,6 +88,19 @@ jny_emit(JnyTake *take, JnyFact *fact, const char *type, Jsonb *props)
 	return add_event(take, fact, type, props != NULL ? props : jny_object_empty());
 }
 
+void
+jny_object_moved(JnyTake *take, const JnyFact *fact, const JnyProfile *profile, const char *object,
+				 const char *from, const char *to, const char *status)
+{
+	JnyObjectMove *m;
+
+	if (profile == NULL || strcmp(from, to) == 0)
+		return;
+	m = palloc(sizeof(JnyObjectMove));
+	*m = (JnyObjectMove) {profile, object, from, to, status, fact->occurred_at, fact->seq};
+	take->batch->moves = lappend(take->batch->moves, m);
+}
+
 static void
 emit_action(JnyTake *take, JnyFact *fact)
 {
@@ -99,6 +112,7 @@ emit_action(JnyTake *take, JnyFact *fact)
 	e->step = fact->step;
 	e->visit = fact->visit;
 	e->reason = fact->reason;
+	e->journey = fact->journey;
 }
 
 /* What an inbox row's fence says holds, even when the row gave no event. */
@@ -168,7 +182,9 @@ apply_event(JnyTake *take, JnyFact *fact)
 	}
 	else if (strcmp(type, "unsubscribed") == 0 || starts(type, "consent_"))
 		jny_consent_apply(take, fact);
-	else if (starts(type, "order_") || starts(type, "shipment_"))
+	else if (fact->parcel_kind != JNY_KIND_EVENT)
+		jny_parcel_apply(take, fact);
+	else if (starts(type, "order_"))
 		jny_order_apply(take, fact);
 	else
 	{
@@ -244,6 +260,10 @@ apply(JnyTake *take, JnyFact *fact)
 			jny_message_apply(take, fact);
 			jny_consent_apply(take, fact);
 			break;
+		case JNY_KIND_SHIPMENT:
+		case JNY_KIND_RETURN:
+			jny_parcel_apply(take, fact);
+			break;
 		case JNY_KIND_OTHER:
 			break;
 	}
@@ -265,6 +285,7 @@ write_state(JnyTake *take)
 	jny_product_write(take);
 	jny_cart_write(take);
 	jny_order_write(take);
+	jny_parcel_write(take);
 	jny_message_write(take);
 	write_events(take->batch);
 	jny_session_write(take);
@@ -319,6 +340,7 @@ jny_observe_take(JnyBatch *batch, int max_events)
 	jny_consent_load(&take);
 	jny_cart_load(&take);
 	jny_order_load(&take);
+	jny_parcel_load(&take);
 	for (int i = 0; i < take.nfacts; i++)
 		if (!take.facts[i]->drop)
 			apply(&take, take.facts[i]);

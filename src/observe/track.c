@@ -27,7 +27,7 @@ JNY_PLAN(put_quarantine, "uuid[], text[], text[], text[], jsonb[]",
 		 "      pg_catalog.unnest($3), pg_catalog.unnest($4), pg_catalog.unnest($5)) AS q(id, source, sqlstate, reason, original)");
 
 static void
-require_installed(void)
+require_installed(const char *what)
 {
 	Oid			nsp = get_namespace_oid("journey", true);
 
@@ -36,6 +36,7 @@ require_installed(void)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("journey is not installed in this database"),
 				 errhint("Run SELECT journey.install() and SELECT journey.adopt().")));
+	jny_require_primary(what);
 }
 
 PG_FUNCTION_INFO_V1(journey_track);
@@ -46,6 +47,34 @@ text_arg(FunctionCallInfo fcinfo, int n)
 	return PG_ARGISNULL(n) ? NULL : text_to_cstring(PG_GETARG_TEXT_PP(n));
 }
 
+static void
+refuse(const JnyFault *fault)
+{
+	ereport(ERROR,
+			(errcode(fault->sqlstate),
+			 errmsg("%s", fault->reason),
+			 errhint("%s", fault->hint)));
+}
+
+/* More than one row: a message in another vocabulary that lists several products. */
+static void
+track_items(const JnyMessage *m, int n)
+{
+	JnyInboxRow *row = palloc(sizeof(JnyInboxRow) * n);
+	JnyKeys    *keys = palloc(sizeof(JnyKeys) * n);
+	JnyFault	fault;
+
+	for (int i = 0; i < n; i++)
+	{
+		JnyMessage	one;
+
+		jny_message_item(m, i, &one);
+		if (!jny_message_row(&one, &row[i], &keys[i], &fault))
+			refuse(&fault);
+	}
+	jny_inbox_append(row, n);
+}
+
 Datum
 journey_track(PG_FUNCTION_ARGS)
 {
@@ -53,24 +82,25 @@ journey_track(PG_FUNCTION_ARGS)
 	JnyFault	fault;
 	JnyInboxRow row;
 	JnyKeys		keys;
-	bool		foreign = false;
+	int			n;
 
-	require_installed();
+	require_installed("track");
 	m.source = text_arg(fcinfo, 0);
 	m.type = text_arg(fcinfo, 1);
 	m.subject = PG_ARGISNULL(2) ? NULL : PG_GETARG_JSONB_P(2);
 	m.props = PG_ARGISNULL(3) ? NULL : PG_GETARG_JSONB_P(3);
 	m.occurred_at = PG_ARGISNULL(4) ? 0 : PG_GETARG_TIMESTAMPTZ(4);
 	m.message_id = text_arg(fcinfo, 5);
-	if (m.type != NULL)
-		m.type = pstrdup(jny_event_name(m.type, &foreign));
-	if (foreign)
-		m.props = jny_canonical_props(m.props);
+	jny_message_canonical(&m);
+	if ((n = jny_message_items(&m, &fault)) < 0)
+		refuse(&fault);
+	if (n > 0)
+	{
+		track_items(&m, n);
+		PG_RETURN_VOID();
+	}
 	if (!jny_message_row(&m, &row, &keys, &fault))
-		ereport(ERROR,
-				(errcode(fault.sqlstate),
-				 errmsg("%s", fault.reason),
-				 errhint("%s", fault.hint)));
+		refuse(&fault);
 	jny_inbox_append(&row, 1);
 	PG_RETURN_VOID();
 }
@@ -93,7 +123,6 @@ static void
 append_chunk(Ingest *in)
 {
 	jny_inbox_append(in->row, in->nrows);
-	in->accepted += in->nrows;
 	in->nrows = 0;
 	MemoryContextReset(in->chunk);
 }
@@ -117,6 +146,30 @@ put_aside(Ingest *in, Jsonb *original, const JnyMessage *m, const JnyFault *faul
 	MemoryContextSwitchTo(old);
 }
 
+/* All the rows of a message, or none. */
+static bool
+make_rows(Ingest *in, Jsonb *json, JnyMessage *m, JnyFault *fault)
+{
+	int			n;
+
+	if (!jny_message_parse(json, m, fault))
+		return false;
+	if ((n = jny_message_items(m, fault)) < 0)
+		return false;
+	n = Max(n, 1);
+	for (int i = 0; i < n; i++)
+	{
+		JnyMessage	one;
+
+		jny_message_item(m, i, &one);
+		if (!jny_message_row(&one, &in->row[in->nrows + i], &in->keys[in->nrows + i], fault))
+			return false;
+	}
+	in->nrows += n;
+	in->accepted++;
+	return true;
+}
+
 static void
 take_message(Ingest *in, Jsonb *json)
 {
@@ -124,21 +177,28 @@ take_message(Ingest *in, Jsonb *json)
 	JnyMessage	m;
 	JnyFault	fault;
 
-	if (jny_message_parse(json, &m, &fault) &&
-		jny_message_row(&m, &in->row[in->nrows], &in->keys[in->nrows], &fault))
-		in->nrows++;
-	else
+	if (!make_rows(in, json, &m, &fault))
 	{
 		put_aside(in, json, &m, &fault);
 		if (jny_message_opt_out(json, &in->row[in->nrows], &in->keys[in->nrows]))
-		{
 			in->nrows++;
-			in->accepted--;		/* it is counted as set aside */
-		}
 	}
 	MemoryContextSwitchTo(old);
-	if (in->nrows == CHUNK)
+	if (in->nrows > CHUNK - JNY_MAX_ITEMS)
 		append_chunk(in);
+}
+
+/* A GA4 payload may hold several events, each good or bad by itself. */
+static void
+take_json(Ingest *in, Jsonb *json)
+{
+	List	   *parts = jny_message_parts(json);
+	ListCell   *lc;
+
+	if (parts == NIL)
+		take_message(in, json);
+	foreach(lc, parts)
+		take_message(in, lfirst(lc));
 }
 
 static void
@@ -155,7 +215,7 @@ take_array(Ingest *in, Jsonb *messages)
 
 		MemoryContextSwitchTo(old);
 		CHECK_FOR_INTERRUPTS();
-		take_message(in, json);
+		take_json(in, json);
 	}
 }
 
@@ -168,7 +228,7 @@ ingest(Ingest *in, Jsonb *messages)
 	if (JB_ROOT_IS_ARRAY(messages) && !JB_ROOT_IS_SCALAR(messages))
 		take_array(in, messages);
 	else
-		take_message(in, messages);
+		take_json(in, messages);
 	append_chunk(in);
 	MemoryContextDelete(in->chunk);
 }
@@ -186,7 +246,7 @@ journey_ingest(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	require_installed();
+	require_installed("ingest");
 	if (PG_ARGISNULL(0))
 		ereport(ERROR,
 				(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
@@ -208,14 +268,12 @@ journey_ingest(PG_FUNCTION_ARGS)
 Datum
 journey_ingest_one(PG_FUNCTION_ARGS)
 {
+	Ingest	   *in = palloc0(sizeof(Ingest));
 	JnyMessage	m;
 	JnyFault	fault;
-	JnyInboxRow row;
-	JnyKeys		keys;
 
-	if (!jny_message_parse(PG_GETARG_JSONB_P(0), &m, &fault) ||
-		!jny_message_row(&m, &row, &keys, &fault))
+	if (!make_rows(in, PG_GETARG_JSONB_P(0), &m, &fault))
 		PG_RETURN_TEXT_P(cstring_to_text(fault.reason));
-	jny_inbox_append(&row, 1);
+	jny_inbox_append(in->row, in->nrows);
 	PG_RETURN_NULL();
 }

@@ -1,7 +1,7 @@
 /*
  * vocabulary.c
- *		Names that other systems use for what we know: events, properties and
- *		points in time.
+ *		Names that other systems use for what we know: events, properties,
+ *		products and points in time.
  *
  * Pure functions for track() and ingest(); results are palloc'd in the
  * caller's context. An unknown name stays as it is: it is stored and counted,
@@ -12,53 +12,108 @@
 #include "utils/builtins.h"
 #include "utils/datetime.h"
 
-static const char *const event_names[][2] = {
+static const struct
+{
+	const char *name;
+	const char *type;
+	const char *step;			/* of a checkout; NULL = none */
+}			event_names[] = {
 	/* Segment and RudderStack, e-commerce version 2 */
-	{"Product Viewed", "product_viewed"},
-	{"Product Clicked", "product_engaged"},
-	{"Product List Viewed", "list_viewed"},
-	{"Products Searched", "searched"},
-	{"Product Added", "cart_item_added"},
-	{"Product Removed", "cart_item_removed"},
-	{"Cart Viewed", "cart_viewed"},
-	{"Checkout Started", "checkout_started"},
-	{"Checkout Step Viewed", "checkout_step_viewed"},
-	{"Order Completed", "order_placed"},
-	{"Order Updated", "order_updated"},
-	{"Order Cancelled", "order_cancelled"},
-	{"Order Refunded", "order_refunded"},
-	{"Product Added to Wishlist", "wishlist_added"},
-	{"Email Delivered", "message_delivered"},
-	{"Email Opened", "message_opened"},
-	{"Email Link Clicked", "message_clicked"},
-	{"Email Bounced", "message_bounced"},
-	{"Email Marked as Spam", "message_complained"},
-	{"Unsubscribed", "unsubscribed"},
+	{"Product Viewed", "product_viewed", NULL},
+	{"Product Clicked", "product_engaged", NULL},
+	{"Product Reviewed", "product_engaged", NULL},
+	{"Product Shared", "product_engaged", NULL},
+	{"Product List Viewed", "list_viewed", NULL},
+	{"Product List Filtered", "list_viewed", NULL},
+	{"Products Searched", "searched", NULL},
+	{"Product Added", "cart_item_added", NULL},
+	{"Wishlist Product Added to Cart", "cart_item_added", NULL},
+	{"Product Removed", "cart_item_removed", NULL},
+	{"Cart Viewed", "cart_viewed", NULL},
+	{"Checkout Started", "checkout_started", NULL},
+	{"Checkout Step Viewed", "checkout_step_viewed", NULL},
+	{"Payment Info Entered", "checkout_step_viewed", "payment"},
+	{"Order Completed", "order_placed", NULL},
+	{"Order Updated", "order_updated", NULL},
+	{"Order Cancelled", "order_cancelled", NULL},
+	{"Order Refunded", "order_refunded", NULL},
+	{"Product Added to Wishlist", "wishlist_added", NULL},
+	{"Email Delivered", "message_delivered", NULL},
+	{"Email Opened", "message_opened", NULL},
+	{"Email Link Clicked", "message_clicked", NULL},
+	{"Email Bounced", "message_bounced", NULL},
+	{"Email Marked as Spam", "message_complained", NULL},
+	{"Unsubscribed", "unsubscribed", NULL},
 	/* Google Analytics 4 */
-	{"view_item", "product_viewed"},
-	{"view_item_list", "list_viewed"},
-	{"search", "searched"},
-	{"add_to_cart", "cart_item_added"},
-	{"remove_from_cart", "cart_item_removed"},
-	{"add_to_wishlist", "wishlist_added"},
-	{"view_cart", "cart_viewed"},
-	{"begin_checkout", "checkout_started"},
-	{"purchase", "order_placed"},
-	{"refund", "order_refunded"},
+	{"view_item", "product_viewed", NULL},
+	{"select_item", "product_engaged", NULL},
+	{"view_item_list", "list_viewed", NULL},
+	{"search", "searched", NULL},
+	{"view_search_results", "searched", NULL},
+	{"add_to_cart", "cart_item_added", NULL},
+	{"remove_from_cart", "cart_item_removed", NULL},
+	{"add_to_wishlist", "wishlist_added", NULL},
+	{"view_cart", "cart_viewed", NULL},
+	{"begin_checkout", "checkout_started", NULL},
+	{"add_shipping_info", "checkout_step_viewed", "shipping"},
+	{"add_payment_info", "checkout_step_viewed", "payment"},
+	{"purchase", "order_placed", NULL},
+	{"refund", "order_refunded", NULL},
+	{"page_view", "page_viewed", NULL},
+	{"screen_view", "screen_viewed", NULL},
+	{"session_start", "session_started", NULL},
+	{"join_group", "group_joined", NULL},
+	{"earn_virtual_currency", "points_earned", NULL},
+	{"spend_virtual_currency", "points_redeemed", NULL},
 };
+
+static int
+find_name(const char *name)
+{
+	for (int i = 0; i < (int) lengthof(event_names); i++)
+		if (pg_strcasecmp(event_names[i].name, name) == 0)
+			return i;
+	return -1;
+}
 
 const char *
 jny_event_name(const char *name, bool *foreign)
 {
-	for (int i = 0; i < (int) lengthof(event_names); i++)
-	{
-		if (pg_strcasecmp(event_names[i][0], name) == 0)
-		{
-			*foreign = true;
-			return event_names[i][1];
-		}
-	}
-	*foreign = false;
+	int			i = find_name(name);
+
+	*foreign = i >= 0;
+	return i >= 0 ? event_names[i].type : name;
+}
+
+/* Our own names, as they are seeded: what a CloudEvent may put behind the name of its sender. */
+static const char *const canonical_names[] = {
+	"product_viewed", "product_engaged", "list_viewed", "searched", "wishlist_added", "recommendation_shown",
+	"recommendation_clicked", "cart_item_added", "cart_item_removed", "cart_viewed", "checkout_started",
+	"checkout_step_viewed", "payment_failed", "order_placed", "order_paid", "order_updated", "order_cancelled",
+	"order_refunded", "order_line_placed", "order_line_returned", "shipment_shipped", "shipment_updated",
+	"shipment_delivered", "delivery_delayed", "pickup_ready", "picked_up", "return_requested", "return_updated", "return_received",
+	"ticket_opened", "ticket_closed", "points_earned", "points_redeemed", "tier_changed", "reward_issued",
+	"reward_updated", "reward_redeemed", "reward_cancelled", "reward_expiring", "message_delivered",
+	"message_opened", "message_clicked", "message_bounced", "message_complained", "message_replied",
+	"consent_granted", "consent_revoked", "unsubscribed", "subscription_started", "subscription_renewed",
+	"subscription_paused", "subscription_cancelled", "subscription_payment_failed", "product_changed",
+	"stock_changed", "price_changed", "session_started", "page_viewed", "screen_viewed", "identified", "alias",
+	"group_joined", "signal", "erased", "restricted"
+};
+
+const char *
+jny_event_without_prefix(const char *name)
+{
+	const char *last = strrchr(name, '.');
+
+	if (last == NULL)
+		return name;
+	last++;
+	if (find_name(last) >= 0)
+		return last;
+	for (size_t i = 0; i < lengthof(canonical_names); i++)
+		if (strcmp(canonical_names[i], last) == 0)
+			return last;
 	return name;
 }
 
@@ -112,6 +167,9 @@ static const char *const amount_names[] = {"total", "revenue", "value", NULL};
 static const char *const order_names[] = {"transaction_id", NULL};
 static const char *const query_names[] = {"search_term", NULL};
 static const char *const list_names[] = {"list_id", "item_list_id", "item_list_name", NULL};
+static const char *const url_names[] = {"page_location", NULL};
+static const char *const referrer_names[] = {"page_referrer", NULL};
+static const char *const session_names[] = {"ga_session_id", NULL};
 
 static void
 push_line(JsonbParseState **state, JsonbValue *element)
@@ -174,10 +232,128 @@ jny_canonical_props(Jsonb *props)
 	push_alias(&state, props, "order_id", order_names);
 	push_alias(&state, props, "query", query_names);
 	push_alias(&state, props, "category", list_names);
+	push_alias(&state, props, "url", url_names);
+	push_alias(&state, props, "referrer", referrer_names);
+	push_alias(&state, props, "session_id", session_names);
 	push_lines(&state, props);
 	push_codes(&state, props);
 	push_object(&state, props);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+static Jsonb *
+with_step(Jsonb *props, const char *step)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	v = {.type = jbvString};
+
+	v.val.string.val = pstrdup(step);
+	v.val.string.len = strlen(step);
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	push_field(&state, "step", &v);
+	if (props != NULL)
+		push_object(&state, props);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+void
+jny_message_canonical(JnyMessage *m)
+{
+	int			i = m->type != NULL ? find_name(m->type) : -1;
+
+	if (m->props != NULL && !JB_ROOT_IS_OBJECT(m->props))
+		return;					/* a fault, found later */
+	if (i >= 0 || m->foreign)
+		m->props = jny_canonical_props(m->props);
+	if (i < 0)
+		return;
+	m->type = pstrdup(event_names[i].type);
+	m->foreign = true;
+	if (event_names[i].step != NULL)
+		m->props = with_step(m->props, event_names[i].step);
+}
+
+/* ---- products ---------------------------------------------------------------- */
+
+/* What a message in another vocabulary lists although its type is about one product; NULL = nothing. */
+static Jsonb *
+listed(const JnyMessage *m)
+{
+	static const char *const types[] = {
+		"product_viewed", "product_engaged", "cart_item_added", "cart_item_removed", "wishlist_added"
+	};
+	Jsonb	   *lines;
+
+	if (!m->foreign || m->type == NULL || m->props == NULL || !JB_ROOT_IS_OBJECT(m->props) ||
+		jny_json_text(m->props, "sku") != NULL)
+		return NULL;
+	lines = jny_json_object(m->props, "lines");
+	if (lines == NULL || !JB_ROOT_IS_ARRAY(lines) || JB_ROOT_COUNT(lines) == 0)
+		return NULL;
+	for (size_t i = 0; i < lengthof(types); i++)
+		if (strcmp(types[i], m->type) == 0)
+			return lines;
+	return NULL;
+}
+
+int
+jny_message_items(const JnyMessage *m, JnyFault *fault)
+{
+	Jsonb	   *lines = listed(m);
+
+	if (lines == NULL)
+		return 0;
+	if (JB_ROOT_COUNT(lines) <= JNY_MAX_ITEMS)
+		return (int) JB_ROOT_COUNT(lines);
+	(void) jny_fault(fault, ERRCODE_PROGRAM_LIMIT_EXCEEDED, "Send several messages.",
+					 "the message is about more than %d products", JNY_MAX_ITEMS);
+	return -1;
+}
+
+static bool
+is_list(const JsonbValue *key)
+{
+	static const char *const lists[] = {"lines", "items", "products"};
+
+	for (size_t i = 0; i < lengthof(lists); i++)
+		if ((size_t) key->val.string.len == strlen(lists[i]) &&
+			memcmp(key->val.string.val, lists[i], key->val.string.len) == 0)
+			return true;
+	return false;
+}
+
+/* The product's own fields first: what the message says of itself wins. */
+void
+jny_message_item(const JnyMessage *m, int i, JnyMessage *one)
+{
+	JsonbParseState *state = NULL;
+	Jsonb	   *lines = listed(m);
+	JsonbValue *line;
+	JsonbIterator *it;
+	JsonbValue	v;
+
+	*one = *m;
+	if (lines == NULL)
+		return;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	line = getIthJsonbValueFromContainer(&lines->root, i);
+	if (line->type == jbvBinary && JsonContainerIsObject(line->val.binary.data))
+		push_object(&state, JsonbValueToJsonb(line));
+	it = JsonbIteratorInit(&m->props->root);
+	(void) JsonbIteratorNext(&it, &v, true);
+	while (JsonbIteratorNext(&it, &v, true) == WJB_KEY)
+	{
+		JsonbValue	key = v;
+
+		(void) JsonbIteratorNext(&it, &v, true);
+		if (is_list(&key))
+			continue;
+		pushJsonbValue(&state, WJB_KEY, &key);
+		pushJsonbValue(&state, WJB_VALUE, &v);
+	}
+	one->props = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	if (i > 0 && m->message_id != NULL)
+		one->message_id = psprintf("%s#%d", m->message_id, i);
 }
 
 /* ---- time ------------------------------------------------------------------ */

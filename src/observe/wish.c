@@ -17,6 +17,8 @@ JNY_UPSERT(write_wishes, "merge_wish", "merge_wish_pkey", PAIR,
 		   PAIR ", method, confidence, keys, source, since, link_xact, incarnation, try_at", "");
 JNY_LOOKUP(find_aliases, "profile_alias", "profile_alias_pkey", "bucket, profile_id", "into_id", NULL);
 
+/* Somebody says so; keys that came together prove it. */
+#define BY_WORD 0.9
 /* Whoever follows a link in a message is most likely whom it was sent to; it may have been passed on. */
 #define BY_CLICK 0.7
 
@@ -62,12 +64,13 @@ bool
 jny_wish_merge(JnyTake *take, const JnyFact *fact, const JnyKey *key)
 {
 	const JnySpace *space = key->id.space;
+	bool		said = strcmp(fact->type != NULL ? fact->type : "", "alias") == 0;
 
 	if (!fact->trusted || !space->merges || fact->profile->is_session)
 		return false;
 	if (space->class != JNY_CLASS_PERSON && !key->profile->is_session)
 		return false;
-	wish(take, fact, &fact->profile->id, key, "deterministic", 1.0);
+	wish(take, fact, &fact->profile->id, key, said ? "asserted" : "deterministic", said ? BY_WORD : 1.0);
 	return true;
 }
 

@@ -121,6 +121,7 @@ jny_end(JnyRun *run, JnyEnrollment *e, const char *status, const char *edge,
 	e->exit_reason = reason;
 	e->stepped_at = at;
 	run->batch->exited++;
+	jny_run_day(run, e->journey_name)->n[JNY_COUNT_ENDED]++;
 }
 
 /* First case that holds; unknown has its own edge, when the document gives it one. */

@@ -111,6 +111,7 @@ refuse_send(JnyRun *run, JnySend *s, const char *reason)
 	s->decision->verdict = "refused";
 	s->decision->reason = reason;
 	run->batch->refused++;
+	jny_run_day(run, s->e->journey_name)->n[JNY_COUNT_WITHHELD]++;
 	jny_note_step(run, s->e, s->step->name, refusal_note(reason));
 	jny_advance(run, s->e, jny_edge_refused(s->step, reason), "refused", reason, run->now, 0, NULL);
 }
@@ -190,6 +191,7 @@ hold_out(JnyRun *run, JnySend *s)
 	s->decision->reason = "holdout";
 	s->decision->rule = "holdout";
 	run->batch->held_out++;
+	jny_run_day(run, s->e->journey_name)->n[JNY_COUNT_HELD_OUT]++;
 	jny_end(run, s->e, "held_out", "exit", "holdout", run->now, NULL);
 	return true;
 }
@@ -278,6 +280,7 @@ enqueue(JnyRun *run, JnySend *s)
 
 	run->actions = lappend(run->actions, a);
 	run->batch->enqueued++;
+	jny_run_day(run, s->e->journey_name)->n[JNY_COUNT_ENQUEUED]++;
 	s->decision->verdict = "enqueue";
 	s->decision->has_action = true;
 	s->decision->action_id = a->action_id;

@@ -273,12 +273,28 @@ typedef struct JnyPathRow
 	const char *detail;
 } JnyPathRow;
 
+/* What is counted per journey and day: columns of journey_day, in the order of add_days (write.c). */
+typedef enum JnyCount
+{
+	JNY_COUNT_ENTERED,
+	JNY_COUNT_NOT_ENTERED,
+	JNY_COUNT_ENDED,
+	JNY_COUNT_HELD_OUT,
+	JNY_COUNT_ENQUEUED,
+	JNY_COUNT_WITHHELD,
+	JNY_COUNT_CANCELLED,
+	JNY_COUNT_SENT,
+	JNY_COUNT_STOPPED,
+	JNY_COUNT_DEAD,
+	JNY_COUNT_UNKNOWN,
+	JNY_NCOUNTS
+} JnyCount;
+
 typedef struct JnyDay
 {
 	char		journey[NAMEDATALEN * 2];	/* hash key, first */
-	int64		before;			/* stored */
-	int64		entered;		/* in this phase */
-	int64		not_entered;
+	int64		before;			/* stored, of those who entered */
+	int64		n[JNY_NCOUNTS]; /* in this phase */
 } JnyDay;
 
 /*
@@ -428,6 +444,7 @@ extern void jny_load_subjects(JnyRun *run, List *sends);
 /* ---- stage.c ------------------------------------------------------------ */
 
 extern void jny_stage_apply(JnyRun *run, const JnyEvent *event);
+extern void jny_stage_objects(JnyRun *run);	/* the history of carts, orders and shipments */
 
 /* ---- audience.c --------------------------------------------------------- */
 

@@ -136,7 +136,7 @@ check_person(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEvent
 	if (j->rollout < 1.0 && jny_assign(j->rollout_salt, &p->id) >= j->rollout)
 		return "rollout";
 	day = jny_run_day(run, j->name);
-	if (j->max_per_day > 0 && day->before + day->entered >= j->max_per_day)
+	if (j->max_per_day > 0 && day->before + day->n[JNY_COUNT_ENTERED] >= j->max_per_day)
 		return "max_per_day";
 	return NULL;
 }
@@ -241,7 +241,7 @@ enroll(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *entr
 	past->occurrence = occurrence;
 	past->ended_at = 0;
 	person->past = lcons(past, person->past);
-	jny_run_day(run, j->name)->entered++;
+	jny_run_day(run, j->name)->n[JNY_COUNT_ENTERED]++;
 	run->batch->entered++;
 	jny_touch(run, e);
 	jny_advance(run, e, 0, "entry", event->type, e->entered_at, 0, event);
@@ -287,7 +287,7 @@ try_entry(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *e
 	if (jny_run_judge(run, NULL, subject, event, j->owner, entry->on.when,
 					  psprintf("journey/%s entry", j->name)) != JNY_TRUE)
 	{
-		jny_run_day(run, j->name)->not_entered++;
+		jny_run_day(run, j->name)->n[JNY_COUNT_NOT_ENTERED]++;
 		return false;
 	}
 	if (entry->key != NULL)

@@ -314,12 +314,33 @@ take_outcome(JnyRun *run, JnyEnrollment *e, const JnyEvent *event)
 	run->batch->stepped++;
 }
 
+/* Whoever it was sent to may have left the journey meanwhile. */
+static void
+count_outcome(JnyRun *run, const JnyEvent *event)
+{
+	const char *outcome = event->type + strlen("action_");
+	JnyDay	   *day;
+
+	if (event->journey == NULL)
+		return;					/* appended by a library of before */
+	day = jny_run_day(run, event->journey);
+	if (strcmp(outcome, "sent") == 0)
+		day->n[JNY_COUNT_SENT]++;
+	else if (strcmp(outcome, "dead") == 0)
+		day->n[JNY_COUNT_DEAD]++;
+	else if (strcmp(outcome, "unknown") == 0)
+		day->n[JNY_COUNT_UNKNOWN]++;
+	else
+		day->n[JNY_COUNT_STOPPED]++;
+}
+
 static void
 apply_outcome(JnyRun *run, const JnyEvent *event)
 {
 	JnyPerson  *person = jny_run_person(run, event->profile);
 	JnyEnrollment *e = event->has_enrollment ? jny_enrollment_of(person, &event->enrollment_id) : NULL;
 
+	count_outcome(run, event);
 	if (e != NULL)
 		take_outcome(run, e, event);
 }

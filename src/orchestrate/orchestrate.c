@@ -100,7 +100,7 @@ jny_orchestrate_events(JnyBatch *batch)
 {
 	JnyRun	   *run;
 
-	if (batch->nevents == 0 && batch->links == NIL && !jny_audiences_wait())
+	if (batch->nevents == 0 && batch->links == NIL && batch->moves == NIL && !jny_audiences_wait())
 		return;
 	run = jny_run_start(batch, false);
 	gather_people(run);
@@ -110,6 +110,7 @@ jny_orchestrate_events(JnyBatch *batch)
 	jny_load_orders(run);
 	jny_load_days(run);
 	jny_entry_prepare(run);
+	jny_stage_objects(run);
 	for (int i = 0; i < batch->nevents; i++)
 	{
 		const JnyEvent *ev = &batch->events[i];

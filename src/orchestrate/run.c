@@ -71,7 +71,10 @@ jny_run_day(JnyRun *run, const char *journey)
 	JnyDay	   *day = hash_search(run->days, journey, HASH_ENTER, &found);
 
 	if (!found)
-		day->before = day->entered = day->not_entered = 0;
+	{
+		day->before = 0;
+		memset(day->n, 0, sizeof(day->n));
+	}
 	return day;
 }
 

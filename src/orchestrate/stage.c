@@ -1,6 +1,7 @@
 /*
  * stage.c
- *		The main stage of a person, moved by rules of kind stage.
+ *		The main stage of a person, moved by rules of kind stage, and the
+ *		history of the stages of carts, orders and shipments.
  *
  * Called for each event. The first rule that fits, by falling priority, moves
  * the person; a rule that names the stage they are in moves nobody. Memory
@@ -20,23 +21,47 @@ leaves(const JnyRule *r, const char *stage)
 }
 
 static void
-move(JnyRun *run, JnyProfile *p, const JnyRule *r, const JnyEvent *event)
+put_row(JnyRun *run, const JnyProfile *p, int64 seq, const char *object, const char *from, const char *to,
+		TimestampTz at, const char *rule, const pg_uuid_t *event_id)
 {
 	JnyCols    *c = jny_rows(run, JNY_ROWS_STAGES);
 
 	jny_cols_set(c, 0, Int16GetDatum(p->bucket));
 	jny_cols_set(c, 1, jny_uuid_datum(&p->id));
-	jny_cols_set(c, 2, Int64GetDatum(event->seq));
+	jny_cols_set(c, 2, Int64GetDatum(seq));
 	jny_cols_set(c, 3, Int32GetDatum(jny_cols_count(c) + 1));
-	jny_cols_text(c, 4, p->stage);
-	jny_cols_text(c, 5, r->to);
-	jny_cols_set(c, 6, TimestampTzGetDatum(event->occurred_at));
-	jny_cols_text(c, 7, psprintf("%s v%d #%d", r->document, r->version, r->n + 1));
-	jny_cols_set(c, 8, UUIDPGetDatum(&event->event_id));
-	jny_cols_set(c, 9, BoolGetDatum(run->batch->node.test));
+	jny_cols_text(c, 4, object);
+	jny_cols_text(c, 5, from);
+	jny_cols_text(c, 6, to);
+	jny_cols_set(c, 7, TimestampTzGetDatum(at));
+	jny_cols_text(c, 8, rule);
+	if (event_id != NULL)
+		jny_cols_set(c, 9, UUIDPGetDatum(event_id));
+	jny_cols_set(c, 10, BoolGetDatum(run->batch->node.test));
 	jny_cols_next(c);
+}
+
+static void
+move(JnyRun *run, JnyProfile *p, const JnyRule *r, const JnyEvent *event)
+{
+	put_row(run, p, event->seq, "", p->stage, r->to, event->occurred_at,
+			psprintf("%s v%d #%d", r->document, r->version, r->n + 1), &event->event_id);
 	p->stage = MemoryContextStrdup(run->batch->cxt, r->to);
 	p->dirty = true;
+}
+
+/* Their stage follows from their state, which observe has moved; no rule says otherwise. */
+void
+jny_stage_objects(JnyRun *run)
+{
+	ListCell   *lc;
+
+	foreach(lc, run->batch->moves)
+	{
+		const JnyObjectMove *m = lfirst(lc);
+
+		put_row(run, m->profile, m->seq, m->object, m->from, m->to, m->at, psprintf("status %s", m->status), NULL);
+	}
 }
 
 void

@@ -50,9 +50,10 @@ JNY_UPSERT(insert_exposures, "exposure", "exposure_pkey", "bucket, profile_id, e
 JNY_UPSERT(insert_conversions, "conversion", "conversion_pkey", "bucket, profile_id, enrollment_id, goal",
 		   "bucket, profile_id, enrollment_id, goal, event_id, at, order_id, amount, currency, test", "");
 JNY_INSERT(insert_stages, "stage_transition",
-		   "bucket, profile_id, seq, n, from_stage, to_stage, at, rule, event_id, test");
+		   "bucket, profile_id, seq, n, object, from_stage, to_stage, at, rule, event_id, test");
 JNY_UPSERT(add_days, "journey_day", "journey_day_pkey", "journey, day, test",
-		   "journey, day, test, entered, not_entered", "entered +, not_entered +");
+		   "journey, day, test, entered, not_entered, ended, held_out, enqueued, withheld, cancelled, sent, stopped, dead, unknown",
+		   "entered +, not_entered +, ended +, held_out +, enqueued +, withheld +, cancelled +, sent +, stopped +, dead +, unknown +");
 JNY_UPSERT(add_incidents, "incident", "incident_pkey", "kind, name",
 		   "kind, name, severity, count, first_at, last_at, message, hint, detail, resolved_at",
 		   "count +, last_at, message, resolved_at");
@@ -387,13 +388,17 @@ write_days(JnyRun *run)
 	hash_seq_init(&scan, run->days);
 	while ((day = hash_seq_search(&scan)) != NULL)
 	{
-		if (day->entered == 0 && day->not_entered == 0)
+		int64		all = 0;
+
+		for (int i = 0; i < JNY_NCOUNTS; i++)
+			all += day->n[i];
+		if (all == 0)
 			continue;
 		jny_cols_text(begun(&c, &add_days), 0, day->journey);
 		jny_cols_set(c, 1, today);
 		jny_cols_set(c, 2, BoolGetDatum(run->batch->node.test));
-		jny_cols_set(c, 3, Int64GetDatum(day->entered));
-		jny_cols_set(c, 4, Int64GetDatum(day->not_entered));
+		for (int i = 0; i < JNY_NCOUNTS; i++)
+			jny_cols_set(c, 3 + i, Int64GetDatum(day->n[i]));
 		jny_cols_next(c);
 	}
 	write_rows(&add_days, c);
@@ -431,8 +436,10 @@ cancel_actions(JnyRun *run)
 	{
 		const char *reason = ((JnyStop *) linitial(run->stopped))->reason;
 		List	   *owners = NIL;
+		List	   *of = NIL;
 		List	   *rest = NIL;
 		ListCell   *lc;
+		ListCell   *lc2;
 
 		foreach(lc, run->stopped)
 		{
@@ -447,9 +454,13 @@ cancel_actions(JnyRun *run)
 			owner = palloc(sizeof(JnyOwner));
 			owner->profile_id = stop->enrollment->person->id;
 			owner->enrollment_id = stop->enrollment->id;
+			owner->cancelled = 0;
 			owners = lappend(owners, owner);
+			of = lappend(of, stop->enrollment);
 		}
 		(void) jny_cancel_of(owners, reason);
+		forboth(lc, owners, lc2, of)
+			jny_run_day(run, ((JnyEnrollment *) lfirst(lc2))->journey_name)->n[JNY_COUNT_CANCELLED] += ((JnyOwner *) lfirst(lc))->cancelled;
 		run->stopped = rest;
 	}
 }
@@ -461,9 +472,9 @@ jny_write_all(JnyRun *run)
 	write_decisions(run);
 	for (int i = 0; i < JNY_ROW_SETS; i++)
 		write_rows(row_sets[i], run->rows[i]);
-	write_days(run);
 	write_incidents(run);
 	cancel_actions(run);
+	write_days(run);
 	if (run->actions != NIL)
 		jny_enqueue(run->actions);
 }

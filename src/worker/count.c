@@ -31,20 +31,20 @@
 #define RETRY (60 * USECS_PER_SEC)
 
 JNY_PLAN(begin_counts, "text[], bigint[], timestamptz, uuid",
-		 "INSERT INTO journey.feature_count AS c (name, number, started_at, bucket, after_id, people)"
+		 "INSERT INTO journey.feature_count AS c (name, number, started_at, at_bucket, after_id, people)"
 		 " SELECT n.name, n.number, $3, 0, $4, 0 FROM unnest($1, $2) AS n (name, number)"
-		 " ON CONFLICT (name) DO UPDATE SET number = excluded.number, started_at = excluded.started_at, bucket = 0,"
+		 " ON CONFLICT (name) DO UPDATE SET number = excluded.number, started_at = excluded.started_at, at_bucket = 0,"
 		 "  after_id = excluded.after_id, people = 0, finished_at = NULL, problem = NULL, retry_at = NULL"
 		 "  WHERE c.number <> excluded.number");
 JNY_PLAN(find_place, "text[], timestamptz",
-		 "SELECT c.bucket, c.after_id FROM journey.feature_count c"
+		 "SELECT c.at_bucket, c.after_id FROM journey.feature_count c"
 		 " WHERE c.name = ANY ($1) AND c.finished_at IS NULL AND (c.retry_at IS NULL OR c.retry_at <= $2)"
-		 " ORDER BY c.bucket, c.after_id LIMIT 1");
+		 " ORDER BY c.at_bucket, c.after_id LIMIT 1");
 /* The one behind takes along those that it has caught up with. */
 JNY_PLAN(move_on, "text[], smallint, uuid, bigint, timestamptz",
-		 "UPDATE journey.feature_count SET bucket = $2, after_id = $3, people = people + $4, problem = NULL, retry_at = NULL,"
+		 "UPDATE journey.feature_count SET at_bucket = $2, after_id = $3, people = people + $4, problem = NULL, retry_at = NULL,"
 		 "  finished_at = CASE WHEN $2 >= 1024 THEN $5 END"
-		 " WHERE name = ANY ($1) AND finished_at IS NULL AND (bucket, after_id) < ($2, $3)");
+		 " WHERE name = ANY ($1) AND finished_at IS NULL AND (at_bucket, after_id) < ($2, $3)");
 JNY_PLAN(note_failure, "text, timestamptz",
 		 "UPDATE journey.feature_count SET problem = $1, retry_at = $2 WHERE finished_at IS NULL");
 JNY_PLAN(tell_everybody, "", "SELECT journey._invalidate('journey.document')");

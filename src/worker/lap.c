@@ -61,6 +61,7 @@ phases(JnyBatch *batch, int max_events, int max_timers)
 static void
 need_read_committed(const char *what, const char *function)
 {
+	jny_require_primary(what);
 	if (IsolationUsesXactSnapshot())
 		ereport(ERROR,
 				(errcode(ERRCODE_ACTIVE_SQL_TRANSACTION),
@@ -469,16 +470,27 @@ jny_lap_guarded(JnyBatch *batch, int max_events)
 	return mine;
 }
 
+JNY_PLAN(forget, "", "SELECT journey._forget()");
+JNY_PLAN(make_partitions, "timestamptz", "SELECT journey._partitions($1)");
+JNY_PLAN(drop_partitions, "", "SELECT journey._drop_parts()");
+
+/* What locks most comes last, so that it is locked for an instant. */
 static bool
 maintain(JnyBatch *batch, int events, int timers)
 {
+	Datum		now = TimestampTzGetDatum(batch->node.now);
 	Datum		args[3] = {
 		CStringGetTextDatum("maintenance"), CStringGetTextDatum("worker"), TimestampTzGetDatum(GetCurrentTimestamp())
 	};
 
 	SPI_connect();
-	jny_observe_maintain(&batch->node);
 	jny_run(&close_incident, args, NULL);
+	jny_run(&forget, NULL, NULL);
+	jny_attachments_check();
+	jny_leaves_watch();
+	jny_run(&make_partitions, &now, NULL);
+	jny_run(&drop_partitions, NULL, NULL);
+	jny_observe_rotate();
 	SPI_finish();
 	return true;
 }

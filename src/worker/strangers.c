@@ -5,14 +5,16 @@
  * Called before each lap, inside SPI_connect(), as journey_owner. A trigger or
  * rule on a table of ours runs in the lap with its rights, and so does what
  * another owner of a table may put on it at any time: a lap refuses beside
- * either. The catalogue is asked when a message about one of the tables has
- * come (a new partition comes with one about its parent), not at each lap.
+ * either. A function of theirs in our schema may stand for one of ours. The
+ * catalogue is asked when a message about one of the tables, or any function,
+ * has come (a new partition comes with one about its parent), not at each lap.
  */
 #include "worker/worker.h"
 
 #include "executor/spi.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
+#include "utils/syscache.h"
 
 JNY_PLAN(our_tables, "",
 		 "SELECT c.oid FROM pg_catalog.pg_class c"
@@ -40,6 +42,12 @@ relation_changed(Datum arg, Oid relid)
 }
 
 static void
+function_changed(Datum arg, int cacheid, uint32 hashvalue)
+{
+	unsure = true;
+}
+
+static void
 learn_tables(void)
 {
 	int			n = (int) jny_run(&our_tables, NULL, NULL);
@@ -61,7 +69,10 @@ jny_may_be_strangers(void)
 	static bool registered = false;
 
 	if (!registered)
+	{
 		jny_watch_relations(relation_changed);
+		CacheRegisterSyscacheCallback(PROCOID, function_changed, (Datum) 0);
+	}
 	registered = true;
 	return unsure;
 }

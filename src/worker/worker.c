@@ -229,17 +229,18 @@ run(void)
 		CHECK_FOR_INTERRUPTS();
 		if (told_to_stop())
 			goes_away(JNY_WORKER_STOPPING);
-		memset(&batch, 0, sizeof(batch));
-		if (!as_owner(lap_work, &batch, "journey: lap"))
-			goes_away(JNY_WORKER_ABSENT);
-		busy = batch.more || batch.timers_left > 0;
-		count_lap(&batch);
+		/* first of all, or what has come in while no worker ran would find no partition of today */
 		if (TimestampDifferenceExceeds(maintained, GetCurrentTimestamp(), MAINTAIN_MS))
 		{
 			maintained = GetCurrentTimestamp();
 			if (!as_owner(maintain_work, NULL, "journey: maintenance"))
 				goes_away(JNY_WORKER_ABSENT);
 		}
+		memset(&batch, 0, sizeof(batch));
+		if (!as_owner(lap_work, &batch, "journey: lap"))
+			goes_away(JNY_WORKER_ABSENT);
+		busy = batch.more || batch.timers_left > 0;
+		count_lap(&batch);
 		nap(batch.held_up ? HELD_UP_MS : busy ? 0 : jny_naptime_ms);
 	}
 }

@@ -5,6 +5,7 @@ SET client_min_messages = warning;
 SELECT plan(7);
 SELECT journey.set_clock('2026-03-04 12:00+00') \gset
 \ir ../lib/deliver.sql
+INSERT INTO journey.source (source, scope) VALUES ('web_b', 'brand_b');
 SELECT count(*) AS n FROM journey.apply('[
  {"kind": "template", "name": "reminder", "variables": {}, "content": {"en": {"body": "x"}}},
  {"kind": "channel", "name": "letters", "mode": "push", "address": "email", "list_unsubscribe_url": "https://shop.example/u?{token}"},

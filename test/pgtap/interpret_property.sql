@@ -1,14 +1,15 @@
 -- Every aggregate of a feature against an independent recount in plain SQL,
 -- from what was sent, over random streams: late, ahead of their time, out of
--- order, sent twice, not fit to be taken, of people who are merged. The seed is printed; JOURNEY_SEED=0.123 runs one again.
-SELECT plan(10);
+-- order, sent twice, not fit to be taken, of people who are merged
+-- or forgotten. The seed is printed; JOURNEY_SEED=0.123 runs one again.
+SELECT plan(11);
 \set seed `echo "${JOURNEY_SEED:-0.$(date +%N)}"`
 SELECT diag('seed ' || :'seed');
 SELECT setseed(:'seed'::float8);
 
 CREATE TEMP TABLE sent (
     n bigint GENERATED ALWAYS AS IDENTITY,      -- the order of sending is that of the inbox
-    lap integer, who text, type text, props jsonb, occurred_at timestamptz, received_at timestamptz, message_id text);
+    lap integer, gone boolean NOT NULL DEFAULT false, who text, type text, props jsonb, occurred_at timestamptz, received_at timestamptz, message_id text);
 -- Whose events are whose: two keys of one person share the person.
 CREATE TEMP TABLE person (who text PRIMARY KEY, person text NOT NULL, subject jsonb NOT NULL);
 INSERT INTO person SELECT 'c' || i, 'c' || i, jsonb_build_object('customer_id', 'c' || i) FROM generate_series(0, 4) AS i;
@@ -49,7 +50,7 @@ CREATE FUNCTION pg_temp.taken() RETURNS TABLE (person text, n bigint, at timesta
     SELECT p.person, s.n, least(s.occurred_at, s.received_at), s.type, s.props ->> 'sku',
            (s.props ->> 'price')::numeric, (s.props ->> 'amount')::numeric
     FROM sent AS s JOIN person AS p USING (who)
-    WHERE s.props ->> 'price' IS DISTINCT FROM 'none'
+    WHERE s.props ->> 'price' IS DISTINCT FROM 'none' AND NOT s.gone
       AND NOT EXISTS (SELECT FROM sent AS before WHERE before.message_id = s.message_id AND before.n < s.n)
 $$;
 -- Is it in the window that ends now and moves by grains?
@@ -148,12 +149,20 @@ BEGIN
         END IF;
         COMMIT;
         PERFORM journey.run_until_idle();
+        -- one who is forgotten, and comes again
+        IF lap = 5 THEN
+            PERFORM journey.erase('{"customer_id": "c3"}');
+            COMMIT;
+            PERFORM journey.run_until_idle();
+            UPDATE sent SET gone = true WHERE who = 'c3';
+        END IF;
         INSERT INTO wrong SELECT lap, pg_temp.mismatches();
         COMMIT;
     END LOOP;
 END
 $$;
 SELECT is((SELECT count(*) FROM journey.merge_log), 3::bigint, 'three of the people were merged');
+SELECT is(journey.features('{"customer_id": "c3"}') IS NOT NULL AND EXISTS (SELECT FROM sent WHERE gone), true, 'one was forgotten, and is somebody new');
 SELECT cmp_ok((SELECT count(*) FROM pg_temp.taken()), '>', 400::bigint, 'some hundred events were taken');
 SELECT is_empty('SELECT * FROM wrong', 'after each lap every feature equals its recount');
 SELECT journey.set_clock(journey.clock() + interval '2 days 5 hours');

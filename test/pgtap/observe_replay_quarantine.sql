@@ -1,7 +1,7 @@
 -- What a lap set aside is sent again on the way it came.
 SET client_min_messages = warning;
 SET timezone = 'UTC';
-SELECT plan(19);
+SELECT plan(26);
 SELECT journey.set_clock('2026-03-02 10:00+00');
 CREATE FUNCTION pg_temp.open() RETURNS text LANGUAGE sql AS $$
     SELECT string_agg(origin || ' ' || source, ', ' ORDER BY origin, source) FROM journey.quarantine WHERE replayed_at IS NULL
@@ -56,5 +56,19 @@ SELECT results_eq($$SELECT * FROM journey.replay_quarantine('web')$$, 'VALUES (1
 SELECT count(*) FROM journey.run_until_idle();
 SELECT is((SELECT count(*) FROM journey.event WHERE message_id = 'm4'), 1::bigint, 'its message id was not used up');
 SELECT is((SELECT count(*) FROM journey.event WHERE type = 'consent_granted'), 1::bigint, 'nothing counts twice');
+
+-- which ones: by reason, by time, by id, and how many
+SELECT journey.ingest(jsonb_build_array(m.a, m.b, m.a)) FROM (VALUES
+    ('{"source": "pick", "type": "searched", "subject": {"customer_id": "p"}, "occurred_at": "noon"}'::jsonb, '{"source": "pick", "type": "searched"}'::jsonb)) AS m (a, b);
+UPDATE journey.quarantine SET received_at = '2026-01-01' WHERE source = 'pick' AND reason LIKE '%subject%';
+SELECT results_eq($$SELECT * FROM journey.replay_quarantine('pick')$$, 'VALUES (0, 3)', 'what is not mended is kept');
+UPDATE journey.quarantine SET original = original || '{"subject": {"customer_id": "p"}, "occurred_at": "2026-03-02"}' WHERE source = 'pick';
+SELECT results_eq($$SELECT * FROM journey.replay_quarantine('pick', reason => 'no such reason%')$$, 'VALUES (0, 0)', 'none has that reason');
+SELECT results_eq($$SELECT * FROM journey.replay_quarantine('pick', received_to => '2026-01-01')$$, 'VALUES (0, 0)', 'nor came before');
+SELECT results_eq($$SELECT * FROM journey.replay_quarantine('pick', received_from => '2026-01-01', received_to => '2026-01-02', reason => '%subject%')$$, 'VALUES (1, 0)', 'one came that day');
+SELECT results_eq($$SELECT * FROM journey.replay_quarantine('pick', max => 1)$$, 'VALUES (1, 0)', 'one at a time');
+SELECT results_eq($$SELECT * FROM journey.replay_quarantine(quarantine_ids => ARRAY(SELECT q.quarantine_id FROM journey.quarantine q WHERE q.source = 'pick'))$$, 'VALUES (1, 0)', 'the rest, by id');
+SELECT throws_ok('SELECT journey.replay_quarantine(max => 0)', '22023', NULL, 'none at a time is not what anybody means');
+SELECT count(*) FROM journey.run_until_idle();
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

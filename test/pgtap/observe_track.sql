@@ -73,7 +73,7 @@ SELECT results_eq($$SELECT * FROM journey.ingest('[
     {"source":"s","type":"order_placed","subject":{"email":"z@x.example"},"props":{"order_id":"z"},"backfill":true},
     {"source":"s","type":"x","subject":{"email":"a"},"occurred_at":"yesterday"},
     {"source":"s","type":"x","subject":{"email":"a"},"occurred_at":"2026-02-29T00:00:00Z"},
-    {"source":"s","subject":{"email":"a"}}, {"type":"alias","userId":"u"}, 7, null, [], "text"]')$$,
+    {"source":"s","subject":{"email":"a"}}, {"type":"library","userId":"u"}, 7, null, [], "text"]')$$,
     $$VALUES (4, 8)$$, 'ingest() takes the good ones of an array and sets the others aside');
 SELECT is((SELECT occurred_at FROM pg_temp.inbox WHERE message_id = 'i1'), '2026-03-01 04:59:59.25+00', 'zones are honoured');
 SELECT is((SELECT subject FROM pg_temp.inbox WHERE message_id = 'i2'), '{"email":"U@x.example","customer_id":"u1","anonymous_id":"i1"}', 'Segment''s ids become a subject');
@@ -81,7 +81,7 @@ SELECT is((SELECT array[type, fence::text] FROM pg_temp.inbox WHERE message_id =
 SELECT is((SELECT op::text FROM pg_temp.inbox WHERE ref = 'order:z'), 'b', 'backfill is told apart');
 SELECT results_eq('SELECT sqlstate, count(*)::int FROM journey.quarantine GROUP BY 1 ORDER BY 1',
     $$VALUES ('0A000', 1), ('22004', 1), ('22007', 2), ('22023', 4)$$, 'with a reason and an SQLSTATE each');
-SELECT is((SELECT original FROM journey.quarantine WHERE sqlstate = '0A000'), '{"type":"alias","userId":"u"}', 'and the original');
+SELECT is((SELECT original FROM journey.quarantine WHERE sqlstate = '0A000'), '{"type":"library","userId":"u"}', 'and the original');
 
 -- replay
 UPDATE journey.quarantine SET original = '{"source":"s","type":"x","subject":{"email":"a"}}' WHERE sqlstate = '22004';

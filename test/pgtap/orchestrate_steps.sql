@@ -250,7 +250,7 @@ SELECT journey.track('shop', 'product_viewed', pg_temp.who('sta'), '{"sku": "A"}
 SELECT journey.track('shop', 'cart_item_added', pg_temp.who('sta'), '{"sku": "A", "quantity": 1, "price": 3, "cart_id": "SC"}');
 SELECT pg_temp.buy('sta', 'SO');
 SELECT journey.run_until_idle();
-SELECT results_eq($$SELECT from_stage, to_stage FROM journey.stage_transition WHERE profile_id = pg_temp.pid('sta') ORDER BY seq, n$$,
+SELECT results_eq($$SELECT from_stage, to_stage FROM journey.stage_transition WHERE profile_id = pg_temp.pid('sta') AND object = '' ORDER BY seq, n$$,
                   $$VALUES ('awareness', 'consideration'), ('consideration', 'purchase'), ('purchase', 'fulfillment')$$, 'each move is a row');
 SELECT is(journey.stage(pg_temp.who('sta')), 'fulfillment', 'and the last is where they are');
 

@@ -1,0 +1,3 @@
+-- Changes to member tables that are there already, for the update script. New
+-- ones, functions, comments and grants come by themselves. Never alter a live
+-- generation of the inbox: the shop's statements would wait for it.
