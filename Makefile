@@ -12,6 +12,8 @@
 #   make check-major PG=17   build and all suites on another major (also 18)
 #   make check-upgrade       pg_upgrade through the majors, with data
 #   make crash-bugs  seeded bugs, each of which a test must catch
+#   make replay-orders   half a year of real invoices as order tables, whole
+#   make soak LAPS=100000    does the worker's memory grow?
 #
 # The version is written once, in journey.control.
 
@@ -79,7 +81,7 @@ worker-is-off:
 		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
 		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
 
-.PHONY: lint reference coverage check-major check-upgrade crash crash-faults crash-bugs fuzz
+.PHONY: lint reference coverage check-major check-upgrade crash crash-faults crash-bugs fuzz replay-orders soak
 reference:
 	$(srcdir)/scripts/with-cluster scripts/reference > docs/reference.md.tmp && grep -v '^Creating new\|^Dropping cluster' docs/reference.md.tmp > docs/reference.md && rm docs/reference.md.tmp
 lint:
@@ -98,3 +100,10 @@ fuzz:
 	$(srcdir)/test/fuzz/run --calls=$(or $(N),20000) --queries=$(or $(N),20000) $(if $(SEED),--seed=$(SEED))
 crash-bugs:
 	$(srcdir)/test/crash/bugs
+replay-orders:
+	JOURNEY_DATA=$${JOURNEY_DATA:-$$(realpath -m $(srcdir)/../shared/data)} \
+		$(srcdir)/scripts/with-cluster --conf journey.worker=off --conf journey.site=test \
+		$(srcdir)/test/suites/replay_orders 0
+soak:
+	$(srcdir)/scripts/with-cluster --no-cron --conf journey.site=soak --conf logging_collector=on \
+		$(srcdir)/test/soak/run $(LAPS)
