@@ -35,6 +35,7 @@ SELECT pg_temp.meet(c) FROM unnest(ARRAY['before', 'staymatch', 'staynot', 'gone
 SELECT journey.run_until_idle();
 SELECT is(pg_temp.send_all(), 8::bigint, 'eight are in');
 SELECT journey.run_until_idle();
+DELETE FROM journey.profile_alias WHERE into_id = pg_temp.pid('gone');
 DELETE FROM journey.profile WHERE profile_id = pg_temp.pid('gone');
 SELECT pg_temp.guest(c, o) FROM (VALUES ('before', 'G1'), ('after', 'G2'), ('staylate', 'G5'), ('staymatch', 'G6'), ('staynot', 'G7'), ('gone', 'G8')) v (c, o) \g /dev/null
 SELECT journey.run_until_idle();
