@@ -703,7 +703,7 @@ BEGIN
             SELECT a.*, root.rel AS relid,
                    (SELECT string_agg(x.rel::regclass::text, ', ' ORDER BY x.rel) FROM journey._captures() x
                     WHERE x.attachment = a.attachment AND x.enabled <> 'A') AS disabled,
-                   (SELECT string_agg(col, ', ') FROM unnest(a.columns) AS col
+                   (SELECT string_agg(col, ', ' ORDER BY n) FROM unnest(a.columns) WITH ORDINALITY AS c(col, n)
                     WHERE NOT EXISTS (SELECT FROM pg_attribute att
                                       WHERE att.attrelid = root.rel AND att.attname = col AND att.attnum > 0 AND NOT att.attisdropped)) AS gone,
                    root.scope AS trigger_scope, s.scope AS source_scope, u.problem AS unreadable, u.hint AS grants

@@ -176,9 +176,11 @@ SELECT ok((SELECT count(*) FROM journey.lint('[]')) = 1, 'an empty bundle is a m
 SELECT ok(journey.json_schema() -> '$defs' ? 'journey' AND NOT jsonb_path_exists(journey.json_schema(), '$.** ? (@.type == "object" && exists(@.properties) && !exists(@.additionalProperties) && !exists(@.not) && !exists(@.oneOf))'),
           'the schema is closed: no object takes fields that it does not name');
 -- a parallel worker can catch no errors
-SET force_parallel_mode = on;
+-- (named debug_parallel_query since 16)
+SELECT name AS parallel FROM pg_settings WHERE name IN ('force_parallel_mode', 'debug_parallel_query') \gset
+SET :parallel = on;
 SELECT string_agg(DISTINCT severity, ' ') AS severities FROM journey.lint('{"kind": "channel", "name": "x", "mode": "push", "lease": "1 day", "owners": 1}') \gset
-RESET force_parallel_mode;
+RESET :parallel;
 SELECT matches(:'severities'::text, 'error', 'a parallel plan judges documents alike');
 -- the two that are left out only print the names of others
 CREATE TEMP TABLE function AS
