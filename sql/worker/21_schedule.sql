@@ -14,7 +14,7 @@ $$;
 COMMENT ON FUNCTION journey._cron_jobs() IS 'The jobs that schedule() gives to pg_cron: name and command.';
 
 CREATE FUNCTION journey._require_cron(elsewhere text) RETURNS void
-    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE

@@ -37,6 +37,7 @@ BEGIN
         RETURN false;
     END IF;
     EXECUTE format('CREATE TABLE journey.%I (LIKE journey.%I INCLUDING ALL)', child, parent);
+    EXECUTE format('ALTER TABLE journey.%I OWNER TO journey_owner', child);
     EXECUTE format('WITH d AS (DELETE FROM journey.%I WHERE %I >= %L AND %2$I < %4$L RETURNING *) INSERT INTO journey.%5$I SELECT * FROM d',
                    parent || '_default', key, lower, upper, child);
     EXECUTE format('ALTER TABLE journey.%I ATTACH PARTITION journey.%I FOR VALUES FROM (%L) TO (%L)', parent, child, lower, upper);

@@ -15,12 +15,14 @@ CREATE ROLE scope_none LOGIN IN ROLE journey_reader;
 CREATE ROLE scope_later LOGIN NOINHERIT IN ROLE journey_reader, journey_scope_fr;
 CREATE ROLE scope_analyst LOGIN IN ROLE journey_reader, journey_scope_de, journey_analyst;
 
--- of each scope: somebody with a cart, an order, consents, an action that waits, one that was sent, one that died
+-- of each scope: somebody with a cart, an order, a parcel, a return, consents, an action that waits, one that was sent, one that died
 SELECT count(pg_temp.action(w || s, scope => s, enrolled => true, name => w || s, journey => 'j_' || s)) AS n
 FROM unnest('{waits,sent,dead}'::text[]) w, unnest('{de,fr}'::text[]) s \gset
 SELECT count(pg_temp.action('later' || s, scope => s, due => '2026-03-03 12:00+00', enrolled => true)) AS n FROM unnest('{de,fr}'::text[]) s \gset
 SELECT count(*) AS n FROM (SELECT journey.track('shop_' || s, 'cart_item_added', jsonb_build_object('customer_id', 'waits' || s), jsonb_build_object('sku', 'J1', 'cart_id', 'c' || s, 'quantity', 1, 'price', 1)),
     journey.track('shop_' || s, 'order_placed', jsonb_build_object('customer_id', 'sent' || s), jsonb_build_object('order_id', 'o' || s, 'amount', 1, 'currency', 'EUR', 'lines', '[{"line": "1", "sku": "J1", "quantity": 1, "price": 1}]'::jsonb)),
+    journey.track('shop_' || s, 'shipment_shipped', jsonb_build_object('customer_id', 'sent' || s), jsonb_build_object('shipment_id', 's' || s, 'order_id', 'o' || s)),
+    journey.track('shop_' || s, 'return_requested', jsonb_build_object('customer_id', 'sent' || s), jsonb_build_object('return_id', 'r' || s, 'order_id', 'o' || s)),
     journey.suppress(jsonb_build_object('customer_id', 'waits' || s), s)
     FROM unnest('{de,fr}'::text[]) s) x \gset
 SELECT count(*) AS n FROM journey.claim('email', 100) c, LATERAL journey.begin_send(c.action_id, c.token) b \gset
