@@ -452,7 +452,8 @@ BEGIN
             AND CASE retire.kind
                 WHEN 'template' THEN jsonb_path_exists(d.doc, '$.steps.*.send.template ? (@ == $n)', jsonb_build_object('n', retire.name))
                 WHEN 'channel' THEN jsonb_path_exists(d.doc, '$.steps.*.send.channel[*] ? (@ == $n)', jsonb_build_object('n', retire.name))
-                WHEN 'feature' THEN d.name <> retire.name AND (d.doc - 'description')::text ~ ('\m' || regexp_replace(retire.name, '(\W)', '\\\1', 'g') || '\M')
+                -- no feature has a longer name, and a pattern has an end
+                WHEN 'feature' THEN CASE WHEN length(retire.name) > 200 THEN false ELSE d.name <> retire.name AND (d.doc - 'description')::text ~ ('\m' || regexp_replace(retire.name, '(\W)', '\\\1', 'g') || '\M') END
                 ELSE false END
           UNION ALL
           SELECT 'actions that wait in the outbox'

@@ -21,6 +21,30 @@ COMMENT ON FUNCTION journey._parts(text) IS
     'Partitions of a table of journey that have two bounds, those that somebody else has made included; the default one has none.';
 
 -- Rows came before their partition, as in a lap that ran before any maintenance.
+-- What is read is read through the parent, whose grants count.
+CREATE FUNCTION journey._own_part(child text) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    g record;
+BEGIN
+    EXECUTE format('ALTER TABLE journey.%I OWNER TO journey_owner', child);
+    FOR g IN
+        SELECT DISTINCT a.grantee FROM pg_class c CROSS JOIN LATERAL aclexplode(c.relacl) a
+        WHERE c.oid = format('journey.%I', child)::regclass AND a.grantee <> c.relowner
+    LOOP
+        IF g.grantee = 0 THEN
+            EXECUTE format('REVOKE ALL ON TABLE journey.%I FROM PUBLIC', child);
+        ELSE
+            EXECUTE format('REVOKE ALL ON TABLE journey.%I FROM %I', child, pg_get_userbyid(g.grantee));
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION journey._own_part(text) IS
+    'A new partition belongs to journey_owner, whoever made it, and gives nobody a right, whatever default privileges say.';
+
 CREATE FUNCTION journey._move_default(parent text, key text, child text, lower timestamptz, upper timestamptz) RETURNS boolean
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
@@ -37,7 +61,7 @@ BEGIN
         RETURN false;
     END IF;
     EXECUTE format('CREATE TABLE journey.%I (LIKE journey.%I INCLUDING ALL)', child, parent);
-    EXECUTE format('ALTER TABLE journey.%I OWNER TO journey_owner', child);
+    PERFORM journey._own_part(child);
     EXECUTE format('WITH d AS (DELETE FROM journey.%I WHERE %I >= %L AND %2$I < %4$L RETURNING *) INSERT INTO journey.%5$I SELECT * FROM d',
                    parent || '_default', key, lower, upper, child);
     EXECUTE format('ALTER TABLE journey.%I ATTACH PARTITION journey.%I FOR VALUES FROM (%L) TO (%L)', parent, child, lower, upper);
@@ -69,7 +93,7 @@ BEGIN
                 EXECUTE format('CREATE TABLE journey.%I PARTITION OF journey.%I FOR VALUES FROM (%L) TO (%L)',
                                child, t.parent, day, day + interval '1 day');
                 -- an administrator may have called us; laps refuse beside what is not journey_owner's
-                EXECUTE format('ALTER TABLE journey.%I OWNER TO journey_owner', child);
+                PERFORM journey._own_part(child);
                 made := made + 1;
             EXCEPTION
                 WHEN check_violation THEN
