@@ -264,6 +264,21 @@ $$;
 COMMENT ON FUNCTION journey._held_out(text, integer, uuid) IS
     'Whether a person is in the control group of a version of a journey, or of the house, as entries tell it.';
 
+CREATE FUNCTION journey._unclaim(people uuid[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    UPDATE journey.outbox o
+    SET status = 'pending', reason = 'changed', claim_at = GREATEST(journey.clock(), o.due_at), reap_at = o.not_after,
+        token = NULL, sender = NULL, lease_until = NULL, claimed_at = NULL
+    FROM unnest(people) AS x (id)
+    WHERE o.bucket = journey.bucket(x.id) AND o.profile_id = x.id AND o.status = 'claimed';
+END
+$$;
+COMMENT ON FUNCTION journey._unclaim(uuid[]) IS
+    'Takes claimed actions of these people back from their senders, to be claimed and judged anew; what has a permit is left.';
+
 -- Before anything moves: an action goes to history under the id that it had.
 CREATE FUNCTION journey._merge_enrollments(pairs jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -274,11 +289,7 @@ DECLARE
     ended uuid[];
 BEGIN
     -- who has a message in hands: it is claimed and judged anew
-    UPDATE journey.outbox o
-    SET status = 'pending', reason = 'changed', claim_at = GREATEST(journey.clock(), o.due_at), reap_at = o.not_after,
-        token = NULL, sender = NULL, lease_until = NULL, claimed_at = NULL
-    FROM journey._pairs(pairs) m
-    WHERE (o.bucket, o.profile_id) IN ((m.from_bucket, m.from_id), (m.into_bucket, m.into_id)) AND o.status = 'claimed';
+    PERFORM journey._unclaim(ARRAY(SELECT x.id FROM journey._pairs(pairs) m CROSS JOIN LATERAL (VALUES (m.from_id), (m.into_id)) AS x (id)));
     -- who is held out is contacted under no id
     SELECT array_agg(e.profile_id), array_agg(e.enrollment_id) INTO people, ended
     FROM journey._pairs(pairs) m
@@ -460,6 +471,17 @@ END
 $$;
 COMMENT ON FUNCTION journey._may_merge(uuid, uuid) IS 'Why what an event says does not make these two people one; null = it does.';
 
+-- A test clock stands still: there the next lap is the next try.
+CREATE FUNCTION journey._try_again() RETURNS timestamptz
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN journey.clock() + CASE WHEN journey.mode() = 'test' THEN interval '0' ELSE interval '100 milliseconds' END;
+END
+$$;
+COMMENT ON FUNCTION journey._try_again() IS 'When a lap tries again what somebody was in the way of, by journey.clock().';
+
 -- Nobody waits: what a sender or an administrator has locked is left for a later lap.
 CREATE FUNCTION journey._lock_people(people uuid[]) RETURNS boolean
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -558,7 +580,7 @@ BEGIN
         IF NOT journey._lock_people(ARRAY[w.profile_id, w.other_id]) THEN
             UPDATE journey.merge_wish x
             SET refused = 'a sender has one of their messages, or somebody writes about one of them; tried again shortly',
-                try_at = CASE WHEN journey.mode() = 'test' THEN moment ELSE moment + interval '100 milliseconds' END
+                try_at = journey._try_again()
             WHERE x.bucket = w.bucket AND x.profile_id = w.profile_id AND x.other_bucket = w.other_bucket AND x.other_id = w.other_id;
             CONTINUE;
         END IF;

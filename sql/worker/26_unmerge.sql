@@ -163,14 +163,11 @@ BEGIN
         DELETE FROM journey.merge_wish w WHERE w.bucket = journey.bucket(owner) AND w.profile_id = owner AND w.undo = of_merge;
         RETURN false;
     ELSIF NOT journey._lock_people(ARRAY[owner]) THEN
-        UPDATE journey.merge_wish w SET try_at = CASE WHEN journey.mode() = 'test' THEN moment ELSE moment + interval '100 milliseconds' END
+        UPDATE journey.merge_wish w SET try_at = journey._try_again()
         WHERE w.bucket = journey.bucket(owner) AND w.profile_id = owner AND w.undo = of_merge;
         RETURN false;
     END IF;
-    UPDATE journey.outbox o
-    SET status = 'pending', reason = 'changed', claim_at = GREATEST(moment, o.due_at), reap_at = o.not_after,
-        token = NULL, sender = NULL, lease_until = NULL, claimed_at = NULL
-    WHERE o.bucket = journey.bucket(owner) AND o.profile_id = owner AND o.status = 'claimed';
+    PERFORM journey._unclaim(ARRAY[owner]);
     PERFORM journey._unmerge_rows(owner, of_merge, g.from_id);
     PERFORM journey._unmerge_state(owner, of_merge, g.from_id, g.merged_at);
     PERFORM journey._unmerge_keys(owner, of_merge, g.from_id);

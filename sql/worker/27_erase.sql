@@ -22,6 +22,16 @@ $$;
 COMMENT ON FUNCTION journey._forget_digest(text, text) IS
     'What is kept of a key of an erased person: a keyed digest, which without the secret of this database says nothing.';
 
+CREATE FUNCTION journey._digest_bucket(digest bytea) RETURNS smallint
+    LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (get_byte(digest, 0) << 8 | get_byte(digest, 1)) >> 6;
+END
+$$;
+COMMENT ON FUNCTION journey._digest_bucket(bytea) IS 'Bucket of a digest: its first ten bits.';
+
 CREATE FUNCTION journey._forgotten(namespaces text[], keys text[]) RETURNS TABLE (n integer, seq bigint)
     LANGUAGE plpgsql STABLE STRICT PARALLEL RESTRICTED
     SET search_path = pg_catalog, journey, pg_temp
@@ -31,11 +41,24 @@ BEGIN
     SELECT k.n::integer - 1, f.seq
     FROM unnest(namespaces, keys) WITH ORDINALITY AS k (namespace, value, n)
     CROSS JOIN LATERAL journey._forget_digest(k.namespace, k.value) AS d (digest)
-    JOIN journey.forgotten f ON f.bucket = ((get_byte(d.digest, 0) << 8 | get_byte(d.digest, 1)) >> 6)::smallint AND f.digest = d.digest;
+    JOIN journey.forgotten f ON f.bucket = journey._digest_bucket(d.digest) AND f.digest = d.digest;
 END
 $$;
 COMMENT ON FUNCTION journey._forgotten(text[], text[]) IS
     'Which of these keys (normalised values, from 0) are those of somebody who was erased, and when in order of capture.';
+
+CREATE FUNCTION journey._tell_all(id uuid, type text, moment timestamptz) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    PERFORM journey._append_fence(_tell_all.type, moment, COALESCE(journey._subject_of(_tell_all.id, 'default'), '{}'),
+        ARRAY(SELECT i.key_hash FROM journey.identity i JOIN journey.namespace s USING (namespace)
+              WHERE i.profile_bucket = journey.bucket(_tell_all.id) AND i.profile_id = _tell_all.id ORDER BY s.rank DESC, i.key_hash));
+END
+$$;
+COMMENT ON FUNCTION journey._tell_all(uuid, text, timestamptz) IS
+    'An event of a person in every scope, with a fence under the strongest of all their keys: permits heed it from the commit on.';
 
 CREATE FUNCTION journey.erase(subject jsonb, reason text DEFAULT NULL) RETURNS uuid
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -50,7 +73,7 @@ DECLARE
 BEGIN
     PERFORM journey._demand(jsonb_typeof(erase.subject) = 'object', 'erase', 'Name the person, as {"customer_id": "42"}.');
     INSERT INTO journey.forgotten AS f (bucket, digest, seq, forgotten_at, erasure_id)
-    SELECT DISTINCT ((get_byte(d.digest, 0) << 8 | get_byte(d.digest, 1)) >> 6)::smallint, d.digest, at_seq, moment, proof
+    SELECT DISTINCT journey._digest_bucket(d.digest), d.digest, at_seq, moment, proof
     FROM (SELECT i.namespace, i.value FROM journey.identity i WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id
           UNION
           SELECT k.key, v.value FROM jsonb_each_text(erase.subject) k
@@ -63,9 +86,7 @@ BEGIN
     INSERT INTO journey.erasure (erasure_id, asked_by, asked_at, reason, keys, erased_at)
     VALUES (proof, session_user, moment, erase.reason, n, CASE WHEN id IS NULL THEN moment END);
     IF id IS NOT NULL THEN
-        PERFORM journey._append_fence('erased', moment, COALESCE(journey._subject_of(id, 'default'), '{}'),
-            ARRAY(SELECT i.key_hash FROM journey.identity i JOIN journey.namespace s USING (namespace)
-                  WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id ORDER BY s.rank DESC, i.key_hash));
+        PERFORM journey._tell_all(id, 'erased', moment);
         INSERT INTO journey.person_wish (bucket, profile_id, kind, try_at, xact, erasure_id)
         VALUES (journey.bucket(id), id, 'erase', moment, pg_current_xact_id(), proof)
         ON CONFLICT (bucket, profile_id, kind) DO UPDATE SET try_at = EXCLUDED.try_at, xact = EXCLUDED.xact, erasure_id = EXCLUDED.erasure_id;
@@ -90,9 +111,7 @@ BEGIN
         RETURN false;
     END IF;
     IF restrict.restricted THEN
-        PERFORM journey._append_fence('restricted', moment, COALESCE(journey._subject_of(id, 'default'), '{}'),
-            ARRAY(SELECT i.key_hash FROM journey.identity i JOIN journey.namespace s USING (namespace)
-                  WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id ORDER BY s.rank DESC, i.key_hash));
+        PERFORM journey._tell_all(id, 'restricted', moment);
     END IF;
     DELETE FROM journey.person_wish w
     WHERE w.bucket = journey.bucket(id) AND w.profile_id = id AND w.kind IN ('restrict', 'unrestrict');
@@ -194,7 +213,7 @@ BEGIN
         WHERE x.try_at <= moment ORDER BY x.try_at LIMIT 1000
     LOOP
         IF w.waits OR NOT journey._lock_people(ARRAY[w.profile_id]) THEN
-            UPDATE journey.person_wish x SET try_at = CASE WHEN journey.mode() = 'test' THEN moment ELSE moment + interval '100 milliseconds' END
+            UPDATE journey.person_wish x SET try_at = journey._try_again()
             WHERE x.bucket = w.bucket AND x.profile_id = w.profile_id AND x.kind = w.kind;
             CONTINUE;
         END IF;

@@ -170,6 +170,10 @@ BEGIN
             USING ERRCODE = 'object_in_use',
                   HINT = 'Ack, fail or release what is claimed first, or go forward.';
     END IF;
+    -- rates count by this clock: of a time that it has not come to, or of another clock, they say nothing
+    IF at IS NULL OR node.test_clock IS NULL OR at < node.test_clock THEN
+        DELETE FROM journey.channel_state;
+    END IF;
     UPDATE journey.node
     SET test_clock = at, mode = CASE WHEN at IS NULL THEN 'off' ELSE 'test' END, changed_at = clock_timestamp();
     PERFORM journey._nudge();
@@ -177,7 +181,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.set_clock(timestamptz) IS
-    'Sets the one clock and enters mode test, where every row written carries test = true. Null returns to real time and mode off. 55000 while live or in the sandbox, 55006 when it would go back while actions are leased.';
+    'Sets the one clock and enters mode test, where every row written carries test = true. Null returns to real time and mode off. Rates of channels begin anew when it goes back or the clock is another one. 55000 while live or in the sandbox, 55006 when it would go back while actions are leased.';
 
 CREATE FUNCTION journey._require_catch_up(catch_up text, spread interval) RETURNS void
     LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE

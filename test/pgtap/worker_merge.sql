@@ -2,7 +2,7 @@
 -- what stands when both have it. The way back: worker_unmerge.sql.
 \ir ../fixtures/orchestrate.sql
 \ir ../lib/orphans.sql
-SELECT plan(48);
+SELECT plan(51);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 -- mission: 28, 179
 CREATE FUNCTION pg_temp.of(namespace text, value text) RETURNS uuid LANGUAGE sql AS $$ SELECT journey.profile_id(jsonb_build_object(namespace, value)) $$;
@@ -146,6 +146,22 @@ SELECT journey.track('esp', 'message_clicked', jsonb_build_object('anonymous_id'
 SELECT journey.run_once() \g /dev/null
 SELECT results_eq($$SELECT value, method, confidence FROM journey.identity WHERE profile_id = pg_temp.pid('kim') AND namespace = 'anonymous_id' ORDER BY 1$$, $$VALUES ('b7', 'click', 0.4::float8), ('b9', 'click', 0.4)$$, 'the browser in which a link is followed is the person''s, a scanner''s is not');
 SELECT results_eq($$SELECT method, confidence FROM journey.merge_log WHERE profile_id = pg_temp.pid('kim')$$, $$VALUES ('click', 0.7::float8)$$, 'by less than an account would say');
+
+-- ---- caps count what both have got -----------------------------------------------------------
+SELECT pg_temp.move('2026-03-02 16:00+00');
+SELECT journey.apply(pg_temp.journey_doc('capped', '{"on": "searched"}', '{"tell": {"send": {"channel": "email", "template": "t_plain"}, "next": "done"}, "done": {"exit": "finished"}}',
+    '{"caps": [{"max": 1, "per": "1 day"}]}')) \g /dev/null
+SELECT pg_temp.two('max');
+SELECT journey.track('shop', 'consent_granted', '{"email": "max@guest.com"}', '{"channel": "email", "purpose": "marketing"}');
+SELECT journey.track('shop', 'searched', '{"email": "max@guest.com"}', '{"query": "hats"}');
+SELECT journey.run_until_idle() \g /dev/null
+SELECT is((SELECT count(journey.ack(c.action_id, c.token)) FROM journey.claim_and_begin('email', 10) c WHERE c.journey = 'capped'), 1::bigint, 'the guest has got one');
+SELECT journey.track('shop', 'searched', '{"customer_id": "max"}', '{"query": "hats"}');
+SELECT journey.run_until_idle() \g /dev/null
+SELECT pg_temp.meet('max');
+SELECT journey.run_until_idle() \g /dev/null
+SELECT is((SELECT count(*) FROM journey.claim_and_begin('email', 10) c WHERE c.journey = 'capped'), 0::bigint, 'the account, being the same, gets no other');
+SELECT results_eq($$SELECT d.reason FROM journey.decision d WHERE d.profile_id = pg_temp.pid('max') AND d.kind IN ('claim', 'permit')$$, $$VALUES ('capped')$$, 'because of the cap');
 
 -- ---- a chain in one lap -------------------------------------------------------------------------
 SELECT pg_temp.see('{"phone": "+4915112345678"}'), pg_temp.see('{"email": "leo@guest.com"}'), pg_temp.see('{"loyalty_id": "L1"}'), pg_temp.person('leo');
