@@ -239,6 +239,7 @@ keep_names(JnyExpr *expr, const Names *names)
 		TupleDescInitEntry(desc, i + 1, NULL, in->type, -1, 0);
 	}
 	expr->slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	expr->read = palloc0(sizeof(bool) * Max(names->n, 1));
 	/* All attributes are always set: unread ones are null. */
 	memset(expr->slot->tts_isnull, true, sizeof(bool) * names->n);
 	ExecStoreVirtualTuple(expr->slot);

@@ -26,6 +26,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -152,7 +153,7 @@ find_current(const char *source, Oid owner, Oid result_type, uint64 *hash)
 	if (cache == NULL)
 		start_cache();
 	release_dropped();
-	*hash = jny_hash64(source, strlen(source), ((uint64) owner << 32) | result_type);
+	*hash = hash_bytes_extended((const unsigned char *) source, (int) strlen(source), ((uint64) owner << 32) | result_type);
 	entry = hash_search(cache, hash, HASH_FIND, NULL);
 	if (entry == NULL)
 		return NULL;
@@ -249,7 +250,6 @@ typedef struct Run
 	JnyExpr    *expr;
 	JnyResolver resolver;
 	void	   *arg;
-	Bitmapset  *read;			/* inputs that have been resolved */
 	JnyExprClause *clause;
 	Datum		value;
 	bool		isnull;
@@ -260,10 +260,10 @@ read_input(Run *run, int i)
 {
 	TupleTableSlot *slot = run->expr->slot;
 
-	if (bms_is_member(i, run->read))
+	if (run->expr->read[i])
 		return;
 	slot->tts_values[i] = run->resolver(run->arg, &run->expr->inputs[i], &slot->tts_isnull[i]);
-	run->read = bms_add_member(run->read, i);
+	run->expr->read[i] = true;
 }
 
 static void
@@ -356,6 +356,7 @@ start_run(Run *run, JnyExpr *expr, JnyResolver resolver, void *arg)
 	run->arg = arg;
 	set_error(expr, NULL);
 	memset(expr->slot->tts_isnull, true, sizeof(bool) * expr->ninputs);
+	memset(expr->read, false, sizeof(bool) * expr->ninputs);
 }
 
 /* The verdict; stops at the first clause that is false unless verdicts are wanted. */

@@ -96,6 +96,7 @@ struct JnyExpr
 	JnyInput   *inputs;
 	uint32		parts;
 	TupleTableSlot *slot;		/* pseudo row: one attribute per input */
+	bool	   *read;			/* which of them this evaluation has resolved */
 	ExprContext *econtext;		/* its own when it runs functions that are not built in */
 	int			nclauses;
 	JnyExprClause *clauses;

@@ -205,6 +205,7 @@ typedef struct JnyRun
 {
 	JnyBatch   *batch;
 	MemoryContext cxt;
+	MemoryContext scratch;		/* of one condition while it is judged */
 	bool		preview;		/* nothing is written, nothing enqueued */
 	TimestampTz now;
 	const JnyPolicy *policy;
@@ -220,6 +221,7 @@ typedef struct JnyRun
 	List	   *decisions;		/* of JnyDecision * */
 	HTAB	   *refusals;		/* decision id -> JnyDecision *: refused entries, counted */
 	HTAB	   *days;			/* journey name -> JnyDay */
+	int64	  **not_entered;	/* that count of each of journeys; NULL = none yet */
 	List	   *stocks;			/* of JnyStock *, of the present round */
 	JnySubjectContext *subjects;	/* of entries: one per event of the batch */
 	List	   *suppressions;	/* of JnySuppress * */

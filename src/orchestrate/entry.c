@@ -232,8 +232,7 @@ enroll(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *entr
 	d->verdict = "enrolled";
 	d->rule = entry->on.when;
 	d->event = event;
-	(void) jny_run_explain(run, d, subject, event, j->owner, entry->on.when,
-						   psprintf("journey/%s entry", j->name));
+	(void) jny_run_explain(run, d, subject, event, j->owner, entry->on.when, entry->where);
 	jny_subject_of(run, person, j, e, &e->subject);
 	person->enrollments = lappend(person->enrollments, e);
 	past->journey = j->name;
@@ -273,9 +272,9 @@ refresh_past(JnyPerson *person, const JnyJourney *j)
 
 /* False when the entry's own condition does not hold. */
 static bool
-try_entry(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *entry,
-		  const JnyEvent *event)
+try_entry(JnyRun *run, JnyPerson *person, int journey, const JnyEntry *entry, const JnyEvent *event)
 {
+	const JnyJourney *j = run->journeys[journey];
 	JnySubjectContext *subject = &run->subjects[event - run->batch->events];
 	Datum		value;
 	bool		isnull;
@@ -285,10 +284,11 @@ try_entry(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *e
 
 	subject->key = NULL;
 	if (jny_by_machine(event, entry->on.when) ||
-		jny_run_judge(run, NULL, subject, event, j->owner, entry->on.when,
-					  psprintf("journey/%s entry", j->name)) != JNY_TRUE)
+		jny_run_judge(run, NULL, subject, event, j->owner, entry->on.when, entry->where) != JNY_TRUE)
 	{
-		jny_run_day(run, j->name)->n[JNY_COUNT_NOT_ENTERED]++;
+		if (run->not_entered[journey] == NULL)
+			run->not_entered[journey] = &jny_run_day(run, j->name)->n[JNY_COUNT_NOT_ENTERED];
+		(*run->not_entered[journey])++;
 		return false;
 	}
 	if (entry->key != NULL)
@@ -361,6 +361,7 @@ jny_entry_prepare(JnyRun *run)
 	uint32		parts;
 
 	run->subjects = palloc0(sizeof(JnySubjectContext) * (batch->nevents + 1));
+	run->not_entered = palloc0(sizeof(int64 *) * (run->njourneys + 1));
 	for (int ev = 0; ev < batch->nevents; ev++)
 	{
 		const JnyEvent *event = &batch->events[ev];
@@ -403,7 +404,7 @@ jny_entry_apply(JnyRun *run, const JnyEvent *event)
 			const JnyEntry *entry = &j->entries[k];
 
 			if (entry->on.ntypes > 0 && jny_on_type(&entry->on, event->type) &&
-				try_entry(run, person, j, entry, event))
+				try_entry(run, person, i, entry, event))
 				break;
 		}
 	}
