@@ -92,6 +92,7 @@ jny_cols_typed(int ncols, const JnyColType *types)
 	cols->nrows = 0;
 	cols->max = FIRST_ROWS;
 	cols->cxt = CurrentMemoryContext;
+	cols->owned = 0;
 	cols->types = types;
 	cols->values = palloc(sizeof(Datum) * Max(1, ncols) * cols->max);
 	cols->nulls = palloc(sizeof(bool) * Max(1, ncols) * cols->max);
@@ -116,13 +117,26 @@ jny_cols_set(JnyCols *cols, int col, Datum value)
 	Assert(col >= 0 && col < cols->ncols);
 	cols->values[at] = value;
 	cols->nulls[at] = false;
+	cols->owned &= ~(UINT64CONST(1) << col);
 }
 
+StaticAssertDecl(JNY_MAX_COLS <= 64, "the columns of a row are the bits of a word");
+
+/* Made where it is to stay. */
 void
 jny_cols_text(JnyCols *cols, int col, const char *value)
 {
-	if (value != NULL)
-		jny_cols_set(cols, col, CStringGetTextDatum(value));
+	size_t		len;
+	text	   *made;
+
+	if (value == NULL)
+		return;
+	len = strlen(value);
+	made = MemoryContextAlloc(cols->cxt, VARHDRSZ + len);
+	SET_VARSIZE(made, VARHDRSZ + len);
+	memcpy(VARDATA(made), value, len);
+	jny_cols_set(cols, col, PointerGetDatum(made));
+	cols->owned |= UINT64CONST(1) << col;
 }
 
 void
@@ -141,12 +155,13 @@ jny_cols_next(JnyCols *cols)
 
 	for (int i = 0; i < cols->ncols; i++)
 	{
-		if (nulls[i] || cols->types[i].byval)
+		if (nulls[i] || cols->types[i].byval || (cols->owned & (UINT64CONST(1) << i)))
 			continue;
 		values[i] = cols->types[i].len == -1
 			? PointerGetDatum(PG_DETOAST_DATUM_COPY(values[i]))
 			: datumCopy(values[i], false, cols->types[i].len);
 	}
+	cols->owned = 0;
 	cols->nrows++;
 	make_room(cols);
 	MemoryContextSwitchTo(old);

@@ -23,6 +23,7 @@ struct JnyCols
 	int			nrows;
 	int			max;
 	MemoryContext cxt;			/* of the rows, and of what their values point to */
+	uint64		owned;			/* columns of the row being made whose values are there already */
 	const JnyColType *types;
 	Datum	   *values;			/* ncols for each row; the row being made is behind the last */
 	bool	   *nulls;

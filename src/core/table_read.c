@@ -51,8 +51,8 @@ void
 jny_row_init(JnyRow *row, const JnyPath *path, int key)
 {
 	row->key = key;
-	row->values = palloc(sizeof(Datum) * Max(1, path->ncols));
-	row->nulls = palloc(sizeof(bool) * Max(1, path->ncols));
+	row->values = palloc((sizeof(Datum) + sizeof(bool)) * Max(1, path->ncols));
+	row->nulls = (bool *) (row->values + Max(1, path->ncols));
 }
 
 void
@@ -128,15 +128,30 @@ lock_found(Lookup *l, Relation rel, ScanKey key, TupleTableSlot *slot, TupleTabl
 		(jny_path_fits(l->path, key, latest) && (l->wanted == NULL || l->wanted(row, l->arg)));
 }
 
+static void
+add_copy(Lookup *l, const JnyRow *seen)
+{
+	JnyRow		row;
+
+	jny_row_init(&row, l->path, seen->key);
+	row.tid = seen->tid;
+	memcpy(row.values, seen->values, sizeof(Datum) * l->path->ncols);
+	memcpy(row.nulls, seen->nulls, sizeof(bool) * l->path->ncols);
+	jny_row_own(&row, l->path);
+	jny_rows_add(l->rows, &row);
+}
+
 /* The rows of one key; false when there are enough. */
 static bool
 find_rows(Lookup *l, Relation rel, IndexScanDesc scan, ScanKey keys, TupleTableSlot *slot, Snapshot snapshot, int key)
 {
-	JnyRow		row;
+	Datum		values[JNY_MAX_COLS];
+	bool		nulls[JNY_MAX_COLS];
+	JnyRow		row = {.key = key, .values = values, .nulls = nulls};
 	TupleTableSlot *latest = l->lock ? table_slot_create(rel, NULL) : NULL;
 	bool		more = true;
 
-	jny_row_init(&row, l->path, key);
+	/* most keys of a lap are new: rows are made when there is one */
 	while (more && index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		jny_row_view(&row, l->path, slot);
@@ -144,9 +159,7 @@ find_rows(Lookup *l, Relation rel, IndexScanDesc scan, ScanKey keys, TupleTableS
 			continue;
 		if (l->lock && !lock_found(l, rel, keys, slot, latest, snapshot, &row))
 			continue;
-		jny_row_own(&row, l->path);
-		jny_rows_add(l->rows, &row);
-		jny_row_init(&row, l->path, key);
+		add_copy(l, &row);
 		more = l->rows->n < l->limit;
 	}
 	if (latest != NULL)
