@@ -356,6 +356,11 @@ keep(const char *source, Oid owner, Oid wanted, Analyzed *parts, int n, const Na
 	{
 		keep_clause(&expr->clauses[i], &parts[i], zone);
 		expr->user_functions |= parts[i].walk.user_functions;
+		for (int k = 0; k < expr->clauses[i].ninputs; k++)
+			expr->clauses[i].parts |= expr->inputs[expr->clauses[i].inputs[k]].part;
+		/* functions of the house may read anything */
+		if (parts[i].walk.user_functions)
+			expr->clauses[i].parts = ~(uint32) 0;
 	}
 	if (expr->user_functions)
 		expr->econtext = CreateStandaloneExprContext();

@@ -359,9 +359,9 @@ start_run(Run *run, JnyExpr *expr, JnyResolver resolver, void *arg)
 	memset(expr->read, false, sizeof(bool) * expr->ninputs);
 }
 
-/* The verdict; stops at the first clause that is false unless verdicts are wanted. */
+/* The verdict of clauses that need no other parts; stops at the first one that is false unless verdicts are wanted. */
 static JnyVerdict
-judge(Run *run, JnyVerdict *verdicts, char **errors)
+judge(Run *run, uint32 parts, JnyVerdict *verdicts, char **errors)
 {
 	JnyExpr    *expr = run->expr;
 	volatile JnyVerdict verdict = JNY_TRUE;
@@ -374,6 +374,11 @@ judge(Run *run, JnyVerdict *verdicts, char **errors)
 		{
 			JnyVerdict	v;
 
+			if (expr->clauses[i].parts & ~parts)
+			{
+				verdict = all_of(verdict, JNY_UNKNOWN);
+				continue;
+			}
 			/* told clause by clause, or the last one of all */
 			if (verdicts != NULL)
 				set_error(expr, NULL);
@@ -402,7 +407,16 @@ jny_expr_verdict(JnyExpr *expr, JnyResolver resolver, void *arg)
 	Run			run;
 
 	start_run(&run, expr, resolver, arg);
-	return judge(&run, NULL, NULL);
+	return judge(&run, ~(uint32) 0, NULL, NULL);
+}
+
+JnyVerdict
+jny_expr_foretell(JnyExpr *expr, uint32 parts, JnyResolver resolver, void *arg)
+{
+	Run			run;
+
+	start_run(&run, expr, resolver, arg);
+	return judge(&run, parts, NULL, NULL) == JNY_FALSE ? JNY_FALSE : JNY_UNKNOWN;
 }
 
 Datum
@@ -471,7 +485,7 @@ jny_expr_explain(JnyExpr *expr, JnyResolver resolver, void *arg,
 	JnyVerdict	verdict;
 
 	start_run(&run, expr, resolver, arg);
-	verdict = judge(&run, verdicts, errors);
+	verdict = judge(&run, ~(uint32) 0, verdicts, errors);
 	if (clauses != NULL)
 	{
 		*clauses = NIL;

@@ -74,6 +74,7 @@ typedef struct JnyExprClause
 	ExprState  *state;
 	bool		may_fail;
 	bool		zoned;			/* the time zone matters */
+	uint32		parts;			/* that its inputs need */
 	int			ninputs;
 	int		   *inputs;			/* indexes into JnyExpr.inputs */
 } JnyExprClause;

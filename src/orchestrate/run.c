@@ -213,6 +213,26 @@ jny_run_judge(JnyRun *run, const JnyEnrollment *e, JnySubjectContext *subject,
 	return verdict;
 }
 
+/* False when the event alone makes the condition false; else unknown. The subject is of this event. */
+JnyVerdict
+jny_run_foretell(JnyRun *run, JnySubjectContext *subject, uint32 parts, Oid owner, const char *text, const char *where)
+{
+	char	   *error;				/* it is told when the condition is judged */
+	JnyExpr    *expr = text != NULL && OidIsValid(owner) ? jny_expr_try(text, owner, BOOLOID, &error) : NULL;
+	JnyVerdict	verdict;
+	MemoryContext here;
+
+	if (expr == NULL)
+		return JNY_UNKNOWN;
+	here = MemoryContextSwitchTo(run->scratch);
+	verdict = jny_expr_foretell(expr, parts, jny_subject_resolve, subject);
+	MemoryContextSwitchTo(here);
+	MemoryContextReset(run->scratch);
+	if (verdict == JNY_FALSE)
+		report_failure(run, where, jny_expr_error(expr));
+	return verdict;
+}
+
 static void
 keep_clauses(JnyRun *run, JnyDecision *d, List *clauses, const char *where)
 {
