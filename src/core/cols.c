@@ -167,6 +167,33 @@ jny_cols_next(JnyCols *cols)
 	MemoryContextSwitchTo(old);
 }
 
+/* Fewer rows than these are taken as they come. */
+#define MANY_ROWS 64
+
+int *
+jny_cols_by_bucket(const JnyCols *cols)
+{
+	int			start[JNY_BUCKETS + 1] = {0};
+	int		   *order;
+
+	if (cols->nrows < MANY_ROWS || cols->ncols == 0 || cols->types[0].type != INT2OID)
+		return NULL;
+	for (int row = 0; row < cols->nrows; row++)
+	{
+		int16		bucket = DatumGetInt16(cols->values[(size_t) row * cols->ncols]);
+
+		if (cols->nulls[(size_t) row * cols->ncols] || bucket < 0 || bucket >= JNY_BUCKETS)
+			return NULL;
+		start[bucket + 1]++;
+	}
+	for (int i = 0; i < JNY_BUCKETS; i++)
+		start[i + 1] += start[i];
+	order = palloc(sizeof(int) * cols->nrows);
+	for (int row = 0; row < cols->nrows; row++)
+		order[start[DatumGetInt16(cols->values[(size_t) row * cols->ncols])]++] = row;
+	return order;
+}
+
 int
 jny_cols_count(JnyCols *cols)
 {

@@ -31,5 +31,11 @@ struct JnyCols
 
 extern JnyCols *jny_cols_typed(int ncols, const JnyColType *types);
 extern void jny_col_type(Oid type, JnyColType *out);
+/*
+ * An order of many rows in which neighbours are neighbours in the index, too:
+ * by bucket, which leads every key; rows of one bucket as they came. NULL when
+ * there are few, or no bucket.
+ */
+extern int *jny_cols_by_bucket(const JnyCols *cols);
 
 #endif							/* JNY_CORE_COLS_H */

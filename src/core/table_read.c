@@ -167,6 +167,26 @@ find_rows(Lookup *l, Relation rel, IndexScanDesc scan, ScanKey keys, TupleTableS
 	return more;
 }
 
+/* Rows that were found key by key in another order, in the order of the keys. */
+static void
+put_in_order(JnyRows *rows, int nkeys)
+{
+	int		   *start = palloc0(sizeof(int) * (nkeys + 1));
+	JnyRow	   *ordered = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(JnyRow) * Max(1, rows->n));
+
+	for (int i = 0; i < rows->n; i++)
+		start[rows->row[i].key + 1]++;
+	for (int i = 0; i < nkeys; i++)
+		start[i + 1] += start[i];
+	for (int i = 0; i < rows->n; i++)
+		ordered[start[rows->row[i].key]++] = rows->row[i];
+	if (rows->row != NULL)
+		pfree(rows->row);
+	rows->row = ordered;
+	rows->max = Max(1, rows->n);
+	pfree(start);
+}
+
 static void
 lookup_direct(Lookup *l, Relation rel, JnyCols *keys)
 {
@@ -176,6 +196,7 @@ lookup_direct(Lookup *l, Relation rel, JnyCols *keys)
 	ScanKeyData key[INDEX_MAX_KEYS];
 	Snapshot	snapshot;
 	IndexScanDesc scan;
+	int		   *order = NULL;
 
 	/* a parallel query has begun no command that it could end */
 	if (l->snapshot == NULL && !IsInParallelMode())
@@ -189,17 +210,25 @@ lookup_direct(Lookup *l, Relation rel, JnyCols *keys)
 		return;
 	}
 	path->filled = true;
+	/* locks are taken, and the first ones found, in the order of the keys */
+	if (!l->lock && l->limit == PG_INT32_MAX && l->wanted == NULL)
+		order = jny_cols_by_bucket(keys);
 	index = index_open(path->indexid, AccessShareLock);
 	slot = table_slot_create(rel, NULL);
 	scan = jny_index_beginscan(rel, index, snapshot, path->nkeys);
 	for (int i = 0; i < keys->nrows; i++)
 	{
-		if (!jny_path_keys(path, keys->values + (size_t) i * keys->ncols, keys->nulls + (size_t) i * keys->ncols, key))
+		int			k = order != NULL ? order[i] : i;
+		size_t		at = (size_t) k * keys->ncols;
+
+		if (!jny_path_keys(path, keys->values + at, keys->nulls + at, key))
 			continue;
 		index_rescan(scan, key, path->nkeys, NULL, 0);
-		if (!find_rows(l, rel, scan, key, slot, snapshot, i))
+		if (!find_rows(l, rel, scan, key, slot, snapshot, k))
 			break;
 	}
+	if (order != NULL)
+		put_in_order(l->rows, keys->nrows);
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	PopActiveSnapshot();

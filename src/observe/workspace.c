@@ -57,7 +57,7 @@ jny_table_of_names(const JnyTake *take, const char *name, Size entry)
 }
 
 /* Rows of a portion: enough to make opening the table cheap. */
-#define PORTION 500
+#define PORTION 2000
 
 JnyCols *
 jny_out(JnyOut *out)
