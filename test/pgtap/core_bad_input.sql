@@ -31,6 +31,7 @@ detach: a kind of 1 MB^42704^SELECT journey.detach('pg_class', repeat('x', 10000
 detach: a name of 1 MB^42704^SELECT journey.detach(repeat('x', 1000000), repeat('x', 1000000), '{}')
 activate: a kind and a name of 1 MB^42704^SELECT journey.activate(repeat('x', 1000000), repeat('x', 1000000), 1)
 retire: a kind and a name of 1 MB^42704^SELECT journey.retire(repeat('x', 1000000), repeat('x', 1000000))
+requirements: a journey of 1 MB^42704^SELECT journey.requirements(repeat('x', 1000000))
 preview: a journey of 1 MB^42704^SELECT journey.preview(repeat('x', 1000000), '{"customer_id": "1"}', now())
 pause: a kind of 1 MB^22023^SELECT journey.pause(repeat('x', 1000000), 'x')
 resume: a way of 1 MB^22023^SELECT journey.resume(repeat('x', 1000000))
