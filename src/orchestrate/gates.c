@@ -338,13 +338,13 @@ jny_gate_stock(JnyRun *run, JnySend *s)
 	{
 		const char *sku = lfirst(lc);
 		const JnyStock *stock = jny_stock_of(run, sku);
-		JnyVerdict	v = stock == NULL ? JNY_UNKNOWN : stock->in_stock ? JNY_TRUE : JNY_FALSE;
+		JnyVerdict	v = stock == NULL || stock->stale ? JNY_UNKNOWN : stock->in_stock ? JNY_TRUE : JNY_FALSE;
 
 		jny_decision_clause(s->decision, psprintf("%s is in stock", sku), v);
 		if (v == JNY_TRUE)
 			continue;
 		s->decision->rule = "stock";
-		return "out_of_stock";
+		return stock != NULL && stock->stale ? "stale_data" : "out_of_stock";
 	}
 	return NULL;
 }
