@@ -56,6 +56,10 @@ BEGIN
             need := 'stock'; name := 'product.available';
             RETURN NEXT;
         END IF;
+        need := 'source';
+        FOR name IN SELECT DISTINCT jsonb_object_keys(r -> 'max_age') FROM jsonb_array_elements(mark.send -> 'require') AS r WHERE r ? 'max_age' ORDER BY 1 LOOP
+            RETURN NEXT;
+        END LOOP;
         FOREACH word IN ARRAY journey._list(mark.send -> 'channel') LOOP
             need := 'address'; name := journey._lookup('channel', word, '[]') ->> 'address';
             IF name IS NOT NULL THEN
