@@ -19,6 +19,7 @@ claim(text,integer,interval,text,interval)|a sender's word
 claim_and_begin(text,integer,interval,text)|a sender's word
 clock()|reads the node
 contacts(jsonb,timestamp with time zone,timestamp with time zone)|reads decisions
+contradictions(jsonb,timestamp with time zone,timestamp with time zone,interval)|reads a person's messages
 declare_truth(text,text)|sources
 define_name(text,text,text)|the vocabulary
 disallow_function(text)|what rules may call
