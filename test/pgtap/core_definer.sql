@@ -48,6 +48,7 @@ preferences(text)|by a token
 preview(text,jsonb,timestamp with time zone)|reads a person
 profile_id(jsonb,text)|reads a person
 readiness()|reads what came in
+recommend(jsonb,integer,jsonb)|reads a person
 requirements(text)|reads documents, the registries and what came in
 reconcile(regclass)|reads attached tables, as the owner of each
 release(uuid[],bigint[])|a sender's word
