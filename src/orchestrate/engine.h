@@ -189,6 +189,7 @@ typedef struct JnyStock
 {
 	const char *sku;
 	bool		in_stock;
+	bool		stale;			/* whether there is any is known too long ago */
 } JnyStock;
 
 /* Rows that are collected as they come up, and written at the end. */

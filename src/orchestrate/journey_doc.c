@@ -105,8 +105,9 @@ parse_send(JnyJourney *j, JnyStep *s, Jsonb *step, Jsonb *defaults, Jsonb *refs)
 		}
 		else
 		{
-			r->when = jny_json_text(o, "when");
+			r->when = jny_doc_when(o);
 			r->reason = jny_json_text(o, "reason");
+			r->on_unknown = jny_doc_on_unknown(o);
 		}
 	}
 	parse_refused(j, s, step, defaults);
