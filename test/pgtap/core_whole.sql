@@ -6,6 +6,9 @@
 SELECT plan(11);
 \getenv discard JOURNEY_DISCARD
 \if :{?discard}
+-- the schema of documents is checked in PL/pgSQL, which would take hours
+GRANT SET ON PARAMETER debug_discard_caches TO PUBLIC;
+ALTER FUNCTION journey._unreadable(text, text, jsonb) SET debug_discard_caches = 0;
 \else
 \set discard 0
 \endif
