@@ -38,7 +38,7 @@
 /* As long as nothing has happened each pause is four times the last one: what the clock alone makes old can wait. */
 #define MAINTAIN_AT_REST_MS 1800000L
 /* A worker at rest looks at the clock, which somebody may have set. */
-#define REST_MS 30000L
+#define REST_MS 60000L
 /*
  * A commit is counted before its locks are released and its messages are sent:
  * a lap that finds nothing to do is believed when it comes so much later.
@@ -57,6 +57,8 @@ static struct
 	bool		again;			/* it, or a lap since, has changed something */
 	long		pause;			/* until the next one, when nothing happens */
 } maintained;
+
+static bool reloaded = false;	/* the settings, since the last lap */
 
 /* A lap, and what it leaves to do. */
 typedef struct Lap
@@ -247,13 +249,12 @@ count_lap(const JnyBatch *batch)
  * Between two laps, also when there is more to do: a worker that never looked
  * would outlive its postmaster for as long as its backlog lasts, and no server
  * starts beside it. A latch that is set hides the postmaster's death. True when
- * the time went by and nothing happened.
+ * the latch was not set.
  */
 static bool
 nap(long ms)
 {
 	int			events;
-	bool		reload;
 
 	if (!PostmasterIsAlive())
 		proc_exit(1);
@@ -261,13 +262,13 @@ nap(long ms)
 					   jny_wait_event("JourneyWorkerMain"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
-	reload = ConfigReloadPending;
-	if (reload)
+	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		reloaded = true;
 	}
-	return (events & WL_LATCH_SET) == 0 && !reload;
+	return (events & WL_LATCH_SET) == 0;
 }
 
 static bool
@@ -300,7 +301,9 @@ maintain_when_due(void)
 /*
  * With nothing due by the clock before that, and nothing committed by others
  * since, the next lap would do what the last one did, which is nothing: so
- * there is none until others commit, which sets our latch.
+ * there is none until others commit, which sets our latch. Signals do, too,
+ * and the time limit of a lap that ended long ago: so we look whether it was
+ * for something. What the lap itself has put into the inbox has set it by now.
  */
 static void
 rest(TimestampTz due, uint64 commits)
@@ -308,19 +311,18 @@ rest(TimestampTz due, uint64 commits)
 	TimestampTz now = GetCurrentTimestamp();
 
 	due = Min(due, maintenance_due());
-	if (due <= now)
-		return;
-	(void) pgstat_report_stat(true);
+	if (due > now)
+		(void) pgstat_report_stat(true);
 	jny_rest_begins(slot, commits);
-	while (nap(Min(Max(REST_MS, jny_naptime_ms), TimestampDifferenceMilliseconds(now, due))))
-	{
-		now = GetCurrentTimestamp();
-		if (due <= now || commits != jny_commits_of_others() || told_to_stop())
-			break;
-		LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
-		slot->last_lap_at = now;
-		LWLockRelease(jny_shared->lock);
-	}
+	if (nap(0))
+		while (due > now && !reloaded && commits == jny_commits_of_others() && !told_to_stop())
+		{
+			LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
+			slot->last_lap_at = now;
+			LWLockRelease(jny_shared->lock);
+			(void) nap(Min(Max(REST_MS, jny_naptime_ms), TimestampDifferenceMilliseconds(now, due)));
+			now = GetCurrentTimestamp();
+		}
 	jny_rest_ends(slot);
 }
 
@@ -350,6 +352,7 @@ run(void)
 		CHECK_FOR_INTERRUPTS();
 		if (told_to_stop())
 			goes_away(JNY_WORKER_STOPPING);
+		reloaded = false;
 		commits = jny_commits_of_others();
 		maintain_when_due();
 		memset(&lap, 0, sizeof(lap));
