@@ -218,12 +218,13 @@ CREATE TABLE journey.erasure (        -- the proof: who asked, and what was dele
     reason text,
     keys integer NOT NULL,
     erased_at timestamptz,
-    rows jsonb NOT NULL DEFAULT '{}'
+    rows jsonb NOT NULL DEFAULT '{}',
+    subject jsonb                     -- as long as a lap has yet to look who is known by it
 );
 CREATE TABLE journey.person_wish (
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,
-    kind text NOT NULL,               -- erase, restrict, unrestrict
+    kind text NOT NULL,               -- erase, restrict, unrestrict; find
     try_at timestamptz NOT NULL,
     xact xid8 NOT NULL,
     erasure_id uuid,
@@ -554,11 +555,12 @@ COMMENT ON COLUMN journey.erasure.asked_at IS 'When, by journey.clock().';
 COMMENT ON COLUMN journey.erasure.reason IS 'Why, in the words of whoever asked; write nothing there that names the person.';
 COMMENT ON COLUMN journey.erasure.keys IS 'How many keys are remembered as digests.';
 COMMENT ON COLUMN journey.erasure.erased_at IS 'When everything was deleted, by journey.clock(); null = not yet.';
+COMMENT ON COLUMN journey.erasure.subject IS 'Whom to look for, when nobody was known by it: until a lap has read what was captured before; then null.';
 COMMENT ON COLUMN journey.erasure.rows IS 'Rows deleted, by table.';
 COMMENT ON TABLE journey.person_wish IS 'What is to be done with a person at the end of a lap: erase(), restrict().';
 COMMENT ON COLUMN journey.person_wish.bucket IS 'Bucket of the profile: journey.bucket(profile_id).';
-COMMENT ON COLUMN journey.person_wish.profile_id IS 'The person.';
-COMMENT ON COLUMN journey.person_wish.kind IS 'erase, restrict or unrestrict.';
+COMMENT ON COLUMN journey.person_wish.profile_id IS 'The person; the erasure, of find.';
+COMMENT ON COLUMN journey.person_wish.kind IS 'erase, restrict or unrestrict; find: who is to be erased and was known to nobody when it was asked.';
 COMMENT ON COLUMN journey.person_wish.try_at IS 'When a lap tries (again), by journey.clock().';
 COMMENT ON COLUMN journey.person_wish.xact IS 'Transaction that asked: what it captured is consumed first.';
 COMMENT ON COLUMN journey.person_wish.erasure_id IS 'The proof of an erasure; null for others.';

@@ -47,18 +47,76 @@ $$;
 COMMENT ON FUNCTION journey._forgotten(text[], text[]) IS
     'Which of these keys (normalised values, from 0) are those of somebody who was erased, and when in order of capture.';
 
-CREATE FUNCTION journey._tell_all(id uuid, type text, moment timestamptz) RETURNS void
+CREATE FUNCTION journey._keys_of(id uuid, subject jsonb) RETURNS TABLE (namespace text, value text, class text, rank integer)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    RETURN QUERY
+    SELECT x.namespace, x.value, n.class, n.rank
+    FROM (SELECT i.namespace, i.value FROM journey.identity i WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id
+          UNION
+          SELECT k.key, v.value FROM jsonb_each_text(_keys_of.subject) k
+          CROSS JOIN LATERAL journey._key_forms(k.key, k.value, NULL) AS v (value)
+          WHERE v.value IS NOT NULL) x
+    JOIN journey.namespace n ON n.namespace = x.namespace AND n.class IN ('person', 'session', 'object');
+END
+$$;
+COMMENT ON FUNCTION journey._keys_of(uuid, jsonb) IS
+    'The keys by which a person is known, with their carts and orders, and those that a subject names, in every form.';
+
+CREATE FUNCTION journey._tell_all(id uuid, type text, moment timestamptz, subject jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 BEGIN
-    PERFORM journey._append_fence(_tell_all.type, moment, COALESCE(journey._subject_of(_tell_all.id, 'default'), '{}'),
-        ARRAY(SELECT i.key_hash FROM journey.identity i JOIN journey.namespace s USING (namespace)
-              WHERE i.profile_bucket = journey.bucket(_tell_all.id) AND i.profile_id = _tell_all.id ORDER BY s.rank DESC, i.key_hash));
+    PERFORM journey._append_fence(_tell_all.type, moment, COALESCE(journey._subject_of(_tell_all.id, 'default'), _tell_all.subject),
+        ARRAY(SELECT h.hash FROM journey._keys_of(_tell_all.id, _tell_all.subject) k
+              CROSS JOIN LATERAL journey.key_hash(k.namespace, k.value) AS h (hash)
+              ORDER BY k.rank DESC, h.hash));
 END
 $$;
-COMMENT ON FUNCTION journey._tell_all(uuid, text, timestamptz) IS
+COMMENT ON FUNCTION journey._tell_all(uuid, text, timestamptz, jsonb) IS
     'An event of a person in every scope, with a fence under the strongest of all their keys: permits heed it from the commit on.';
+
+CREATE FUNCTION journey._forget_keys(id uuid, subject jsonb, proof uuid, moment timestamptz) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    at_seq bigint := journey._next_seq();
+    n integer;
+BEGIN
+    INSERT INTO journey.forgotten AS f (bucket, digest, seq, forgotten_at, erasure_id)
+    SELECT DISTINCT journey._digest_bucket(d.digest), d.digest, at_seq, moment, proof
+    FROM journey._keys_of(id, _forget_keys.subject) k
+    CROSS JOIN LATERAL journey._forget_digest(k.namespace, k.value) AS d (digest)
+    ON CONFLICT (bucket, digest) DO UPDATE SET seq = EXCLUDED.seq, forgotten_at = EXCLUDED.forgotten_at, erasure_id = EXCLUDED.erasure_id
+    WHERE f.erasure_id <> EXCLUDED.erasure_id;
+    GET DIAGNOSTICS n = ROW_COUNT;
+    UPDATE journey.erasure e SET keys = e.keys + n WHERE e.erasure_id = proof;
+END
+$$;
+COMMENT ON FUNCTION journey._forget_keys(uuid, jsonb, uuid, timestamptz) IS
+    'Remembers the keys of a person, and those of a subject, as digests of an erasure, and counts them in its proof.';
+
+CREATE FUNCTION journey._forget_objects(namespaces text[], keys text[], of_namespaces text[], of_keys text[]) RETURNS void
+    LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    INSERT INTO journey.forgotten AS f (bucket, digest, seq, forgotten_at, erasure_id)
+    SELECT DISTINCT ON (d.digest) journey._digest_bucket(d.digest), d.digest, o.seq, o.forgotten_at, o.erasure_id
+    FROM unnest(namespaces, _forget_objects.keys, of_namespaces, of_keys) AS k (namespace, value, of_namespace, of_value)
+    CROSS JOIN LATERAL journey._forget_digest(k.namespace, k.value) AS d (digest)
+    CROSS JOIN LATERAL journey._forget_digest(k.of_namespace, k.of_value) AS by (digest)
+    JOIN journey.forgotten o ON o.bucket = journey._digest_bucket(by.digest) AND o.digest = by.digest
+    ORDER BY d.digest
+    ON CONFLICT DO NOTHING;
+END
+$$;
+COMMENT ON FUNCTION journey._forget_objects(text[], text[], text[], text[]) IS
+    'Remembers carts and orders that were read after their person was erased, each with the key by which that person was known.';
 
 CREATE FUNCTION journey.erase(subject jsonb, reason text DEFAULT NULL) RETURNS uuid
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -67,35 +125,26 @@ AS $$
 DECLARE
     moment timestamptz := journey.clock();
     proof uuid := journey.uuid_v7();
-    at_seq bigint := journey._next_seq();
     id uuid := journey._hold_person(journey.profile_id(erase.subject));
-    n integer;
 BEGIN
     PERFORM journey._demand(jsonb_typeof(erase.subject) = 'object', 'erase', 'Name the person, as {"customer_id": "42"}.');
-    INSERT INTO journey.forgotten AS f (bucket, digest, seq, forgotten_at, erasure_id)
-    SELECT DISTINCT journey._digest_bucket(d.digest), d.digest, at_seq, moment, proof
-    FROM (SELECT i.namespace, i.value FROM journey.identity i WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id
-          UNION
-          SELECT k.key, v.value FROM jsonb_each_text(erase.subject) k
-          CROSS JOIN LATERAL journey._key_forms(k.key, k.value, NULL) AS v (value)
-          WHERE k.value <> '') x
-    JOIN journey.namespace s ON s.namespace = x.namespace AND s.class IN ('person', 'session')
-    CROSS JOIN LATERAL journey._forget_digest(x.namespace, x.value) AS d (digest)
-    ON CONFLICT (bucket, digest) DO UPDATE SET seq = EXCLUDED.seq, forgotten_at = EXCLUDED.forgotten_at, erasure_id = EXCLUDED.erasure_id;
-    GET DIAGNOSTICS n = ROW_COUNT;
-    INSERT INTO journey.erasure (erasure_id, asked_by, asked_at, reason, keys, erased_at)
-    VALUES (proof, session_user, moment, erase.reason, n, CASE WHEN id IS NULL THEN moment END);
-    IF id IS NOT NULL THEN
-        PERFORM journey._tell_all(id, 'erased', moment);
-        INSERT INTO journey.person_wish (bucket, profile_id, kind, try_at, xact, erasure_id)
-        VALUES (journey.bucket(id), id, 'erase', moment, pg_current_xact_id(), proof)
-        ON CONFLICT (bucket, profile_id, kind) DO UPDATE SET try_at = EXCLUDED.try_at, xact = EXCLUDED.xact, erasure_id = EXCLUDED.erasure_id;
-    END IF;
+    PERFORM journey._tell_all(id, 'erased', moment, erase.subject);
+    -- Whom nobody knows yet, a lap that is at work may come to know: the next one looks
+    -- again. Who is to be erased already keeps the proof that there is.
+    INSERT INTO journey.person_wish AS w (bucket, profile_id, kind, try_at, xact, erasure_id)
+    VALUES (journey.bucket(COALESCE(id, proof)), COALESCE(id, proof), CASE WHEN id IS NULL THEN 'find' ELSE 'erase' END,
+            moment, pg_current_xact_id(), proof)
+    ON CONFLICT (bucket, profile_id, kind) DO UPDATE SET try_at = EXCLUDED.try_at, xact = EXCLUDED.xact
+    RETURNING w.erasure_id INTO proof;
+    INSERT INTO journey.erasure (erasure_id, asked_by, asked_at, reason, keys, subject)
+    VALUES (proof, session_user, moment, erase.reason, 0, CASE WHEN id IS NULL THEN erase.subject END)
+    ON CONFLICT DO NOTHING;
+    PERFORM journey._forget_keys(id, erase.subject, proof, moment);
     RETURN proof;
 END
 $$;
 COMMENT ON FUNCTION journey.erase(jsonb, text) IS
-    'Forgets a person: permits are refused when this commits, and the next lap deletes every row of theirs; who is in an audience is taken out of it first. What stays is a keyed digest of each key, so that a re-import contacts nobody, and the proof in journey.erasure, whose id this returns. The shop''s own tables are the shop''s to clean. A subject that nobody is known by is remembered all the same.';
+    'Forgets a person: permits are refused when this commits, and the next lap deletes every row of theirs; who is in an audience is taken out of it first. What stays is a keyed digest of each key, so that a re-import contacts nobody, and the proof in journey.erasure, whose id this returns; who is to be erased already keeps the proof that there is. The shop''s own tables are the shop''s to clean. A subject that nobody is known by is remembered all the same, and whoever is found by it in what was captured before goes, too.';
 
 CREATE FUNCTION journey.restrict(subject jsonb, restricted boolean DEFAULT true) RETURNS boolean
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -111,7 +160,7 @@ BEGIN
         RETURN false;
     END IF;
     IF restrict.restricted THEN
-        PERFORM journey._tell_all(id, 'restricted', moment);
+        PERFORM journey._tell_all(id, 'restricted', moment, '{}');
     END IF;
     DELETE FROM journey.person_wish w
     WHERE w.bucket = journey.bucket(id) AND w.profile_id = id AND w.kind IN ('restrict', 'unrestrict');
@@ -168,6 +217,8 @@ BEGIN
                   WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id AND s.class = 'person' AND length(i.value) > 3);
     UPDATE journey.quarantine q SET original = NULL, original_text = NULL, reason = 'of a person who was erased'
     WHERE EXISTS (SELECT FROM unnest(said) v WHERE position(v IN lower(COALESCE(q.original::text, q.original_text))) > 0);
+    -- keys that came since it was asked
+    PERFORM journey._forget_keys(id, '{}', proof, journey.clock());
     DELETE FROM journey.early_opt_out e USING journey.identity i
     WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id AND e.bucket = i.bucket AND e.key_hash = i.key_hash;
     DELETE FROM journey.profile_link l USING journey.profile_link f
@@ -189,10 +240,33 @@ BEGIN
             deleted := deleted || jsonb_build_object(t.name, n);
         END IF;
     END LOOP;
-    UPDATE journey.erasure e SET erased_at = journey.clock(), rows = deleted WHERE e.erasure_id = proof;
+    UPDATE journey.erasure e SET erased_at = journey.clock(), rows = e.rows || deleted WHERE e.erasure_id = proof;
 END
 $$;
 COMMENT ON FUNCTION journey._erase_person(uuid, uuid) IS 'Deletes every row of a person, takes them out of what was set aside, and writes the proof.';
+
+CREATE FUNCTION journey._find_erased(proof uuid, moment timestamptz) RETURNS uuid
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    id uuid := (SELECT i.profile_id
+                FROM journey.erasure e
+                CROSS JOIN LATERAL journey._keys_of(NULL, e.subject) k
+                CROSS JOIN LATERAL journey.key_hash(k.namespace, k.value) AS h (hash)
+                JOIN journey.identity i ON i.bucket = ((h.hash >> 54) & 1023)::smallint AND i.key_hash = h.hash
+                                       AND i.namespace = k.namespace AND i.value = k.value
+                WHERE e.erasure_id = proof AND k.class <> 'object'
+                ORDER BY k.rank DESC, i.profile_id LIMIT 1);
+BEGIN
+    IF id IS NULL THEN
+        UPDATE journey.erasure e SET subject = NULL, erased_at = moment WHERE e.erasure_id = proof;
+    END IF;
+    RETURN id;
+END
+$$;
+COMMENT ON FUNCTION journey._find_erased(uuid, timestamptz) IS
+    'Who was read meanwhile of those whom an erasure named when nobody knew them. Null when there is nobody: then it is done.';
 
 CREATE FUNCTION journey._do_by_people() RETURNS bigint
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
@@ -201,6 +275,7 @@ AS $$
 DECLARE
     moment timestamptz := journey.clock();
     w record;
+    found_id uuid;
     n bigint := 0;
 BEGIN
     FOR w IN
@@ -212,13 +287,23 @@ BEGIN
         FROM journey.person_wish x CROSS JOIN journey.cursor c
         WHERE x.try_at <= moment ORDER BY x.try_at LIMIT 1000
     LOOP
-        IF w.waits OR NOT journey._lock_people(ARRAY[w.profile_id]) THEN
+        IF w.waits OR w.kind <> 'find' AND NOT journey._lock_people(ARRAY[w.profile_id]) THEN
             UPDATE journey.person_wish x SET try_at = journey._try_again()
             WHERE x.bucket = w.bucket AND x.profile_id = w.profile_id AND x.kind = w.kind;
             CONTINUE;
         END IF;
         n := n + 1;
-        IF w.kind = 'erase' THEN
+        IF w.kind = 'find' THEN
+            DELETE FROM journey.person_wish x WHERE x.bucket = w.bucket AND x.profile_id = w.profile_id AND x.kind = w.kind;
+            found_id := journey._find_erased(w.erasure_id, moment);
+            -- again, until nobody is found
+            INSERT INTO journey.person_wish (bucket, profile_id, kind, try_at, xact, erasure_id)
+            SELECT v.bucket, v.id, v.kind, v.try_at, w.xact, w.erasure_id
+            FROM (VALUES (journey.bucket(found_id), found_id, 'erase', moment),
+                         (w.bucket, w.profile_id, 'find', journey._try_again())) AS v (bucket, id, kind, try_at)
+            WHERE found_id IS NOT NULL
+            ON CONFLICT DO NOTHING;
+        ELSIF w.kind = 'erase' THEN
             PERFORM journey._erase_person(w.profile_id, w.erasure_id);
         ELSE
             UPDATE journey.profile p SET restricted = w.kind = 'restrict' WHERE p.bucket = w.bucket AND p.profile_id = w.profile_id;

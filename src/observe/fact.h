@@ -95,6 +95,7 @@ typedef struct JnyKey
 	JnyProfile *stored_at;		/* an object's: under whom its state is stored now; NULL = nowhere */
 	const char *method;			/* how it came to its person; NULL = created, or came with another key */
 	double		confidence;		/* when there is a method */
+	bool		asked;			/* whether it was forgotten, or needs no asking: see forget.c */
 	int64		forgotten;		/* position at which somebody with this key was erased; 0 = nobody was */
 } JnyKey;
 
@@ -211,6 +212,7 @@ typedef struct JnyTake
 	HTAB	   *links;			/* NULL = nobody is linked */
 	HTAB	   *wishes;			/* NULL = nobody is to be merged */
 	JnyCols    *forgotten;		/* NULL = nobody has come back who was erased */
+	JnyCols    *forgotten_objects;	/* carts and orders of what was dropped; NULL = none */
 	bool		opted_out_early;	/* people who are new here have consents already */
 	struct JnyContacts *contacts;
 	struct JnyConsents *consents;
@@ -288,7 +290,7 @@ extern void jny_link_write(JnyTake *take);
 
 /* forget.c: people who were erased */
 extern void jny_forget_find(JnyTake *take);
-extern bool jny_forget_drops(const JnyFact *fact);
+extern bool jny_forget_drops(JnyTake *take, const JnyFact *fact);
 extern void jny_forget_suppress(JnyTake *take, const JnyFact *fact, JnyKey *key);
 extern void jny_forget_write(JnyTake *take);
 

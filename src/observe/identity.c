@@ -355,7 +355,7 @@ identify(JnyTake *take, JnyFact *fact)
 	JnyProfile *of_order = present_owner(fact->order);
 	JnyProfile *of_cart = present_owner(fact->cart);
 
-	if (!fact->has_owner && jny_forget_drops(fact))
+	if (!fact->has_owner && jny_forget_drops(take, fact))
 	{
 		fact->drop = true;
 		return;

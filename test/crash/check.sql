@@ -96,12 +96,12 @@ SELECT 'erase', e.email, 'seen committed, and somebody is known by it'
 FROM erased e WHERE NOT :adopted::boolean AND journey.profile_id(jsonb_build_object('email', e.email)) IS NOT NULL LIMIT 20;
 SELECT 'erase', e.email, 'seen committed, and no digest of it is kept'
 FROM erased e WHERE NOT EXISTS (SELECT FROM journey._forgotten(ARRAY['email'], ARRAY[e.email])) LIMIT 20;
-SELECT 'erase', e.email, format('cart %s is still there', c.id)
+SELECT 'erase', e.email, format('%s of cart %s is still there', t.name, c.id)
 FROM erased e JOIN shop.carts c USING (email)
-WHERE NOT :adopted::boolean
-  AND (EXISTS (SELECT FROM journey.cart j WHERE j.cart_id = c.id::text)
-       OR EXISTS (SELECT FROM journey.event v WHERE v.props ->> 'cart_id' = c.id::text)
-       OR EXISTS (SELECT FROM journey.enrollment n WHERE n.journey = 'crash_recovery' AND n.key = c.id::text)) LIMIT 20;
+JOIN (SELECT 'cart' AS name, j.cart_id AS cart FROM journey.cart j
+      UNION ALL SELECT 'event ' || v.type || ' ' || v.seq, v.props ->> 'cart_id' FROM journey.event v
+      UNION ALL SELECT 'enrollment', n.key FROM journey.enrollment n WHERE n.journey = 'crash_recovery') t ON t.cart = c.id::text
+WHERE NOT :adopted::boolean LIMIT 20;
 SELECT 'quarantine', q.origin, q.reason FROM journey.quarantine q LIMIT 20;
 SELECT 'incident', i.kind || ' ' || i.name, i.message FROM journey.incident i WHERE i.severity = 'error' AND (i.resolved_at IS NULL OR NOT :upset::boolean) LIMIT 20;
 

@@ -1,7 +1,7 @@
 -- The rights of a person: to be forgotten, to be left alone, to see what is known.
 \ir ../fixtures/orchestrate.sql
 \ir ../lib/orphans.sql
-SELECT plan(31);
+SELECT plan(38);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 -- mission: 218
 CREATE FUNCTION pg_temp.rows_of(id uuid) RETURNS TABLE (name text) LANGUAGE plpgsql AS $$
@@ -59,7 +59,7 @@ SELECT is_empty(format('SELECT * FROM pg_temp.rows_of(%L)', :'ann'), 'a lap dele
 SELECT is_empty($$SELECT pg_temp.mentions('ann@example')$$, 'no table of ours knows the address');
 SELECT is_empty($$SELECT pg_temp.mentions('ann-browser')$$, 'nor the browser');
 SELECT results_eq(format($$SELECT asked_by = session_user, reason, keys, erased_at, (rows ->> 'event')::integer > 5 FROM journey.erasure WHERE erasure_id = %L$$, :'proof'),
-    $$VALUES (true, 'by letter', 3, '2026-03-02 13:00+00'::timestamptz, true)$$, 'the proof says what was done');
+    $$VALUES (true, 'by letter', 5, '2026-03-02 13:00+00'::timestamptz, true)$$, 'the proof says what was done');
 SELECT is(journey.ack(:'a'::uuid, :'t'::bigint), false, 'a sender''s late word brings nothing back');
 SELECT is_empty(format('SELECT * FROM pg_temp.rows_of(%L)', :'ann'), 'nothing');
 SELECT is(journey.profile_id('{"customer_id": "ann"}'), NULL, 'nobody has the key');
@@ -102,6 +102,30 @@ SELECT journey.erase('{"email": "bob@guest.com"}') \g /dev/null
 SELECT journey.run_once() \g /dev/null
 SELECT is_empty(format('SELECT * FROM pg_temp.rows_of(%L) UNION ALL SELECT * FROM pg_temp.rows_of(%L)', :'bob', :'guest'), 'are forgotten as one');
 SELECT is_empty($$SELECT pg_temp.mentions('bob@guest') UNION ALL SELECT pg_temp.mentions('bob@example')$$, 'under every address');
+-- whoever nobody knew yet when they were forgotten: their cart is a table's row with lines that name the cart alone
+CREATE TABLE carts (id text PRIMARY KEY, email text);
+CREATE TABLE cart_lines (id integer PRIMARY KEY, cart text, sku text);
+SELECT count(*) FROM journey.attach('carts', 'cart', '{"key": "id", "subject": {"email": "email"}}') \g /dev/null
+SELECT count(*) FROM journey.attach('cart_lines', 'cart_line', '{"key": "cart", "line": "id", "sku": "sku"}') \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+INSERT INTO carts VALUES ('GC', 'ghost@example.com');
+INSERT INTO cart_lines VALUES (1, 'GC', 'J1');
+SELECT journey.erase('{"email": "ghost@example.com"}') AS proof \gset
+SELECT results_eq(format('SELECT erased_at FROM journey.erasure WHERE erasure_id = %L', :'proof'), ARRAY[NULL::timestamptz], 'as long as a lap has not looked, it is not done');
+SELECT journey.run_once() \g /dev/null
+SELECT journey.run_once() \g /dev/null
+SELECT is(journey.profile_id('{"email": "ghost@example.com"}'), NULL, 'nobody is known by what was read after it');
+SELECT is_empty($$SELECT FROM journey.cart c WHERE c.cart_id = 'GC' UNION ALL SELECT FROM journey.identity i WHERE i.value ~ 'GC'$$, 'nor does their cart stay as nobody''s');
+SELECT isnt((SELECT erased_at FROM journey.erasure WHERE erasure_id = :'proof'), NULL, 'then it is done');
+SELECT is_empty($$SELECT pg_temp.mentions('ghost@')$$, 'and the address is nowhere');
+INSERT INTO cart_lines VALUES (2, 'GC', 'J2');
+SELECT journey.run_once() \g /dev/null
+SELECT is_empty($$SELECT FROM journey.cart c WHERE c.cart_id = 'GC'$$, 'a line that comes later does not make a cart of it');
+INSERT INTO carts VALUES ('GD', 'ghost@example.com');
+INSERT INTO cart_lines VALUES (3, 'GD', 'J1');
+SELECT journey.run_once() \g /dev/null
+SELECT is((SELECT count(*) FROM journey.cart c WHERE c.cart_id = 'GD' AND c.profile_id = journey.profile_id('{"email": "ghost@example.com"}')), 1::bigint, 'who comes back fills another');
+
 SELECT throws_ok($$SELECT journey.erase(NULL)$$, '22004', NULL, 'whom to forget must be said');
 
 SELECT is_empty('SELECT pg_temp.orphans()', 'no row of any table is left behind');
