@@ -313,6 +313,7 @@ rest(TimestampTz due, uint64 commits)
 	due = Min(due, maintenance_due());
 	if (due > now)
 		(void) pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, "journey: rest");
 	jny_rest_begins(slot, commits);
 	if (nap(0))
 		while (due > now && !reloaded && commits == jny_commits_of_others() && !told_to_stop())

@@ -56,19 +56,10 @@ SELECT journey.track('s', 'order_placed', jsonb_build_object('customer_id', c), 
 
 sub laps { return $node->safe_psql('shop', q{SELECT string_agg(laps::text, ' ' ORDER BY database) FROM journey.stat_worker WHERE laps > 0}) }
 
-# Waits until no worker has made a lap for five naps.
 sub rests
 {
-	my ($before, $now, $since) = ('', '', 0);
-	for (1 .. 200)
-	{
-		$now = laps();
-		$since = time if $now ne $before;
-		$before = $now;
-		return 1 if time - $since > 0.5;
-		sleep 0.1;
-	}
-	return 0;
+	return $node->poll_query_until('postgres',
+		q{SELECT count(*) = 2 AND bool_and(query = 'journey: rest') FROM pg_stat_activity WHERE backend_type = 'journey worker' AND datname IN ('shop', 'other')});
 }
 
 # The query is true within so much time as a busy machine may need, and long before maintenance would have brought a lap.
