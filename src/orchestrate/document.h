@@ -43,6 +43,7 @@ typedef struct JnyNamed
 typedef struct JnyEntry
 {
 	JnyOn		on;				/* match is always NULL here */
+	const char *where;			/* how incidents name its condition */
 	const char *key_namespace;	/* "cart" …; NULL = the journey has no key (key = '') */
 	const char *key;			/* expression, e.g. event.cart_id */
 	int			ndata;

@@ -227,6 +227,7 @@ parse_entries(JnyJourney *j)
 		JnyNamed   *named;
 
 		jny_doc_on(&e->on, entries[i]);
+		e->where = psprintf("journey/%s entry", j->name);
 		e->ndata = jny_doc_named(entries[i], "data", &e->data);
 		for (size_t k = 0; key != NULL && k < lengthof(short_keys); k++)
 			if (strcmp(key, short_keys[k][0]) == 0)
