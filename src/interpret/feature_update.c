@@ -400,21 +400,11 @@ update(void *arg)
 		add_events(&u, list_nth(lacking, i), missing[i], u.batch->cxt);
 }
 
-/* While counting, the registry stays as it is: expressions may read tables, and with them learn of changes. */
 static void
 pinned(void (*work) (void *), void *arg)
 {
 	jny_vocabulary_refresh();
-	jny_features_pin(true);
-	PG_TRY();
-	{
-		work(arg);
-	}
-	PG_FINALLY();
-	{
-		jny_features_pin(false);
-	}
-	PG_END_TRY();
+	jny_features_hold(work, arg);
 }
 
 void
@@ -560,21 +550,28 @@ ratio_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f, Timest
 	return *isnull ? (Datum) 0 : DirectFunctionCall2(numeric_div, numerator, denominator);
 }
 
-/* Its entry, counted from the log where the vector lacks it. */
+static void
+count_one(void *arg)
+{
+	Tracked    *one = arg;
+
+	count_from_log(&one, 1, PG_INT64_MAX);
+}
+
+/* Its entry, counted from the log where the vector lacks it. The caller goes on with what it has of the registry. */
 static JnyFeatureEntry *
 entry_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f)
 {
 	JnyVector	vector;
 	JnyFeatureEntry *e;
 	Tracked		t;
-	Tracked    *one = &t;
 
 	jny_vector_read(&vector, packed);
 	e = jny_vector_entry(&vector, f, false);
 	if (e != NULL)
 		return e;
 	track(&t, profile_id, packed, COUNT_LATER);
-	count_from_log(&one, 1, PG_INT64_MAX);
+	jny_features_hold(count_one, &t);
 	return jny_vector_entry(&t.vector, f, true);
 }
 

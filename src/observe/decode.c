@@ -48,7 +48,7 @@ jny_fact_new(JnyTake *take, JnyInboxRaw *row)
 	fact->type = row->type;
 	fact->source = row->source != NULL ? row->source : "unknown";
 	fact->trusted = jny_source_trusted(fact->source);
-	fact->scope = row->scope != NULL ? row->scope : pstrdup(jny_source_scope(fact->source));
+	fact->scope = row->scope != NULL ? row->scope : jny_source_scope(fact->source);
 	fact->message_id = row->message_id;
 	fact->received_at = row->received_at;
 	fact->timed = row->occurred_at != 0;
