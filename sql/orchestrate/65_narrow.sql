@@ -61,7 +61,7 @@ BEGIN
         FROM journey.document AS d
         CROSS JOIN LATERAL (SELECT count(DISTINCT e.profile_id) AS people FROM journey.enrollment AS e
                             WHERE e.journey = d.name AND e.entered_at > journey.clock() - narrow_paths.since) AS e
-        WHERE d.kind = 'journey' AND d.state = 'active' 
+        WHERE d.kind = 'journey' AND d.state = 'active'
           AND (SELECT min(a.activated_at) FROM journey.document AS a WHERE a.kind = d.kind AND a.name = d.name) <= journey.clock() - narrow_paths.since)
     SELECT f.journey, f.step, f.branch, f.to_step, f.people, f.of, f.finding, f.hint
     FROM found AS f WHERE f.finding IS NOT NULL ORDER BY f.journey, f.step NULLS FIRST, f.place;
