@@ -123,16 +123,26 @@ like($waiting->{out}, qr/got 0/, 'and gets nothing');
 # A claim remembers up to where it has taken everything, and one whose look from
 # the beginning was dear makes another only a second later. What a slow lap decides
 # is due when the lap began: a claim that looked meanwhile must not have passed it.
-# Locks stand for a slow machine: of the look (0.3 s) and of the lap (0.8 s).
+# Locks stand for a slow machine: of the look, and of the lap 0.5 s longer.
 $node->safe_psql('shop', q{UPDATE journey.outbox SET status = 'pending', claim_at = now() + interval '1 day', token = NULL, lease_until = NULL WHERE channel = 'mail'});
 my $owner = $node->safe_psql('shop', 'SELECT current_user');
-my $look = as($owner, 'BEGIN; LOCK TABLE journey.outbox IN SHARE MODE; SELECT pg_sleep(0.3); COMMIT');
-my $lap = as($owner, 'BEGIN; LOCK TABLE journey.decision IN EXCLUSIVE MODE; SELECT pg_sleep(0.8); COMMIT', 'SELECT clock_timestamp()');
-$node->poll_query_until('shop', q{SELECT count(*) = 2 FROM pg_locks WHERE granted AND mode IN ('ShareLock', 'ExclusiveLock')
-	AND relation IN ('journey.outbox'::regclass, 'journey.decision'::regclass)});
+sub blocked    # how many wait for the two tables
+{
+	my ($who) = @_;
+	return $node->poll_query_until('shop', qq{SELECT count(DISTINCT pid) = $who FROM pg_locks
+		WHERE NOT granted AND relation IN ('journey.outbox'::regclass, 'journey.decision'::regclass)});
+}
+my ($look, $lap) = (as($owner), as($owner));
+says($look, "BEGIN; LOCK TABLE journey.outbox IN SHARE MODE; SELECT 'held';\n", qr/held/);
+says($lap, "BEGIN; LOCK TABLE journey.decision IN EXCLUSIVE MODE; SELECT 'held';\n", qr/held/);
 $waiting = as('mailer', q{SELECT count(*) FROM journey.claim('mail')}, 'SELECT pg_sleep(0.3)',
 	q{SELECT action_id FROM journey.claim('mail', wait => '1 second')});
+blocked(1);
 order('mail');
+blocked(2);
+says($look, "COMMIT; SELECT 'over';\n", qr/over/);
+sleep 0.5;
+says($lap, "COMMIT; SELECT clock_timestamp();\n", qr/^20/m);
 $_->{run}->finish for $look, $lap, $waiting;
 my ($action) = $waiting->{out} =~ /([0-9a-f-]{36})/;
 my ($released) = $lap->{out} =~ /^(20.*)$/m;
