@@ -14,6 +14,8 @@
 #   make crash-bugs  seeded bugs, each of which a test must catch
 #   make replay-orders   half a year of real invoices as order tables, whole
 #   make soak LAPS=100000    does the worker's memory grow?
+#   make check-cassert PG_SOURCE=dir   suites on a server that checks itself (SUITES=; also
+#                            check-discard and check-valgrind; see scripts/check-server)
 #
 # The version is written once, in journey.control.
 
@@ -81,7 +83,7 @@ worker-is-off:
 		echo "installcheck: the worker of this server would disturb the tests; first run, as a superuser:" >&2; \
 		echo "  ALTER SYSTEM SET journey.worker = off; SELECT pg_reload_conf();" >&2; exit 1; fi
 
-.PHONY: lint reference coverage check-major check-upgrade crash crash-faults crash-bugs fuzz replay-orders soak
+.PHONY: lint reference coverage check-major check-upgrade crash crash-faults crash-bugs fuzz replay-orders soak check-cassert check-discard check-valgrind
 reference:
 	$(srcdir)/scripts/with-cluster scripts/reference > docs/reference.md.tmp && grep -v '^Creating new\|^Dropping cluster' docs/reference.md.tmp > docs/reference.md && rm docs/reference.md.tmp
 lint:
@@ -106,4 +108,6 @@ replay-orders:
 		$(srcdir)/test/suites/replay_orders 0
 soak:
 	$(srcdir)/scripts/with-cluster --no-cron --conf journey.site=soak --conf logging_collector=on \
-		$(srcdir)/test/soak/run $(LAPS)
+		$(srcdir)/test/soak/run $(or $(LAPS),100000) $(RATE)
+check-cassert check-discard check-valgrind:
+	PG_SOURCE="$(PG_SOURCE)" $(srcdir)/scripts/check-server $(@:check-%=%) $(SUITES)

@@ -91,7 +91,7 @@ INSERT INTO journey.vocabulary (name, type, served, meaning) VALUES
     ('product.class', 'text', true, 'essential or considered.'),
     ('product.price', 'numeric', true, 'Its price, in product.currency.'),
     ('product.currency', 'text', true, 'Currency of its price.'),
-    ('product.available', 'numeric', true, 'What is in stock: by the attached stock table at this moment, else as last observed. Permits look again.'),
+    ('product.available', 'numeric', true, 'What is in stock: by the attached stock table at this moment, else as last observed; unknown when that table''s figure is older than its max_age. Permits look again.'),
     ('product.replenishable', 'boolean', true, 'Whether people buy it again and again.'),
     ('product.replenish_after', 'interval', true, 'How long one piece lasts.'),
     ('product.views', 'bigint', true, 'How often the person saw the product''s page, among the newest 30 views of 30 days (feature viewed_products).'),

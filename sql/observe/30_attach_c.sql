@@ -34,12 +34,12 @@ CREATE FUNCTION journey._watch_truncate() RETURNS integer
 COMMENT ON FUNCTION journey._watch_truncate() IS
     'Puts the TRUNCATE trigger of attached tables on partitions that have none, and returns on how many: PostgreSQL gives them only triggers for each row. One that is locked is left for the next call.';
 
-CREATE FUNCTION journey._stock(skus text[]) RETURNS TABLE (sku text, available numeric)
+CREATE FUNCTION journey._stock(skus text[]) RETURNS TABLE (sku text, available numeric, stale boolean)
     LANGUAGE C STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER
     SET search_path = pg_catalog, journey, pg_temp
     AS 'MODULE_PATHNAME', 'journey_stock';
 COMMENT ON FUNCTION journey._stock(text[]) IS
-    'Stock as the attached tables have it now, the sum over their rows, under the caller''s snapshot: those of kind stock or, without any, the tables of products whose map has "available". No row for what no table knows; what is no number, or whose mapping no longer fits, says nothing. Null for every sku while somebody has such a table locked, for which nobody waits, or one cannot be read.';
+    'Stock as the attached tables have it now, the sum over their rows, under the caller''s snapshot: those of kind stock or, without any, the tables of products whose map has "available". No row for what no table knows; what is no number, or whose mapping no longer fits, says nothing. Null for every sku while somebody has such a table locked, for which nobody waits, or one cannot be read. Rows that are older than the max_age of their table''s map are left out; stale, and null, where no other place has any.';
 
 CREATE FUNCTION journey._column_text(rel regclass, name text) RETURNS text
     LANGUAGE C STABLE STRICT PARALLEL SAFE

@@ -17,7 +17,7 @@ BEGIN
             "available": ["available"], "traits": [], "props": [], "at": ["updated_at", "changed_at", "modified_at", "created_at"]}'
         WHEN 'stock' THEN '{"sku!": ["sku", "product_sku", "variant_sku", "product_variant_id", "variant_id", "product_id"],
             "available!": ["available", "on_hand", "stock_on_hand", "count_on_hand", "quantity", "qty", "stock"],
-            "at": ["updated_at", "changed_at"], "props": []}'
+            "at": ["updated_at", "changed_at"], "max_age": [], "props": []}'
         WHEN 'cart' THEN '{"key!": ["id", "cart_id", "token", "checkout_id"], "subject": [], "status": ["status", "state"],
             "currency": ["currency", "currency_code"], "order": ["order_id"],
             "at": ["updated_at", "changed_at", "last_change", "created_at"]}'
@@ -234,7 +234,7 @@ BEGIN
         FROM (
             SELECT f.n, 0 AS m, COALESCE(f.value ->> 'column', f.value #>> '{}') AS col
             FROM jsonb_each(map) WITH ORDINALITY AS f (name, value, n)
-            WHERE f.name NOT IN ('subject', 'props', 'traits', 'consents', 'source', 'on_delete')
+            WHERE f.name NOT IN ('subject', 'props', 'traits', 'consents', 'source', 'on_delete', 'max_age')
               AND (jsonb_typeof(f.value) = 'string' OR f.value ? 'column')
             UNION ALL
             SELECT 1000 + f.n, g.n, COALESCE(g.value ->> 'column', g.value #>> '{}')

@@ -141,6 +141,25 @@ $$;
 COMMENT ON FUNCTION journey._attach_check_names(regclass, text, jsonb) IS
     'Checks subject, props and traits of a map.';
 
+CREATE FUNCTION journey._attach_check_age(how jsonb, map jsonb) RETURNS void
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    IF jsonb_typeof(how) <> 'string' OR how #>> '{}' !~ '^[1-9][0-9]{0,4} (minute|hour|day|week)s?$' THEN
+        RAISE EXCEPTION 'field "max_age" of the map has the wrong value %', left(how::text, 100)
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Write how old what a row says of the stock may be, as in "30 minutes".';
+    ELSIF NOT map ? 'at' OR map -> 'at' ? 'const' THEN
+        RAISE EXCEPTION 'the map has "max_age", and no column that says how old a row is'
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = 'Name as "at" the column in which each place says when it counted.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._attach_check_age(jsonb, jsonb) IS
+    'Raises 22023 when the max_age of a map is no time, or nothing says how old its rows are.';
+
 CREATE FUNCTION journey._attach_check(rel regclass, kind text, map jsonb) RETURNS jsonb
     LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, journey, pg_temp
@@ -172,6 +191,8 @@ BEGIN
                           HINT = CASE field WHEN 'source' THEN 'Write the name of the source, as in "commerce".'
                                             ELSE format('Write "%s", or leave it out: then a deleted row changes nothing.', deleted) END;
             END IF;
+        ELSIF field = 'max_age' THEN
+            PERFORM journey._attach_check_age(how, map);
         ELSIF field = 'consents' THEN
             map := jsonb_set(map, '{consents}', journey._attach_check_consents(rel, how));
         ELSIF field IN ('subject', 'props', 'traits') THEN

@@ -442,7 +442,7 @@ BEGIN
     RETURN QUERY
         SELECT 'not mapped', rtrim(k, '!'), COALESCE('nearest column: ' || journey._nearest(rtrim(k, '!'), journey._rel_columns(rel)), 'no column like it'), NULL::bigint
         FROM jsonb_object_keys(journey._attach_fields(kind)) k
-        WHERE NOT map ? rtrim(k, '!') AND NOT COALESCE(map -> 'subject', '{}') ? rtrim(k, '!') AND rtrim(k, '!') NOT IN ('props', 'traits', 'consents', 'on_delete', 'order')
+        WHERE NOT map ? rtrim(k, '!') AND NOT COALESCE(map -> 'subject', '{}') ? rtrim(k, '!') AND rtrim(k, '!') NOT IN ('props', 'traits', 'consents', 'on_delete', 'max_age', 'order')
         ORDER BY k;
     IF EXISTS (SELECT FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = rel AND NOT c.relispartition) THEN
         RETURN QUERY SELECT 'warning', 'inheritance', 'tables that inherit from it are not captured: attach each', NULL::bigint;

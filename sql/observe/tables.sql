@@ -283,6 +283,7 @@ CREATE TABLE journey.event (
 ) PARTITION BY RANGE (received_at);
 CREATE TABLE journey.event_default PARTITION OF journey.event DEFAULT;
 CREATE INDEX event_ticket ON journey.event (bucket, profile_id) WHERE type IN ('ticket_opened', 'ticket_closed');
+CREATE INDEX event_return ON journey.event (bucket, profile_id) WHERE type IN ('return_requested', 'return_received', 'order_line_returned');
 CREATE TABLE journey.session (        -- visits
     bucket smallint NOT NULL,
     profile_id uuid NOT NULL,

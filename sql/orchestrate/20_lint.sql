@@ -706,13 +706,14 @@ BEGIN
                     WHERE f ->> 'code' IN ('unknown_field', 'missing_field', 'wrong_type', 'wrong_value', 'not_unique', 'not_in_release')) THEN
         RETURN found; -- the rest reads the structure and would only repeat its faults
     ELSIF doc ->> 'kind' <> 'journey' THEN
-        RETURN found || journey._lint_other(doc, base, bundle);
+        RETURN found || journey._lint_other(doc, base, bundle) || journey._lint_unknown(doc, base, bundle);
     END IF;
     FOR item IN SELECT s.key, s.value FROM jsonb_each(doc -> 'steps') AS s LOOP
         found := found || journey._lint_step(item.key, item.value, doc, base, bundle);
     END LOOP;
     RETURN found || journey._lint_graph(doc, base, coalesce(marks, '[]')) || journey._lint_names(doc, base, coalesce(marks, '[]'), bundle)
-        || journey._lint_purpose(doc, base, bundle) || journey._lint_charter(doc, base, activation);
+        || journey._lint_purpose(doc, base, bundle) || journey._lint_charter(doc, base, activation)
+        || journey._lint_unknown(doc, base, bundle);
 END
 $$;
 COMMENT ON FUNCTION journey._lint_one(jsonb, text, jsonb, boolean) IS

@@ -211,6 +211,28 @@ COMMENT ON COLUMN journey.stage_transition.rule IS 'The rule that fired: documen
 COMMENT ON COLUMN journey.stage_transition.event_id IS 'The event; null for an object.';
 COMMENT ON COLUMN journey.stage_transition.test IS 'Made under the test clock: in no figure.';
 
+CREATE TABLE journey.product_sales (
+    sku text PRIMARY KEY,
+    category text,
+    orders bigint NOT NULL
+);
+CREATE INDEX product_sales_category ON journey.product_sales (category, orders DESC, sku);
+CREATE INDEX product_sales_orders ON journey.product_sales (orders DESC, sku);
+COMMENT ON TABLE journey.product_sales IS 'How often each product was ordered in the last 90 days, as maintenance has counted: what recommend() ranks by.';
+COMMENT ON COLUMN journey.product_sales.sku IS 'Product.';
+COMMENT ON COLUMN journey.product_sales.category IS 'Its category then.';
+COMMENT ON COLUMN journey.product_sales.orders IS 'Orders that stand and have a line of it that did not come back.';
+
+CREATE TABLE journey.sales_count (
+    one boolean PRIMARY KEY CHECK (one),
+    counted_at timestamptz NOT NULL,
+    due_at timestamptz NOT NULL
+);
+COMMENT ON TABLE journey.sales_count IS 'When product_sales was counted; one row.';
+COMMENT ON COLUMN journey.sales_count.one IS 'Always true.';
+COMMENT ON COLUMN journey.sales_count.counted_at IS 'To what moment, by journey.clock().';
+COMMENT ON COLUMN journey.sales_count.due_at IS 'Real time before which it is not counted anew.';
+
 CREATE TABLE journey.journey_day (
     journey text NOT NULL,
     day date NOT NULL,

@@ -92,6 +92,7 @@ jny_cols_typed(int ncols, const JnyColType *types)
 	cols->nrows = 0;
 	cols->max = FIRST_ROWS;
 	cols->cxt = CurrentMemoryContext;
+	cols->owned = 0;
 	cols->types = types;
 	cols->values = palloc(sizeof(Datum) * Max(1, ncols) * cols->max);
 	cols->nulls = palloc(sizeof(bool) * Max(1, ncols) * cols->max);
@@ -116,13 +117,26 @@ jny_cols_set(JnyCols *cols, int col, Datum value)
 	Assert(col >= 0 && col < cols->ncols);
 	cols->values[at] = value;
 	cols->nulls[at] = false;
+	cols->owned &= ~(UINT64CONST(1) << col);
 }
 
+StaticAssertDecl(JNY_MAX_COLS <= 64, "the columns of a row are the bits of a word");
+
+/* Made where it is to stay. */
 void
 jny_cols_text(JnyCols *cols, int col, const char *value)
 {
-	if (value != NULL)
-		jny_cols_set(cols, col, CStringGetTextDatum(value));
+	size_t		len;
+	text	   *made;
+
+	if (value == NULL)
+		return;
+	len = strlen(value);
+	made = MemoryContextAlloc(cols->cxt, VARHDRSZ + len);
+	SET_VARSIZE(made, VARHDRSZ + len);
+	memcpy(VARDATA(made), value, len);
+	jny_cols_set(cols, col, PointerGetDatum(made));
+	cols->owned |= UINT64CONST(1) << col;
 }
 
 void
@@ -141,15 +155,43 @@ jny_cols_next(JnyCols *cols)
 
 	for (int i = 0; i < cols->ncols; i++)
 	{
-		if (nulls[i] || cols->types[i].byval)
+		if (nulls[i] || cols->types[i].byval || (cols->owned & (UINT64CONST(1) << i)))
 			continue;
 		values[i] = cols->types[i].len == -1
 			? PointerGetDatum(PG_DETOAST_DATUM_COPY(values[i]))
 			: datumCopy(values[i], false, cols->types[i].len);
 	}
+	cols->owned = 0;
 	cols->nrows++;
 	make_room(cols);
 	MemoryContextSwitchTo(old);
+}
+
+/* Fewer rows than these are taken as they come. */
+#define MANY_ROWS 64
+
+int *
+jny_cols_by_bucket(const JnyCols *cols)
+{
+	int			start[JNY_BUCKETS + 1] = {0};
+	int		   *order;
+
+	if (cols->nrows < MANY_ROWS || cols->ncols == 0 || cols->types[0].type != INT2OID)
+		return NULL;
+	for (int row = 0; row < cols->nrows; row++)
+	{
+		int16		bucket = DatumGetInt16(cols->values[(size_t) row * cols->ncols]);
+
+		if (cols->nulls[(size_t) row * cols->ncols] || bucket < 0 || bucket >= JNY_BUCKETS)
+			return NULL;
+		start[bucket + 1]++;
+	}
+	for (int i = 0; i < JNY_BUCKETS; i++)
+		start[i + 1] += start[i];
+	order = palloc(sizeof(int) * cols->nrows);
+	for (int row = 0; row < cols->nrows; row++)
+		order[start[DatumGetInt16(cols->values[(size_t) row * cols->ncols])]++] = row;
+	return order;
 }
 
 int

@@ -122,7 +122,7 @@ extern void jny_as_owner(void (*work) (void *), void *arg);
 typedef struct JnyStockLevel
 {
 	const char *sku;
-	Datum		available;		/* numeric */
+	Datum		available;		/* numeric; 0 = too old to be known */
 } JnyStockLevel;
 
 /*

@@ -123,10 +123,9 @@ extern char jny_fence_of(const char *type, const char *ref, const JnyKeys *keys)
 /*
  * Scope of a source, from journey.source; JNY_DEFAULT_SCOPE for one that has
  * no row. Cached: whoever changes journey.source or journey.namespace calls
- * journey._invalidate(regclass) in the same transaction. The string lives
- * until the next message.
+ * journey._invalidate(regclass) in the same transaction. A copy.
  */
-extern const char *jny_source_scope(const char *source);
+extern char *jny_source_scope(const char *source);
 /* False when its document says so: its word grants no consent and links no keys. Cached alike. */
 extern bool jny_source_trusted(const char *source);
 

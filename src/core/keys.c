@@ -126,12 +126,13 @@ find_source(const char *source)
 	return bsearch(&wanted, registry.sources, registry.nsources, sizeof(Source), compare_source);
 }
 
-const char *
+char *
 jny_source_scope(const char *source)
 {
 	const Source *found = find_source(source);
 
-	return found ? found->scope : JNY_DEFAULT_SCOPE;
+	/* a copy: the next key that is made may read the registry again */
+	return pstrdup(found ? found->scope : JNY_DEFAULT_SCOPE);
 }
 
 bool

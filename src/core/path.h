@@ -68,7 +68,7 @@ typedef struct JnyPath
 	JnyPlan		sql[JNY_SQL_FORMS];
 } JnyPath;
 
-/* Opens the table, its path learned and valid. The lock is the caller's to keep. */
+/* Opens the table, and its path as it is under this lock, which is the caller's to keep. */
 extern JnyPath *jny_path_open(JnyAccess *access, LOCKMODE mode, Relation *rel);
 extern bool jny_path_direct(const JnyPath *path);
 /* The statement that says the same. */

@@ -7,7 +7,8 @@
  * says anything. The reading is rolled back: it writes nothing, and the locks
  * on the shop's tables go with it, so that no change of such a table waits for
  * the end of a lap. A table that is locked or cannot be read leaves what was
- * observed; the permit looks again.
+ * observed; the permit looks again. What a table says is too old to count is
+ * unknown, which what was observed of it before cannot mend.
  */
 #include "core/core.h"
 
@@ -15,7 +16,7 @@
 #include "utils/datum.h"
 
 JNY_PLAN(read_stock, "text[]",
-		 "SELECT s.sku, s.available FROM journey._stock($1) AS s WHERE s.available IS NOT NULL");
+		 "SELECT s.sku, s.available FROM journey._stock($1) AS s WHERE s.available IS NOT NULL OR s.stale");
 
 typedef struct Reading
 {
@@ -36,9 +37,10 @@ read_levels(void *arg)
 	for (; r->n < n; r->n++)
 	{
 		bool		isnull;
+		Datum		available = jny_get(r->n, 2, &isnull);
 
 		r->level[r->n].sku = jny_get_text(r->n, 1);
-		r->level[r->n].available = datumCopy(jny_get(r->n, 2, &isnull), false, -1);
+		r->level[r->n].available = isnull ? (Datum) 0 : datumCopy(available, false, -1);
 	}
 	MemoryContextSwitchTo(here);
 }

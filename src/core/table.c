@@ -344,14 +344,22 @@ learn(JnyAccess *access)
 JnyPath *
 jny_path_open(JnyAccess *access, LOCKMODE mode, Relation *rel)
 {
+	if (access->path == NULL || !access->path->valid)
+		learn(access);
 	for (;;)
 	{
-		if (access->path == NULL || !access->path->valid)
-			learn(access);
 		*rel = table_open(access->path->relid, mode);
 		if (access->path->valid)
 			return access->path;
-		/* the lock let a message in */
+
+		/*
+		 * The lock let a message in. What is learned behind it is what a
+		 * statement would see, whatever comes meanwhile: that makes the next
+		 * use learn again.
+		 */
+		learn(access);
+		if (access->path->relid == RelationGetRelid(*rel))
+			return access->path;
 		table_close(*rel, NoLock);
 	}
 }

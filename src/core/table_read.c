@@ -51,8 +51,8 @@ void
 jny_row_init(JnyRow *row, const JnyPath *path, int key)
 {
 	row->key = key;
-	row->values = palloc(sizeof(Datum) * Max(1, path->ncols));
-	row->nulls = palloc(sizeof(bool) * Max(1, path->ncols));
+	row->values = palloc((sizeof(Datum) + sizeof(bool)) * Max(1, path->ncols));
+	row->nulls = (bool *) (row->values + Max(1, path->ncols));
 }
 
 void
@@ -128,15 +128,30 @@ lock_found(Lookup *l, Relation rel, ScanKey key, TupleTableSlot *slot, TupleTabl
 		(jny_path_fits(l->path, key, latest) && (l->wanted == NULL || l->wanted(row, l->arg)));
 }
 
+static void
+add_copy(Lookup *l, const JnyRow *seen)
+{
+	JnyRow		row;
+
+	jny_row_init(&row, l->path, seen->key);
+	row.tid = seen->tid;
+	memcpy(row.values, seen->values, sizeof(Datum) * l->path->ncols);
+	memcpy(row.nulls, seen->nulls, sizeof(bool) * l->path->ncols);
+	jny_row_own(&row, l->path);
+	jny_rows_add(l->rows, &row);
+}
+
 /* The rows of one key; false when there are enough. */
 static bool
 find_rows(Lookup *l, Relation rel, IndexScanDesc scan, ScanKey keys, TupleTableSlot *slot, Snapshot snapshot, int key)
 {
-	JnyRow		row;
+	Datum		values[JNY_MAX_COLS];
+	bool		nulls[JNY_MAX_COLS];
+	JnyRow		row = {.key = key, .values = values, .nulls = nulls};
 	TupleTableSlot *latest = l->lock ? table_slot_create(rel, NULL) : NULL;
 	bool		more = true;
 
-	jny_row_init(&row, l->path, key);
+	/* most keys of a lap are new: rows are made when there is one */
 	while (more && index_getnext_slot(scan, ForwardScanDirection, slot))
 	{
 		jny_row_view(&row, l->path, slot);
@@ -144,14 +159,32 @@ find_rows(Lookup *l, Relation rel, IndexScanDesc scan, ScanKey keys, TupleTableS
 			continue;
 		if (l->lock && !lock_found(l, rel, keys, slot, latest, snapshot, &row))
 			continue;
-		jny_row_own(&row, l->path);
-		jny_rows_add(l->rows, &row);
-		jny_row_init(&row, l->path, key);
+		add_copy(l, &row);
 		more = l->rows->n < l->limit;
 	}
 	if (latest != NULL)
 		ExecDropSingleTupleTableSlot(latest);
 	return more;
+}
+
+/* Rows that were found key by key in another order, in the order of the keys. */
+static void
+put_in_order(JnyRows *rows, int nkeys)
+{
+	int		   *start = palloc0(sizeof(int) * (nkeys + 1));
+	JnyRow	   *ordered = MemoryContextAllocHuge(CurrentMemoryContext, sizeof(JnyRow) * Max(1, rows->n));
+
+	for (int i = 0; i < rows->n; i++)
+		start[rows->row[i].key + 1]++;
+	for (int i = 0; i < nkeys; i++)
+		start[i + 1] += start[i];
+	for (int i = 0; i < rows->n; i++)
+		ordered[start[rows->row[i].key]++] = rows->row[i];
+	if (rows->row != NULL)
+		pfree(rows->row);
+	rows->row = ordered;
+	rows->max = Max(1, rows->n);
+	pfree(start);
 }
 
 static void
@@ -163,6 +196,7 @@ lookup_direct(Lookup *l, Relation rel, JnyCols *keys)
 	ScanKeyData key[INDEX_MAX_KEYS];
 	Snapshot	snapshot;
 	IndexScanDesc scan;
+	int		   *order = NULL;
 
 	/* a parallel query has begun no command that it could end */
 	if (l->snapshot == NULL && !IsInParallelMode())
@@ -176,17 +210,25 @@ lookup_direct(Lookup *l, Relation rel, JnyCols *keys)
 		return;
 	}
 	path->filled = true;
+	/* locks are taken, and the first ones found, in the order of the keys */
+	if (!l->lock && l->limit == PG_INT32_MAX && l->wanted == NULL)
+		order = jny_cols_by_bucket(keys);
 	index = index_open(path->indexid, AccessShareLock);
 	slot = table_slot_create(rel, NULL);
 	scan = jny_index_beginscan(rel, index, snapshot, path->nkeys);
 	for (int i = 0; i < keys->nrows; i++)
 	{
-		if (!jny_path_keys(path, keys->values + (size_t) i * keys->ncols, keys->nulls + (size_t) i * keys->ncols, key))
+		int			k = order != NULL ? order[i] : i;
+		size_t		at = (size_t) k * keys->ncols;
+
+		if (!jny_path_keys(path, keys->values + at, keys->nulls + at, key))
 			continue;
 		index_rescan(scan, key, path->nkeys, NULL, 0);
-		if (!find_rows(l, rel, scan, key, slot, snapshot, i))
+		if (!find_rows(l, rel, scan, key, slot, snapshot, k))
 			break;
 	}
+	if (order != NULL)
+		put_in_order(l->rows, keys->nrows);
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	PopActiveSnapshot();

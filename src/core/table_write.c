@@ -637,10 +637,15 @@ jny_write(JnyAccess *access, JnyCols *rows)
 	else
 	{
 		Writer		w;
+		int		   *order = jny_cols_by_bucket(rows);
 
 		open_writer(&w, path, rel, NULL);
 		for (int i = 0; i < rows->nrows; i++)
-			done += write_row(&w, rows->values + (size_t) i * rows->ncols, rows->nulls + (size_t) i * rows->ncols);
+		{
+			size_t		at = (size_t) (order != NULL ? order[i] : i) * rows->ncols;
+
+			done += write_row(&w, rows->values + at, rows->nulls + at);
+		}
 		close_writer(&w);
 	}
 	table_close(rel, NoLock);

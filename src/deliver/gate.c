@@ -31,13 +31,17 @@ JNY_PLAN(read_messages, "integer[], text[], text[]",
 		 " UNION ALL " OF_MESSAGE("outbox_history", "o.provider_ref = k.ref AND k.action IS NULL"));
 /*
  * The shop's own tables where they are attached, all of them, else what was
- * last observed; unknown is not zero. The third: one is locked now, or cannot be read.
+ * last observed; unknown is not zero. The third: one is locked now, or cannot be
+ * read; the fourth: what they say is too old.
  */
 JNY_PLAN(read_stock, "text[]",
-		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0, s.sku IS NOT NULL AND s.available IS NULL"
+		 "SELECT k.sku, COALESCE(s.available, p.available) <= 0, s.sku IS NOT NULL AND s.available IS NULL, COALESCE(s.stale, false)"
 		 " FROM pg_catalog.unnest($1) AS k(sku)"
 		 " LEFT JOIN journey._stock($1) AS s ON s.sku = k.sku"
 		 " LEFT JOIN journey.product p ON p.sku = k.sku");
+
+/* stock that has not been told of for long will not be told of within a second */
+#define STALE_STOCK_US USECS_PER_MINUTE
 
 /* additions that a sender has */
 JNY_PLAN(read_additions, "integer[], text[], timestamptz",
@@ -393,6 +397,7 @@ judge_stock(JnyGate *gate, List *works)
 		char	   *sku = jny_get_text(row, 1);
 		bool		out = jny_get_int8(row, 2, 0) != 0;
 		bool		unread = jny_get_int8(row, 3, 0) != 0;
+		bool		stale = jny_get_int8(row, 4, 0) != 0;
 
 		if (!out && !unread)
 			continue;
@@ -403,7 +408,7 @@ judge_stock(JnyGate *gate, List *works)
 			if (!speaks_of(w, sku))
 				continue;
 			if (unread)
-				jny_postpone(gate, w, "stale_data", 0);
+				jny_postpone(gate, w, "stale_data", stale && !gate->node.test ? gate->node.now + STALE_STOCK_US : 0);
 			else
 				jny_refuse(w, "out_of_stock");
 		}

@@ -239,6 +239,7 @@ keep_names(JnyExpr *expr, const Names *names)
 		TupleDescInitEntry(desc, i + 1, NULL, in->type, -1, 0);
 	}
 	expr->slot = MakeSingleTupleTableSlot(desc, &TTSOpsVirtual);
+	expr->read = palloc0(sizeof(bool) * Max(names->n, 1));
 	/* All attributes are always set: unread ones are null. */
 	memset(expr->slot->tts_isnull, true, sizeof(bool) * names->n);
 	ExecStoreVirtualTuple(expr->slot);
@@ -355,6 +356,11 @@ keep(const char *source, Oid owner, Oid wanted, Analyzed *parts, int n, const Na
 	{
 		keep_clause(&expr->clauses[i], &parts[i], zone);
 		expr->user_functions |= parts[i].walk.user_functions;
+		for (int k = 0; k < expr->clauses[i].ninputs; k++)
+			expr->clauses[i].parts |= expr->inputs[expr->clauses[i].inputs[k]].part;
+		/* functions of the house may read anything */
+		if (parts[i].walk.user_functions)
+			expr->clauses[i].parts = ~(uint32) 0;
 	}
 	if (expr->user_functions)
 		expr->econtext = CreateStandaloneExprContext();

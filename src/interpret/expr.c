@@ -26,6 +26,7 @@
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"
+#include "common/hashfn.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -152,7 +153,7 @@ find_current(const char *source, Oid owner, Oid result_type, uint64 *hash)
 	if (cache == NULL)
 		start_cache();
 	release_dropped();
-	*hash = jny_hash64(source, strlen(source), ((uint64) owner << 32) | result_type);
+	*hash = hash_bytes_extended((const unsigned char *) source, (int) strlen(source), ((uint64) owner << 32) | result_type);
 	entry = hash_search(cache, hash, HASH_FIND, NULL);
 	if (entry == NULL)
 		return NULL;
@@ -249,7 +250,6 @@ typedef struct Run
 	JnyExpr    *expr;
 	JnyResolver resolver;
 	void	   *arg;
-	Bitmapset  *read;			/* inputs that have been resolved */
 	JnyExprClause *clause;
 	Datum		value;
 	bool		isnull;
@@ -260,10 +260,10 @@ read_input(Run *run, int i)
 {
 	TupleTableSlot *slot = run->expr->slot;
 
-	if (bms_is_member(i, run->read))
+	if (run->expr->read[i])
 		return;
 	slot->tts_values[i] = run->resolver(run->arg, &run->expr->inputs[i], &slot->tts_isnull[i]);
-	run->read = bms_add_member(run->read, i);
+	run->expr->read[i] = true;
 }
 
 static void
@@ -356,11 +356,12 @@ start_run(Run *run, JnyExpr *expr, JnyResolver resolver, void *arg)
 	run->arg = arg;
 	set_error(expr, NULL);
 	memset(expr->slot->tts_isnull, true, sizeof(bool) * expr->ninputs);
+	memset(expr->read, false, sizeof(bool) * expr->ninputs);
 }
 
-/* The verdict; stops at the first clause that is false unless verdicts are wanted. */
+/* The verdict of clauses that need no other parts; stops at the first one that is false unless verdicts are wanted. */
 static JnyVerdict
-judge(Run *run, JnyVerdict *verdicts, char **errors)
+judge(Run *run, uint32 parts, JnyVerdict *verdicts, char **errors)
 {
 	JnyExpr    *expr = run->expr;
 	volatile JnyVerdict verdict = JNY_TRUE;
@@ -373,6 +374,11 @@ judge(Run *run, JnyVerdict *verdicts, char **errors)
 		{
 			JnyVerdict	v;
 
+			if (expr->clauses[i].parts & ~parts)
+			{
+				verdict = all_of(verdict, JNY_UNKNOWN);
+				continue;
+			}
 			/* told clause by clause, or the last one of all */
 			if (verdicts != NULL)
 				set_error(expr, NULL);
@@ -401,7 +407,16 @@ jny_expr_verdict(JnyExpr *expr, JnyResolver resolver, void *arg)
 	Run			run;
 
 	start_run(&run, expr, resolver, arg);
-	return judge(&run, NULL, NULL);
+	return judge(&run, ~(uint32) 0, NULL, NULL);
+}
+
+JnyVerdict
+jny_expr_foretell(JnyExpr *expr, uint32 parts, JnyResolver resolver, void *arg)
+{
+	Run			run;
+
+	start_run(&run, expr, resolver, arg);
+	return judge(&run, parts, NULL, NULL) == JNY_FALSE ? JNY_FALSE : JNY_UNKNOWN;
 }
 
 Datum
@@ -470,7 +485,7 @@ jny_expr_explain(JnyExpr *expr, JnyResolver resolver, void *arg,
 	JnyVerdict	verdict;
 
 	start_run(&run, expr, resolver, arg);
-	verdict = judge(&run, verdicts, errors);
+	verdict = judge(&run, ~(uint32) 0, verdicts, errors);
 	if (clauses != NULL)
 	{
 		*clauses = NIL;

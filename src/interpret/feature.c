@@ -479,9 +479,22 @@ jny_features_refresh(void)
 }
 
 void
-jny_features_pin(bool pin)
+jny_features_hold(void (*work) (void *), void *arg)
 {
-	busy = pin;
+	bool		held = busy;
+
+	busy = true;
+	PG_TRY();
+	{
+		work(arg);
+	}
+	PG_CATCH();
+	{
+		busy = held;
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	busy = held;
 }
 
 int

@@ -103,8 +103,8 @@ extern void jny_features_refresh(void);
 extern const char *jny_feature_name(int i);
 extern int	jny_features(const JnyFeature **features);
 extern const JnyFeature *jny_feature_find(const char *name);
-/* While set, the registry stays as it is. */
-extern void jny_features_pin(bool pin);
+/* Meanwhile the registry stays as it is: expressions may read tables, and with them learn of changes. */
+extern void jny_features_hold(void (*work) (void *), void *arg);
 
 /* vector.c */
 extern void jny_vector_read(JnyVector *vector, bytea *packed);

@@ -19,6 +19,7 @@
 #include "executor/spi.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
+#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/hsearch.h"
 #include "utils/memutils.h"
@@ -46,7 +47,6 @@ JNY_PLAN(read_totals, "integer[], smallint[], uuid[]",
 
 typedef struct Tracked
 {
-	const void *profile;		/* hash key: JnyProfile of the batch */
 	pg_uuid_t	id;
 	JnyVector	vector;
 	bool	   *missing;		/* per feature: has to be counted from the log */
@@ -206,6 +206,8 @@ track(Tracked *t, const pg_uuid_t *id, bytea *packed, Missing missing)
 	t->any_missing = false;
 	memset(&t->vector, 0, sizeof(t->vector));
 	jny_vector_read(&old, packed);
+	t->vector.room = n;
+	t->vector.entries = palloc(sizeof(JnyFeatureEntry) * Max(n, 1));
 	for (int i = 0; i < n; i++)
 	{
 		JnyFeatureEntry *e;
@@ -234,101 +236,175 @@ is_logged(const JnyEvent *e)
 	return !e->is_action && !e->fence_only;
 }
 
-static HTAB *
-track_batch(JnyBatch *batch)
+/* The features that count events of one type: a lap has thousands of events and few types. */
+typedef struct Counting
 {
-	HASHCTL		ctl = {0};
-	HTAB	   *all;
-	HASH_SEQ_STATUS seq;
-	JnyProfile *p;
-	Tracked   **missing;
-	int			nmissing = 0;
+	const char *type;
+	int			n;
+	const JnyFeature **features;
+	struct Counting *next;
+} Counting;
 
-	ctl.keysize = sizeof(void *);
-	ctl.entrysize = sizeof(Tracked);
-	ctl.hcxt = batch->cxt;
-	all = hash_create("journey lap features", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	missing = palloc(sizeof(Tracked *) * (hash_get_num_entries(batch->profiles) + 1));
-	for (int i = 0; i < batch->nevents; i++)
-	{
-		bool		found;
-		Tracked    *t;
+/* A person of the batch and their events, in order: indexes into the batch's, linked by next[]. */
+typedef struct Doing
+{
+	JnyProfile *profile;		/* hash key */
+	int			first;			/* -1 = none */
+	int			last;
+} Doing;
 
-		p = batch->events[i].profile;
-		if (!is_logged(&batch->events[i]))
-			continue;
-		t = hash_search(all, &p, HASH_ENTER, &found);
-		if (found)
-			continue;
-		track(t, &p->id, p->features, p->is_new ? KNOWN_EMPTY : COUNT_LATER);
-		if (t->any_missing)
-			missing[nmissing++] = t;
-	}
-	/* People who are new and have done nothing yet have features too. */
-	hash_seq_init(&seq, batch->profiles);
-	while ((p = hash_seq_search(&seq)) != NULL)
-	{
-		bool		found;
-		Tracked    *t;
+typedef struct Update
+{
+	JnyBatch   *batch;
+	Counting   *types;
+	HTAB	   *all;			/* of Doing */
+	int		   *next;
+	List	   *order;			/* of Doing *, as they come */
+} Update;
 
-		if (!p->is_new)
-			continue;
-		t = hash_search(all, &p, HASH_ENTER, &found);
-		if (!found)
-			track(t, &p->id, p->features, KNOWN_EMPTY);
-	}
-	if (nmissing > 0)
-		count_from_log(missing, nmissing, batch->lap);
-	return all;
+static const Counting *
+counting(Update *u, const char *type)
+{
+	const JnyFeature *features;
+	int			n = jny_features(&features);
+	Counting   *c = u->types;
+
+	while (c != NULL && c->type != type && strcmp(c->type, type) != 0)
+		c = c->next;
+	if (c != NULL)
+		return c;
+	c = MemoryContextAlloc(u->batch->cxt, sizeof(Counting));
+	c->type = type;
+	c->n = 0;
+	c->features = MemoryContextAlloc(u->batch->cxt, sizeof(JnyFeature *) * Max(n, 1));
+	for (int i = 0; i < n; i++)
+		if (is_kept(&features[i]) && counts_type(&features[i], type))
+			c->features[c->n++] = &features[i];
+	c->next = u->types;
+	u->types = c;
+	return c;
 }
 
+static Doing *
+doing(Update *u, JnyProfile *p)
+{
+	bool		found;
+	Doing	   *d = hash_search(u->all, &p, HASH_ENTER, &found);
+
+	if (!found)
+	{
+		d->first = d->last = -1;
+		u->order = lappend(u->order, d);
+	}
+	return d;
+}
+
+/* Whose vectors change: people with events, and those who are new and have done nothing yet. */
+static void
+gather(Update *u)
+{
+	JnyBatch   *batch = u->batch;
+	HASHCTL		ctl = {0};
+	HASH_SEQ_STATUS seq;
+	JnyProfile *p;
+
+	ctl.keysize = sizeof(void *);
+	ctl.entrysize = sizeof(Doing);
+	ctl.hcxt = batch->cxt;
+	u->all = hash_create("journey lap features", 256, &ctl, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	u->next = palloc(sizeof(int) * (batch->nevents + 1));
+	for (int i = 0; i < batch->nevents; i++)
+	{
+		Doing	   *d;
+
+		if (!is_logged(&batch->events[i]))
+			continue;
+		d = doing(u, batch->events[i].profile);
+		u->next[i] = -1;
+		if (d->first < 0)
+			d->first = i;
+		else
+			u->next[d->last] = i;
+		d->last = i;
+	}
+	hash_seq_init(&seq, batch->profiles);
+	while ((p = hash_seq_search(&seq)) != NULL)
+		if (p->is_new)
+			(void) doing(u, p);
+}
+
+/* The vector with the events of this lap, back to the profile. */
+static void
+add_events(Update *u, const Doing *d, Tracked *t, MemoryContext scratch)
+{
+	JnyBatch   *batch = u->batch;
+	bytea	   *packed;
+
+	for (int i = d->first; i >= 0; i = u->next[i])
+	{
+		const Counting *c = counting(u, batch->events[i].type);
+
+		for (int k = 0; k < c->n; k++)
+			apply(c->features[k], &t->vector, &batch->events[i], batch->node.now, scratch);
+	}
+	packed = jny_vector_write(&t->vector);
+	MemoryContextSwitchTo(batch->cxt);
+	d->profile->features = (bytea *) DatumGetPointer(datumCopy(PointerGetDatum(packed), false, -1));
+	d->profile->dirty = true;
+}
+
+/*
+ * Person by person, so that what a vector is while it is open is in memory
+ * for one of them only; those whose vectors lack something stay open until
+ * all of them have been counted from the log.
+ */
 static void
 update(void *arg)
 {
-	JnyBatch   *batch = arg;
-	const JnyFeature *features;
-	int			nfeatures = jny_features(&features);
-	HTAB	   *all;
-	HASH_SEQ_STATUS seq;
-	Tracked    *t;
+	Update		u = {.batch = arg};
+	MemoryContext scratch = AllocSetContextCreate(u.batch->cxt, "journey features", ALLOCSET_DEFAULT_SIZES);
+	Tracked   **missing;
+	List	   *lacking = NIL;
+	ListCell   *lc;
+	int			n = 0;
 
-	all = track_batch(batch);
-	for (int i = 0; i < batch->nevents; i++)
+	gather(&u);
+	foreach(lc, u.order)
 	{
-		JnyEvent   *e = &batch->events[i];
+		const Doing *d = lfirst(lc);
+		Tracked		t;
 
-		if (!is_logged(e))
-			continue;
-		t = hash_search(all, &e->profile, HASH_FIND, NULL);
-		for (int k = 0; k < nfeatures; k++)
-			if (is_kept(&features[k]) && counts_type(&features[k], e->type))
-				apply(&features[k], &t->vector, e, batch->node.now, batch->cxt);
+		MemoryContextSwitchTo(scratch);
+		track(&t, &d->profile->id, d->profile->features, d->profile->is_new ? KNOWN_EMPTY : COUNT_LATER);
+		if (t.any_missing)
+		{
+			MemoryContextSwitchTo(u.batch->cxt);
+			lacking = lappend(lacking, unconstify(Doing *, d));
+		}
+		else
+			add_events(&u, d, &t, scratch);
+		MemoryContextReset(scratch);
 	}
-	hash_seq_init(&seq, all);
-	while ((t = hash_seq_search(&seq)) != NULL)
+	if (lacking == NIL)
+		return;
+	missing = palloc(sizeof(Tracked *) * list_length(lacking));
+	foreach(lc, lacking)
 	{
-		JnyProfile *p = (JnyProfile *) t->profile;
+		const Doing *d = lfirst(lc);
 
-		p->features = jny_vector_write(&t->vector);
-		p->dirty = true;
+		missing[n] = palloc(sizeof(Tracked));
+		track(missing[n++], &d->profile->id, d->profile->features, COUNT_LATER);
 	}
+	count_from_log(missing, n, u.batch->lap);
+	for (int i = 0; i < n; i++)
+		add_events(&u, list_nth(lacking, i), missing[i], u.batch->cxt);
 }
 
-/* While counting, the registry stays as it is: expressions may read tables, and with them learn of changes. */
 static void
 pinned(void (*work) (void *), void *arg)
 {
 	jny_vocabulary_refresh();
-	jny_features_pin(true);
-	PG_TRY();
-	{
-		work(arg);
-	}
-	PG_FINALLY();
-	{
-		jny_features_pin(false);
-	}
-	PG_END_TRY();
+	jny_features_hold(work, arg);
 }
 
 void
@@ -474,21 +550,28 @@ ratio_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f, Timest
 	return *isnull ? (Datum) 0 : DirectFunctionCall2(numeric_div, numerator, denominator);
 }
 
-/* Its entry, counted from the log where the vector lacks it. */
+static void
+count_one(void *arg)
+{
+	Tracked    *one = arg;
+
+	count_from_log(&one, 1, PG_INT64_MAX);
+}
+
+/* Its entry, counted from the log where the vector lacks it. The caller goes on with what it has of the registry. */
 static JnyFeatureEntry *
 entry_of(const pg_uuid_t *profile_id, bytea *packed, const JnyFeature *f)
 {
 	JnyVector	vector;
 	JnyFeatureEntry *e;
 	Tracked		t;
-	Tracked    *one = &t;
 
 	jny_vector_read(&vector, packed);
 	e = jny_vector_entry(&vector, f, false);
 	if (e != NULL)
 		return e;
 	track(&t, profile_id, packed, COUNT_LATER);
-	count_from_log(&one, 1, PG_INT64_MAX);
+	jny_features_hold(count_one, &t);
 	return jny_vector_entry(&t.vector, f, true);
 }
 

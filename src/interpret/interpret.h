@@ -86,6 +86,11 @@ extern Oid	jny_expr_type(JnyExpr *expr);
  */
 extern Datum jny_expr_value(JnyExpr *expr, JnyResolver resolver, void *arg, bool *isnull);
 extern JnyVerdict jny_expr_verdict(JnyExpr *expr, JnyResolver resolver, void *arg);
+/*
+ * False when a clause that reads nothing but these parts (and what needs none)
+ * is false already, and with it the whole; else unknown.
+ */
+extern JnyVerdict jny_expr_foretell(JnyExpr *expr, uint32 parts, JnyResolver resolver, void *arg);
 extern const char *jny_expr_error(JnyExpr *expr);
 /* Verdict with each AND clause (List of JnyClause *) and, in inputs, the values it read. */
 extern JnyVerdict jny_expr_explain(JnyExpr *expr, JnyResolver resolver, void *arg,

@@ -74,6 +74,7 @@ typedef struct JnyExprClause
 	ExprState  *state;
 	bool		may_fail;
 	bool		zoned;			/* the time zone matters */
+	uint32		parts;			/* that its inputs need */
 	int			ninputs;
 	int		   *inputs;			/* indexes into JnyExpr.inputs */
 } JnyExprClause;
@@ -96,6 +97,7 @@ struct JnyExpr
 	JnyInput   *inputs;
 	uint32		parts;
 	TupleTableSlot *slot;		/* pseudo row: one attribute per input */
+	bool	   *read;			/* which of them this evaluation has resolved */
 	ExprContext *econtext;		/* its own when it runs functions that are not built in */
 	int			nclauses;
 	JnyExprClause *clauses;

@@ -262,7 +262,8 @@ read_stock(JnySubjectContext **subjects, int n)
 			if (strcmp(sku, levels[l].sku) != 0)
 				continue;
 			here = MemoryContextSwitchTo(subjects[i]->cxt);
-			subjects[i]->parts->product_available = datumCopy(levels[l].available, false, -1);
+			subjects[i]->parts->product_available = levels[l].available != (Datum) 0
+				? datumCopy(levels[l].available, false, -1) : (Datum) 0;
 			MemoryContextSwitchTo(here);
 			break;
 		}

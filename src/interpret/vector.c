@@ -219,17 +219,15 @@ jny_vector_write(const JnyVector *vector)
 	StringInfoData s;
 	char		head[2] = {VECTOR_VERSION, 0};
 	uint16		n = (uint16) vector->n;
-	bytea	   *packed;
 
 	initStringInfo(&s);
+	appendStringInfoSpaces(&s, VARHDRSZ);
 	appendBinaryStringInfo(&s, head, sizeof(head));
 	appendBinaryStringInfo(&s, (char *) &n, sizeof(n));
 	for (int i = 0; i < vector->n; i++)
 		write_entry(&s, &vector->entries[i]);
-	packed = palloc(VARHDRSZ + s.len);
-	SET_VARSIZE(packed, VARHDRSZ + s.len);
-	memcpy(VARDATA(packed), s.data, s.len);
-	return packed;
+	SET_VARSIZE(s.data, s.len);
+	return (bytea *) s.data;
 }
 
 /* ---- entries ------------------------------------------------------------------------------- */

@@ -627,6 +627,7 @@ typedef struct Level
 {
 	char	   *sku;
 	Datum		sum;			/* 0 = no table knows it */
+	bool		stale;			/* what one place says of it is too old to count */
 } Level;
 
 typedef struct Levels
@@ -661,13 +662,15 @@ levels_of(Datum skus)
 
 /* What is no number is unknown, as it is where captured rows are read. */
 static void
-add_row(Levels *all, char *sku, const char *available)
+add_row(Levels *all, char *sku, const char *available, bool stale)
 {
 	Level		wanted = {.sku = sku};
 	Level	   *level = bsearch(&wanted, all->level, all->n, sizeof(Level), by_sku);
 	Datum		n = jny_num_text(available);
 
-	if (level != NULL && n != (Datum) 0)
+	if (level != NULL && stale)
+		level->stale = true;
+	else if (level != NULL && n != (Datum) 0)
 		level->sum = level->sum != (Datum) 0 ? jny_num_add(level->sum, n) : n;
 }
 
@@ -679,6 +682,29 @@ typedef struct StockTable
 	Levels	   *all;
 } StockTable;
 
+/* Older than the map's max_age, of no known age, or so far ahead that it was misread. */
+static bool
+is_stale(Interval *max_age, const char *text)
+{
+	TimestampTz now = jny_now();
+	TimestampTz at;
+	Datum		age = IntervalPGetDatum(max_age);
+
+	if (max_age == NULL)
+		return false;
+	return text == NULL || !jny_value_time(text, &at)
+		|| DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(at), age)) < now
+		|| DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), age)) < at;
+}
+
+/* Some of the goods in a place that has spoken lately are enough; without any nobody can tell. */
+static bool
+nobody_knows(const Level *level)
+{
+	return level->stale && (level->sum == (Datum) 0
+							|| !DatumGetBool(DirectFunctionCall2(numeric_gt, level->sum, jny_num_int(0))));
+}
+
 /* Reads one attached table with the caller's snapshot. */
 static void
 read_stock(void *arg)
@@ -687,6 +713,9 @@ read_stock(void *arg)
 	Oid			relid = RelationGetRelid(table->rel);
 	const char *sku = field_column(table->map, "sku");
 	const char *available = field_column(table->map, "available");
+	const char *at = field_column(table->map, "at");
+	const char *limit = jny_json_text(table->map, "max_age");
+	Interval   *max_age = NULL;
 	Identity	identity;
 	char	   *sql;
 
@@ -694,13 +723,18 @@ read_stock(void *arg)
 	if (sku == NULL || available == NULL
 		|| get_attnum(relid, sku) <= 0 || get_attnum(relid, available) <= 0)
 		return;
-	sql = psprintf("SELECT pg_catalog.btrim(%s), %s FROM %s t WHERE %s",
-				   column_text(relid, sku), column_text(relid, available), quoted_name(table->rel), sku_condition(relid, sku));
+	if (limit != NULL && !jny_value_interval(limit, &max_age))
+		max_age = palloc0(sizeof(Interval));	/* then nothing is young enough */
+	sql = psprintf("SELECT pg_catalog.btrim(%s), %s, %s FROM %s t WHERE %s",
+				   column_text(relid, sku), column_text(relid, available),
+				   at != NULL && get_attnum(relid, at) > 0 ? column_text(relid, at) : "NULL",
+				   quoted_name(table->rel), sku_condition(relid, sku));
 	read_as(table->rel->rd_rel->relowner, &identity);
 	SPI_execute_with_args(sql, 1, (Oid[]) {TEXTARRAYOID}, &table->skus, NULL, true, 0);
 	read_end(&identity);
 	for (uint64 row = 0; row < SPI_processed; row++)
-		add_row(table->all, jny_get_text(row, 1), jny_get_text(row, 2));
+		add_row(table->all, jny_get_text(row, 1), jny_get_text(row, 2),
+				is_stale(max_age, jny_get_text(row, 3)));
 }
 
 /* One that its owner may not read, or not whole, must not stop what needs no stock: _check_attachments() names it. */
@@ -748,10 +782,11 @@ journey_stock(PG_FUNCTION_ARGS)
 	/* nobody can tell now how many there are of anything */
 	for (int i = 0; i < all.n; i++)
 	{
-		Datum		values[2] = {CStringGetTextDatum(all.level[i].sku), all.level[i].sum};
-		bool		nulls[2] = {false, unknown};
+		bool		stale = !unknown && nobody_knows(&all.level[i]);
+		Datum		values[3] = {CStringGetTextDatum(all.level[i].sku), all.level[i].sum, BoolGetDatum(stale)};
+		bool		nulls[3] = {false, unknown || stale, false};
 
-		if (unknown || all.level[i].sum != (Datum) 0)
+		if (unknown || stale || all.level[i].sum != (Datum) 0)
 			tuplestore_putvalues(rsinfo->setResult, rsinfo->setDesc, values, nulls);
 	}
 	SPI_finish();

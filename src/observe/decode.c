@@ -12,20 +12,43 @@
 
 /* ---- facts ------------------------------------------------------------ */
 
+static const char *no_fields[JNY_NFIELDS];	/* nobody writes here */
+
+void
+jny_fact_own_fields(JnyFact *fact)
+{
+	fact->f = palloc0(sizeof(char *) * JNY_NFIELDS);
+	fact->old = palloc0(sizeof(char *) * JNY_NFIELDS);
+}
+
+/* A zeroed one; made by the dozen, because memory comes in powers of two. */
+static JnyFact *
+fresh_fact(JnyTake *take)
+{
+	if (take->nfresh == 0)
+	{
+		take->nfresh = 1 + Min(take->nfacts, 63);
+		take->fresh = palloc0(sizeof(JnyFact) * take->nfresh);
+	}
+	take->nfresh--;
+	return take->fresh++;
+}
+
 JnyFact *
 jny_fact_new(JnyTake *take, JnyInboxRaw *row)
 {
-	JnyFact    *fact = palloc0(sizeof(JnyFact));
+	JnyFact    *fact = fresh_fact(take);
 	JnyNode    *node = &take->batch->node;
 
 	fact->raw = row;
+	fact->f = fact->old = no_fields;
 	fact->seq = fact->place = row->seq;
 	fact->xact = row->xact;
 	fact->op = row->op;
 	fact->type = row->type;
 	fact->source = row->source != NULL ? row->source : "unknown";
 	fact->trusted = jny_source_trusted(fact->source);
-	fact->scope = row->scope != NULL ? row->scope : pstrdup(jny_source_scope(fact->source));
+	fact->scope = row->scope != NULL ? row->scope : jny_source_scope(fact->source);
 	fact->message_id = row->message_id;
 	fact->received_at = row->received_at;
 	fact->timed = row->occurred_at != 0;
@@ -223,7 +246,7 @@ join_moved_rows(JnyTake *take)
 				continue;
 			fact->op = JNY_OP_UPDATE;
 			fact->has_old = true;
-			memcpy(fact->old, entry->fact->f, sizeof(fact->old));
+			memcpy(fact->old, entry->fact->f, sizeof(char *) * JNY_NFIELDS);
 			entry->fact->fence_only = true;
 		}
 	}

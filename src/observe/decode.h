@@ -58,6 +58,8 @@ extern void jny_decode_fence(JnyTake *take, JnyInboxRaw *row);
 extern void jny_decode_captured(JnyTake *take, JnyInboxRaw *row);
 
 extern JnyFact *jny_fact_new(JnyTake *take, JnyInboxRaw *row);
+/* Room for its fields. Most facts are events, which have none: they share some that are all NULL. */
+extern void jny_fact_own_fields(JnyFact *fact);
 extern void jny_fact_subject(JnyTake *take, JnyFact *fact, Jsonb *subject);
 extern JnyKey *jny_fact_key(JnyTake *take, JnyFact *fact, const char *namespace, const char *value);
 /* alias.c: the keys under which the person of an alias may have been known before */

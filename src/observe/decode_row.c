@@ -416,15 +416,16 @@ split_rekeyed_line(JnyTake *take, JnyInboxRaw *row, JnyFact *fact)
 		!differs(fact, JNY_F_LINE) && (fact->f[JNY_F_LINE] != NULL || !differs(fact, JNY_F_SKU)))
 		return;
 	gone = jny_fact_new(take, row);
+	jny_fact_own_fields(gone);
 	gone->kind = fact->kind;
 	gone->op = JNY_OP_DELETE;
 	gone->attachment_name = fact->attachment_name;
 	gone->fence = JNY_FENCE_NONE;
-	memcpy(gone->f, fact->old, sizeof(gone->f));
+	memcpy(gone->f, fact->old, sizeof(char *) * JNY_NFIELDS);
 	read_objects(take, gone);
 	fact->op = JNY_OP_INSERT;
 	fact->has_old = false;
-	memset(fact->old, 0, sizeof(fact->old));
+	memset(fact->old, 0, sizeof(char *) * JNY_NFIELDS);
 }
 
 void
@@ -447,6 +448,7 @@ jny_decode_captured(JnyTake *take, JnyInboxRaw *row)
 		return;
 	}
 	fact = jny_fact_new(take, row);
+	jny_fact_own_fields(fact);
 	fact->kind = map->kind;
 	fact->attachment_name = map->rel;
 	fact->on_delete = map->on_delete;

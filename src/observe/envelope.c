@@ -532,7 +532,7 @@ jny_message_opt_out(Jsonb *json, JnyInboxRow *row, JnyKeys *keys)
 	if (!get_time(json, "occurred_at", &m.occurred_at, &fault) || TIMESTAMP_NOT_FINITE(m.occurred_at))
 		m.occurred_at = 0;
 	keys->n = 0;
-	jny_keys_add_subject(keys, m.subject, pstrdup(jny_source_scope(m.source)));
+	jny_keys_add_subject(keys, m.subject, jny_source_scope(m.source));
 	jny_message_make_row(&m, row, keys);
 	return true;
 }

@@ -151,8 +151,8 @@ typedef struct JnyFact
 	bool		has_action;
 	pg_uuid_t	action_id;
 	const char *provider_ref;
-	const char *f[JNY_NFIELDS]; /* captured row: new values, or old ones of a DELETE */
-	const char *old[JNY_NFIELDS];	/* UPDATE: old values */
+	const char **f;				/* captured row: new values, or old ones of a DELETE; by JnyField */
+	const char **old;			/* UPDATE: old values */
 	bool		has_old;
 	bool		other_subject;	/* UPDATE: its subject is not what it was */
 	bool		unmapped;		/* status had no mapping; f[STATUS] is the shop's word */
@@ -200,6 +200,8 @@ typedef struct JnyTake
 	int			nfacts;
 	int			maxfacts;
 	JnyFact   **facts;
+	int			nfresh;			/* facts that are made and not yet in use */
+	JnyFact    *fresh;
 	int			maxevents;
 	HTAB	   *keys;			/* JnyKey by id */
 	int			nspaces;
@@ -259,11 +261,17 @@ extern void jny_take_begin(JnyTake *take, JnyBatch *batch);
 extern HTAB *jny_table(const JnyTake *take, const char *name, Size key, Size entry);
 extern HTAB *jny_table_of_names(const JnyTake *take, const char *name, Size entry);	/* key: a const char *, first */
 
-/* Rows for one table, begun with the first. */
+/*
+ * Rows for one table, begun with the first. With portions, every few hundred
+ * are written as they come, so that what a lap writes need not be in memory
+ * all at once.
+ */
 typedef struct JnyOut
 {
 	JnyAccess  *access;
 	JnyCols    *cols;
+	bool		portions;
+	MemoryContext cxt;			/* of a portion */
 } JnyOut;
 
 extern JnyCols *jny_out(JnyOut *out);	/* to set the next row in */

@@ -82,7 +82,7 @@ void
 jny_dedupe(JnyTake *take)
 {
 	List	   *messages = distinct_messages(take);
-	JnyOut		fresh = {.access = &insert_messages};
+	JnyOut		fresh = {.access = &insert_messages, .portions = true};
 	JnyCols    *keys;
 	JnyRows    *known;
 	ListCell   *lc;
@@ -413,7 +413,7 @@ write_key(JnyOut *out, const JnyKey *key, TimestampTz now)
 void
 jny_identity_write(JnyTake *take)
 {
-	JnyOut		fresh = {.access = &insert_keys};
+	JnyOut		fresh = {.access = &insert_keys, .portions = true};
 	JnyOut		moved = {.access = &move_keys};
 	HASH_SEQ_STATUS scan;
 	JnyKey	   *key;

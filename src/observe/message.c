@@ -168,8 +168,7 @@ jny_message_make_row(const JnyMessage *m, JnyInboxRow *row, JnyKeys *keys)
 	memset(row, 0, sizeof(*row));
 	row->op = m->backfill ? JNY_OP_OLD_EVENT : JNY_OP_EVENT;
 	row->source = m->source;
-	/* copied: the registry may be read again before the row is appended */
-	row->scope = pstrdup(jny_source_scope(m->source));
+	row->scope = jny_source_scope(m->source);
 	row->type = m->type;
 	row->message_id = m->message_id;
 	row->occurred_at = m->occurred_at;

@@ -159,6 +159,7 @@ jny_parcel_fields(JnyFact *fact)
 	if (fact->parcel_kind == JNY_KIND_EVENT)
 		return;
 	m = machine_of(fact->parcel_kind);
+	jny_fact_own_fields(fact);
 	fact->parcel_id = id_of_event(fact, m);
 	if (fact->parcel_id != NULL && !jny_value_fits(fact->parcel_id))
 	{

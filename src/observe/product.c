@@ -176,7 +176,7 @@ sum_locations(JnyTake *take)
 	if (jny_cols_count(skus) > 0)
 		n = jny_stock_live(jny_cols_datums(skus, 0)[0], &levels);
 	for (int i = 0; i < n; i++)
-		find(take, levels[i].sku)->available = levels[i].available;
+		number(&find(take, levels[i].sku)->available, levels[i].available);
 }
 
 /* ---- writing ---------------------------------------------------------- */

@@ -154,7 +154,7 @@ put_event(JnyCols *cols, const JnyEvent *e, const JnyBatch *batch)
 static void
 write_events(const JnyBatch *batch)
 {
-	JnyOut		out = {.access = &insert_events};
+	JnyOut		out = {.access = &insert_events, .portions = true};
 
 	for (int i = 0; i < batch->nevents; i++)
 		if (!batch->events[i].is_action && !batch->events[i].fence_only)
@@ -374,7 +374,7 @@ put_state(JnyCols *cols, const JnyProfile *p)
 static void
 write_states(JnyBatch *batch)
 {
-	JnyOut		out = {.access = &upsert_states};
+	JnyOut		out = {.access = &upsert_states, .portions = true};
 	HASH_SEQ_STATUS scan;
 	JnyProfile *p;
 

@@ -33,7 +33,7 @@ jny_value_interval(const char *text, Interval **out)
 		text = psprintf("%s days", text);
 	}
 	else if (sscanf(text, "%5d %15[a-z]%n", &count, unit, &used) != 2 || text[used] != '\0' ||
-			 strstr(" hour hours day days week weeks mon mons month months year years ",
+			 strstr(" minute minutes hour hours day days week weeks mon mons month months year years ",
 					psprintf(" %s ", unit)) == NULL)
 		return false;
 	*out = DatumGetIntervalP(DirectFunctionCall3(interval_in, CStringGetDatum(text),

@@ -9,6 +9,8 @@
  */
 #include "observe/fact.h"
 
+#include "utils/memutils.h"
+
 void
 jny_take_begin(JnyTake *take, JnyBatch *batch)
 {
@@ -54,19 +56,40 @@ jny_table_of_names(const JnyTake *take, const char *name, Size entry)
 	return table(take, name, &ctl, HASH_FUNCTION | HASH_COMPARE);
 }
 
+/* Rows of a portion: enough to make opening the table cheap. */
+#define PORTION 2000
+
 JnyCols *
 jny_out(JnyOut *out)
 {
-	if (out->cols == NULL)
-		out->cols = jny_cols_of(out->access);
+	MemoryContext here;
+
+	if (!out->portions)
+		return out->cols != NULL ? out->cols : (out->cols = jny_cols_of(out->access));
+	if (out->cols != NULL && jny_cols_count(out->cols) < PORTION)
+		return out->cols;
+	if (out->cxt == NULL)
+		out->cxt = AllocSetContextCreate(CurrentMemoryContext, "journey rows", ALLOCSET_DEFAULT_SIZES);
+	jny_out_write(out);
+	here = MemoryContextSwitchTo(out->cxt);
+	out->cols = jny_cols_of(out->access);
+	MemoryContextSwitchTo(here);
 	return out->cols;
 }
 
 void
 jny_out_write(JnyOut *out)
 {
-	if (out->cols != NULL)
-		jny_write(out->access, out->cols);
+	MemoryContext here;
+
+	if (out->cols == NULL)
+		return;
+	here = MemoryContextSwitchTo(out->cxt != NULL ? out->cxt : CurrentMemoryContext);
+	jny_write(out->access, out->cols);
+	MemoryContextSwitchTo(here);
+	if (out->cxt != NULL)
+		MemoryContextReset(out->cxt);
+	out->cols = NULL;
 }
 
 Datum

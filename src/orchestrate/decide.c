@@ -343,7 +343,7 @@ decide_send(JnyRun *run, JnySend *s)
 	}
 	if ((reason = jny_gate_stock(run, s)) != NULL)
 	{
-		refuse_send(run, s, reason);
+		hold_or_refuse(run, s, reason);
 		return;
 	}
 	if (hold_out(run, s))

@@ -101,6 +101,37 @@ jny_doc_number(Jsonb *object, const char *key, double missing)
 	return DatumGetFloat8(DirectFunctionCall1(numeric_float8, NumericGetDatum(v.val.numeric)));
 }
 
+/*
+ * The condition of a rule. Of sources that may be only so old, it is null when
+ * one of them is older: what is not fresh is not known. Their names have no quotes.
+ */
+const char *
+jny_doc_when(Jsonb *object)
+{
+	const char *when = jny_json_text(object, "when");
+	JnyNamed   *ages;
+	int			n = jny_doc_named(object, "max_age", &ages);
+	StringInfoData text;
+
+	if (when == NULL || n == 0)
+		return when;
+	initStringInfo(&text);
+	for (int i = 0; i < n; i++)
+		appendStringInfo(&text, "%s source.age('%s') <= interval '%s'", i == 0 ? "CASE WHEN" : " AND", ages[i].name, ages[i].value);
+	appendStringInfo(&text, " THEN (%s\n) END", when);
+	return text.data;
+}
+
+JnyOnUnknown
+jny_doc_on_unknown(Jsonb *object)
+{
+	const char *said = jny_json_text(object, "on_unknown");
+
+	if (said == NULL)
+		return JNY_UNKNOWN_UNSAID;
+	return strcmp(said, "pass") == 0 ? JNY_UNKNOWN_PASS : strcmp(said, "hold") == 0 ? JNY_UNKNOWN_HOLD : JNY_UNKNOWN_REFUSE;
+}
+
 void
 jny_doc_on(JnyOn *on, Jsonb *object)
 {

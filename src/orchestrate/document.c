@@ -423,6 +423,8 @@ parse_rule(JnyRule *r, uint64 row, const char *kind)
 	r->valid_to = column_time(row, 9, DT_NOEND);
 	r->kind = kind;
 	jny_doc_on(&r->on, rule);
+	r->on.when = jny_doc_when(rule);
+	r->on_unknown = jny_doc_on_unknown(rule);
 	r->nfrom = jny_doc_texts(rule, "from", &r->from);
 	r->to = jny_json_text(rule, "to");
 	r->outcome = jny_json_text(rule, "outcome");

@@ -43,6 +43,7 @@ typedef struct JnyNamed
 typedef struct JnyEntry
 {
 	JnyOn		on;				/* match is always NULL here */
+	const char *where;			/* how incidents name its condition */
 	const char *key_namespace;	/* "cart" …; NULL = the journey has no key (key = '') */
 	const char *key;			/* expression, e.g. event.cart_id */
 	int			ndata;
@@ -58,12 +59,22 @@ typedef enum JnyStepKind
 	JNY_STEP_EXIT
 } JnyStepKind;
 
+/* What becomes of an action when nobody can tell whether a condition holds. */
+typedef enum JnyOnUnknown
+{
+	JNY_UNKNOWN_UNSAID,			/* as the kind of rule has it */
+	JNY_UNKNOWN_PASS,
+	JNY_UNKNOWN_HOLD,
+	JNY_UNKNOWN_REFUSE
+} JnyOnUnknown;
+
 /* What a send requires: stock of a sku variable, or a condition. */
 typedef struct JnyRequire
 {
 	const char *stock;			/* name in data whose value is the sku; NULL = a condition */
-	const char *when;
+	const char *when;			/* with what it says of the age of sources */
 	const char *reason;			/* out_of_stock, or as written */
+	JnyOnUnknown on_unknown;
 } JnyRequire;
 
 typedef struct JnyEdge
@@ -208,6 +219,7 @@ typedef struct JnyRule
 	const char *to;				/* stage */
 	const char *outcome;
 	const char *reason;
+	JnyOnUnknown on_unknown;
 	TimestampTz valid_from;		/* DT_NOBEGIN when open */
 	TimestampTz valid_to;		/* DT_NOEND when open; exclusive */
 } JnyRule;

@@ -189,6 +189,7 @@ typedef struct JnyStock
 {
 	const char *sku;
 	bool		in_stock;
+	bool		stale;			/* whether there is any is known too long ago */
 } JnyStock;
 
 /* Rows that are collected as they come up, and written at the end. */
@@ -205,6 +206,7 @@ typedef struct JnyRun
 {
 	JnyBatch   *batch;
 	MemoryContext cxt;
+	MemoryContext scratch;		/* of one condition while it is judged */
 	bool		preview;		/* nothing is written, nothing enqueued */
 	TimestampTz now;
 	const JnyPolicy *policy;
@@ -220,8 +222,11 @@ typedef struct JnyRun
 	List	   *decisions;		/* of JnyDecision * */
 	HTAB	   *refusals;		/* decision id -> JnyDecision *: refused entries, counted */
 	HTAB	   *days;			/* journey name -> JnyDay */
+	int64	  **not_entered;	/* that count of each of journeys; NULL = none yet */
 	List	   *stocks;			/* of JnyStock *, of the present round */
 	JnySubjectContext *subjects;	/* of entries: one per event of the batch */
+	struct JnyDoors *doors;		/* entries by type of event: entry.c */
+	uint64	   *closed;			/* per event: doors that its own words close */
 	List	   *suppressions;	/* of JnySuppress * */
 	List	   *late;			/* of JnySuppress *: what links of this lap bring to people in audiences */
 	JnyCols    *releases;		/* NULL = none */
@@ -319,6 +324,9 @@ extern void jny_run_incident(JnyRun *run, const char *kind, const char *name, co
 /* A NULL text is true. A rule that no longer compiles is unknown, and an incident. */
 extern JnyVerdict jny_run_judge(JnyRun *run, const JnyEnrollment *e, JnySubjectContext *subject,
 								const JnyEvent *event, Oid owner, const char *text, const char *where);
+/* False when what needs these parts alone makes it false; else unknown. */
+extern JnyVerdict jny_run_foretell(JnyRun *run, JnySubjectContext *subject, uint32 parts, Oid owner,
+								   const char *text, const char *where);
 /* The same, leaving clauses and values in the decision. */
 extern JnyVerdict jny_run_explain(JnyRun *run, JnyDecision *decision, JnySubjectContext *subject,
 								  const JnyEvent *event, Oid owner, const char *text, const char *where);

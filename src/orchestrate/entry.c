@@ -232,8 +232,7 @@ enroll(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *entr
 	d->verdict = "enrolled";
 	d->rule = entry->on.when;
 	d->event = event;
-	(void) jny_run_explain(run, d, subject, event, j->owner, entry->on.when,
-						   psprintf("journey/%s entry", j->name));
+	(void) jny_run_explain(run, d, subject, event, j->owner, entry->on.when, entry->where);
 	jny_subject_of(run, person, j, e, &e->subject);
 	person->enrollments = lappend(person->enrollments, e);
 	past->journey = j->name;
@@ -271,11 +270,19 @@ refresh_past(JnyPerson *person, const JnyJourney *j)
 	}
 }
 
+static void
+count_not_entered(JnyRun *run, int journey)
+{
+	if (run->not_entered[journey] == NULL)
+		run->not_entered[journey] = &jny_run_day(run, run->journeys[journey]->name)->n[JNY_COUNT_NOT_ENTERED];
+	(*run->not_entered[journey])++;
+}
+
 /* False when the entry's own condition does not hold. */
 static bool
-try_entry(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *entry,
-		  const JnyEvent *event)
+try_entry(JnyRun *run, JnyPerson *person, int journey, const JnyEntry *entry, const JnyEvent *event)
 {
+	const JnyJourney *j = run->journeys[journey];
 	JnySubjectContext *subject = &run->subjects[event - run->batch->events];
 	Datum		value;
 	bool		isnull;
@@ -285,10 +292,9 @@ try_entry(JnyRun *run, JnyPerson *person, const JnyJourney *j, const JnyEntry *e
 
 	subject->key = NULL;
 	if (jny_by_machine(event, entry->on.when) ||
-		jny_run_judge(run, NULL, subject, event, j->owner, entry->on.when,
-					  psprintf("journey/%s entry", j->name)) != JNY_TRUE)
+		jny_run_judge(run, NULL, subject, event, j->owner, entry->on.when, entry->where) != JNY_TRUE)
 	{
-		jny_run_day(run, j->name)->n[JNY_COUNT_NOT_ENTERED]++;
+		count_not_entered(run, journey);
 		return false;
 	}
 	if (entry->key != NULL)
@@ -329,28 +335,79 @@ parts_of(const char *text, Oid owner)
 	return expr != NULL ? jny_expr_parts(expr) : 0;
 }
 
-/* What the conditions, keys and data of all entries read. */
+/* What condition, key and data of an entry read. */
 static uint32
-entry_parts(JnyRun *run)
+entry_parts(const JnyJourney *j, const JnyEntry *entry)
 {
-	uint32		parts = 0;
+	uint32		parts = parts_of(entry->on.when, j->owner) | parts_of(entry->key, j->owner);
 
-	for (int i = 0; i < run->njourneys; i++)
-		for (int k = 0; k < run->journeys[i]->nentries; k++)
-		{
-			const JnyEntry *entry = &run->journeys[i]->entries[k];
-			Oid			owner = run->journeys[i]->owner;
-
-			parts |= parts_of(entry->on.when, owner) | parts_of(entry->key, owner);
-			for (int d = 0; d < entry->ndata; d++)
-				parts |= parts_of(entry->data[d].value, owner);
-		}
+	for (int d = 0; d < entry->ndata; d++)
+		parts |= parts_of(entry->data[d].value, j->owner);
 	return parts;
 }
 
 /*
- * One subject for each event that some journey enters on, with what their
- * conditions read, loaded for the whole batch.
+ * The entries that events of one type may take, in the order in which they are
+ * tried: a lap has thousands of events, and few types.
+ */
+typedef struct Door
+{
+	int			journey;		/* place in run->journeys */
+	const JnyEntry *entry;
+} Door;
+
+typedef struct JnyDoors
+{
+	const char *type;
+	int			n;
+	Door	   *door;
+	struct JnyDoors *next;
+} JnyDoors;
+
+/* Doors beyond these are tried without being looked at before. */
+#define FORETOLD 64
+
+static const JnyDoors *
+doors_of(JnyRun *run, const char *type)
+{
+	JnyDoors   *d = run->doors;
+	int			max = 0;
+
+	while (d != NULL && d->type != type && strcmp(d->type, type) != 0)
+		d = d->next;
+	if (d != NULL)
+		return d;
+	for (int i = 0; i < run->njourneys; i++)
+		max += run->journeys[i]->nentries;
+	d = palloc(sizeof(JnyDoors));
+	d->type = type;
+	d->n = 0;
+	d->door = palloc(sizeof(Door) * (max + 1));
+	for (int i = 0; i < run->njourneys; i++)
+		for (int k = 0; k < run->journeys[i]->nentries; k++)
+		{
+			const JnyEntry *entry = &run->journeys[i]->entries[k];
+
+			if (entry->on.ntypes > 0 && jny_on_type(&entry->on, type))
+				d->door[d->n++] = (Door) {i, entry};
+		}
+	d->next = run->doors;
+	run->doors = d;
+	return d;
+}
+
+/* Whether the event itself says that the condition is false, whatever is known of the person. */
+static bool
+closes(JnyRun *run, JnySubjectContext *subject, const JnyJourney *j, const JnyEntry *entry)
+{
+	return jny_by_machine(subject->event, entry->on.when) ||
+		jny_run_foretell(run, subject, JNY_PART_EVENT, j->owner, entry->on.when, entry->where) == JNY_FALSE;
+}
+
+/*
+ * One subject for each event that some journey may be entered by, with what
+ * the conditions read, loaded for the whole batch. Conditions that the event
+ * itself makes false, as most do, are settled here, and nothing is read for them.
  */
 void
 jny_entry_prepare(JnyRun *run)
@@ -358,53 +415,75 @@ jny_entry_prepare(JnyRun *run)
 	JnyBatch   *batch = run->batch;
 	JnySubjectContext **wanted = palloc(sizeof(JnySubjectContext *) * (batch->nevents + 1));
 	int			n = 0;
-	uint32		parts;
+	uint32		parts = 0;
 
 	run->subjects = palloc0(sizeof(JnySubjectContext) * (batch->nevents + 1));
+	run->closed = palloc0(sizeof(uint64) * (batch->nevents + 1));
+	run->not_entered = palloc0(sizeof(int64 *) * (run->njourneys + 1));
+	if (batch->node.mode == JNY_MODE_OFF && !run->preview)
+		return;					/* nobody enters */
 	for (int ev = 0; ev < batch->nevents; ev++)
 	{
 		const JnyEvent *event = &batch->events[ev];
+		JnySubjectContext *subject = &run->subjects[ev];
+		const JnyDoors *doors;
 		bool		some = false;
 
 		if (event->is_action || event->backfill)
 			continue;
-		for (int i = 0; i < run->njourneys && !some; i++)
-			for (int k = 0; k < run->journeys[i]->nentries && !some; k++)
-				some = may_enter(run->journeys[i], event) &&
-					jny_on_type(&run->journeys[i]->entries[k].on, event->type);
-		if (!some)
-			continue;
-		jny_subject_of(run, jny_run_person(run, event->profile), NULL, NULL, &run->subjects[ev]);
-		run->subjects[ev].scope = event->scope;
-		run->subjects[ev].event = event;
-		wanted[n++] = &run->subjects[ev];
+		doors = doors_of(run, event->type);
+		for (int i = 0; i < doors->n; i++)
+		{
+			const JnyJourney *j = run->journeys[doors->door[i].journey];
+
+			if (!may_enter(j, event))
+				continue;
+			if (subject->event == NULL)
+			{
+				jny_subject_of(run, jny_run_person(run, event->profile), NULL, NULL, subject);
+				subject->scope = event->scope;
+				subject->event = event;
+			}
+			if (i < FORETOLD && closes(run, subject, j, doors->door[i].entry))
+				run->closed[ev] |= UINT64CONST(1) << i;
+			else
+			{
+				parts |= entry_parts(j, doors->door[i].entry);
+				some = true;
+			}
+		}
+		if (some)
+			wanted[n++] = subject;
 	}
-	parts = n > 0 ? entry_parts(run) : 0;
-	if (parts != 0)
+	if (n > 0 && parts != 0)
 		jny_subjects_load(wanted, n, parts);
 }
 
 void
 jny_entry_apply(JnyRun *run, const JnyEvent *event)
 {
-	JnyPerson  *person;
+	const JnyDoors *doors;
+	JnyPerson  *person = NULL;
+	uint64		closed = run->closed[event - run->batch->events];
+	int			entered = -1;	/* by one door only */
 
 	if (event->is_action || event->backfill)
 		return;
-	person = jny_run_person(run, event->profile);
-	for (int i = 0; i < run->njourneys; i++)
+	doors = doors_of(run, event->type);
+	for (int i = 0; i < doors->n; i++)
 	{
-		const JnyJourney *j = run->journeys[i];
+		const Door *door = &doors->door[i];
 
-		if (!may_enter(j, event))
+		if (door->journey == entered || !may_enter(run->journeys[door->journey], event))
 			continue;
-		for (int k = 0; k < j->nentries; k++)
+		if (i < FORETOLD && (closed & (UINT64CONST(1) << i)))
 		{
-			const JnyEntry *entry = &j->entries[k];
-
-			if (entry->on.ntypes > 0 && jny_on_type(&entry->on, event->type) &&
-				try_entry(run, person, j, entry, event))
-				break;
+			count_not_entered(run, door->journey);
+			continue;
 		}
+		if (person == NULL)
+			person = jny_run_person(run, event->profile);
+		if (try_entry(run, person, door->journey, door->entry, event))
+			entered = door->journey;
 	}
 }

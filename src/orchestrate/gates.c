@@ -50,12 +50,17 @@ jny_gate_requires(JnyRun *run, JnySend *s)
 	{
 		const JnyRequire *r = &s->step->require[i];
 
+		JnyVerdict	v;
+
 		if (r->when == NULL)
 			continue;
-		if (jny_run_explain(run, s->decision, &s->e->subject, NULL, s->e->journey->owner, r->when,
-							where_of(s, "require")) == JNY_TRUE)
+		s->decision->failed = false;
+		v = jny_run_explain(run, s->decision, &s->e->subject, NULL, s->e->journey->owner, r->when, where_of(s, "require"));
+		if (v == JNY_TRUE || (v == JNY_UNKNOWN && r->on_unknown == JNY_UNKNOWN_PASS && !s->decision->failed))
 			continue;
 		s->decision->rule = r->when;
+		if (v == JNY_UNKNOWN && (r->on_unknown == JNY_UNKNOWN_PASS || r->on_unknown == JNY_UNKNOWN_HOLD))
+			return "stale_data";
 		return r->reason != NULL ? r->reason : "required";
 	}
 	return NULL;
@@ -63,14 +68,15 @@ jny_gate_requires(JnyRun *run, JnySend *s)
 
 /*
  * One rule before an action: veto and suppress refuse when true, eligible
- * unless true. A veto about what is not known of somebody does not speak; one
- * that failed, or no longer compiles, holds the action until it is mended:
- * better one message less.
+ * unless true. A veto about what is not known of somebody does not speak, if it
+ * does not say otherwise; one that failed, or no longer compiles, holds the
+ * action until it is mended: better one message less.
  */
 static const char *
 judge_rule(JnyRun *run, JnySend *s, const JnyRule *r)
 {
 	const char *name = psprintf("%s v%d #%d", r->document, r->version, r->n + 1);
+	bool		refuses;
 	JnyVerdict	v;
 
 	if ((strcmp(r->scope, "*") != 0 && strcmp(r->scope, s->e->scope) != 0) ||
@@ -78,12 +84,17 @@ judge_rule(JnyRun *run, JnySend *s, const JnyRule *r)
 		return NULL;
 	s->decision->failed = false;
 	v = jny_run_explain(run, s->decision, &s->e->subject, NULL, r->owner, r->on.when, name);
-	if (v == JNY_UNKNOWN && s->decision->failed)
+	refuses = strcmp(r->kind, "eligible") == 0 ? v != JNY_TRUE : v == JNY_TRUE;
+	if (v == JNY_UNKNOWN && r->on_unknown == JNY_UNKNOWN_REFUSE)
+		refuses = true;
+	else if (v == JNY_UNKNOWN && (s->decision->failed || r->on_unknown == JNY_UNKNOWN_HOLD))
 	{
 		s->decision->rule = psprintf("%s cannot be judged", name);
 		return "stale_data";
 	}
-	if (strcmp(r->kind, "eligible") == 0 ? v == JNY_TRUE : v != JNY_TRUE)
+	else if (v == JNY_UNKNOWN && r->on_unknown == JNY_UNKNOWN_PASS)
+		refuses = false;
+	if (!refuses)
 		return NULL;
 	s->decision->rule = name;
 	return r->reason != NULL ? r->reason : strcmp(r->kind, "veto") == 0 ? "vetoed" : "suppressed";
@@ -338,13 +349,13 @@ jny_gate_stock(JnyRun *run, JnySend *s)
 	{
 		const char *sku = lfirst(lc);
 		const JnyStock *stock = jny_stock_of(run, sku);
-		JnyVerdict	v = stock == NULL ? JNY_UNKNOWN : stock->in_stock ? JNY_TRUE : JNY_FALSE;
+		JnyVerdict	v = stock == NULL || stock->stale ? JNY_UNKNOWN : stock->in_stock ? JNY_TRUE : JNY_FALSE;
 
 		jny_decision_clause(s->decision, psprintf("%s is in stock", sku), v);
 		if (v == JNY_TRUE)
 			continue;
 		s->decision->rule = "stock";
-		return "out_of_stock";
+		return stock != NULL && stock->stale ? "stale_data" : "out_of_stock";
 	}
 	return NULL;
 }

@@ -105,8 +105,9 @@ parse_send(JnyJourney *j, JnyStep *s, Jsonb *step, Jsonb *defaults, Jsonb *refs)
 		}
 		else
 		{
-			r->when = jny_json_text(o, "when");
+			r->when = jny_doc_when(o);
 			r->reason = jny_json_text(o, "reason");
+			r->on_unknown = jny_doc_on_unknown(o);
 		}
 	}
 	parse_refused(j, s, step, defaults);
@@ -226,6 +227,7 @@ parse_entries(JnyJourney *j)
 		JnyNamed   *named;
 
 		jny_doc_on(&e->on, entries[i]);
+		e->where = psprintf("journey/%s entry", j->name);
 		e->ndata = jny_doc_named(entries[i], "data", &e->data);
 		for (size_t k = 0; key != NULL && k < lengthof(short_keys); k++)
 			if (strcmp(key, short_keys[k][0]) == 0)

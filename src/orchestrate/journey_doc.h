@@ -18,6 +18,8 @@ extern int	jny_doc_objects(Jsonb *object, const char *key, Jsonb ***objects);
 extern int	jny_doc_named(Jsonb *object, const char *key, JnyNamed **named);
 extern double jny_doc_number(Jsonb *object, const char *key, double missing);
 extern void jny_doc_on(JnyOn *on, Jsonb *object);
+extern const char *jny_doc_when(Jsonb *object);	/* with max_age; NULL = always */
+extern JnyOnUnknown jny_doc_on_unknown(Jsonb *object);
 extern Jsonb *jny_doc_of(JsonbValue *value);	/* NULL when it is no object or array */
 
 /* ---- journey_doc.c ------------------------------------------------------ */

@@ -290,7 +290,8 @@ add_stock(JnyRun *run, const char *sku, Datum available)
 	JnyStock   *stock = palloc(sizeof(JnyStock));
 
 	stock->sku = sku;
-	stock->in_stock = DatumGetBool(DirectFunctionCall2(numeric_gt, available,
+	stock->stale = available == (Datum) 0;
+	stock->in_stock = !stock->stale && DatumGetBool(DirectFunctionCall2(numeric_gt, available,
 													   DirectFunctionCall1(int4_numeric, Int32GetDatum(0))));
 	run->stocks = lappend(run->stocks, stock);
 }

@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
+#include "utils/memutils.h"
 
 static HTAB *
 make_table(JnyRun *run, const char *name, Size key, Size entry, int flags)
@@ -37,6 +38,7 @@ jny_run_start(JnyBatch *batch, bool preview)
 
 	run->batch = batch;
 	run->cxt = CurrentMemoryContext;
+	run->scratch = AllocSetContextCreate(run->cxt, "journey condition", ALLOCSET_DEFAULT_SIZES);
 	run->preview = preview;
 	run->now = batch->node.now;
 	jny_documents_refresh();
@@ -180,7 +182,7 @@ static void
 report_failure(JnyRun *run, const char *where, const char *error)
 {
 	if (error != NULL)
-		jny_run_incident(run, "rule_error", where, pstrdup(error));
+		jny_run_incident(run, "rule_error", where, MemoryContextStrdup(run->cxt, error));
 }
 
 JnyVerdict
@@ -189,6 +191,7 @@ jny_run_judge(JnyRun *run, const JnyEnrollment *e, JnySubjectContext *subject,
 {
 	JnyExpr    *expr;
 	JnyVerdict	verdict;
+	MemoryContext here;
 
 	if (text == NULL)
 		return JNY_TRUE;
@@ -201,8 +204,32 @@ jny_run_judge(JnyRun *run, const JnyEnrollment *e, JnySubjectContext *subject,
 		subject->entry = e->data;
 		subject->steps = e->steps;
 	}
+	/* what is computed on the way to a verdict goes at once: there are many conditions to an event, and most are false */
+	here = MemoryContextSwitchTo(run->scratch);
 	verdict = jny_expr_verdict(expr, jny_subject_resolve, subject);
+	MemoryContextSwitchTo(here);
+	MemoryContextReset(run->scratch);
 	report_failure(run, where, jny_expr_error(expr));
+	return verdict;
+}
+
+/* False when the event alone makes the condition false; else unknown. The subject is of this event. */
+JnyVerdict
+jny_run_foretell(JnyRun *run, JnySubjectContext *subject, uint32 parts, Oid owner, const char *text, const char *where)
+{
+	char	   *error;				/* it is told when the condition is judged */
+	JnyExpr    *expr = text != NULL && OidIsValid(owner) ? jny_expr_try(text, owner, BOOLOID, &error) : NULL;
+	JnyVerdict	verdict;
+	MemoryContext here;
+
+	if (expr == NULL)
+		return JNY_UNKNOWN;
+	here = MemoryContextSwitchTo(run->scratch);
+	verdict = jny_expr_foretell(expr, parts, jny_subject_resolve, subject);
+	MemoryContextSwitchTo(here);
+	MemoryContextReset(run->scratch);
+	if (verdict == JNY_FALSE)
+		report_failure(run, where, jny_expr_error(expr));
 	return verdict;
 }
 

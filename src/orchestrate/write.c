@@ -11,6 +11,7 @@
 #include "catalog/pg_type.h"
 #include "executor/spi.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 #include "utils/xid8.h"
 
 #include "core/fault.h"
@@ -317,7 +318,15 @@ write_decisions(JnyRun *run)
 	ListCell   *lc;
 
 	foreach(lc, fresh)
-		add_decision(run, begun(&c, &insert_decisions), lfirst(lc));
+	{
+		MemoryContext here;
+
+		c = begun(&c, &insert_decisions);
+		here = MemoryContextSwitchTo(run->scratch);
+		add_decision(run, c, lfirst(lc));
+		MemoryContextSwitchTo(here);
+		MemoryContextReset(run->scratch);
+	}
 	write_rows(&insert_decisions, c);
 }
 

@@ -19,6 +19,7 @@ claim(text,integer,interval,text,interval)|a sender's word
 claim_and_begin(text,integer,interval,text)|a sender's word
 clock()|reads the node
 contacts(jsonb,timestamp with time zone,timestamp with time zone)|reads decisions
+contradictions(jsonb,timestamp with time zone,timestamp with time zone,interval)|reads a person's messages
 declare_truth(text,text)|sources
 define_name(text,text,text)|the vocabulary
 disallow_function(text)|what rules may call
@@ -40,6 +41,7 @@ mark_test(jsonb,boolean)|a person
 merge(jsonb,jsonb,text)|two people
 migrate()|makes the views
 mode()|reads the node
+narrow_paths(interval,integer)|reads documents and decisions
 next_due(text)|a sender's word
 pause(text,text,text)|stops permits
 plan(jsonb)|documents
@@ -47,6 +49,8 @@ preferences(text)|by a token
 preview(text,jsonb,timestamp with time zone)|reads a person
 profile_id(jsonb,text)|reads a person
 readiness()|reads what came in
+recommend(jsonb,integer,jsonb)|reads a person
+requirements(text)|reads documents, the registries and what came in
 reconcile(regclass)|reads attached tables, as the owner of each
 release(uuid[],bigint[])|a sender's word
 replay_quarantine(text,text,text,timestamp with time zone,timestamp with time zone,uuid[],integer)|sends again what was set aside

@@ -73,6 +73,8 @@ read the secret behind tokens|none|SELECT count(*) FROM journey.secret
 read the inbox|none|SELECT count(*) FROM journey.inbox_0
 ask why|analyst,author,approver,admin|SELECT * FROM journey.why(gen_random_uuid())
 ask why not|analyst,author,approver,admin|SELECT * FROM journey.why_not('{"customer_id": "A"}', 'x')
+recommend products to a person|app,analyst,author,approver,admin|SELECT * FROM journey.recommend('{"customer_id": "A"}')
+ask for a person's contradictory messages|analyst,author,approver,admin|SELECT * FROM journey.contradictions('{"customer_id": "A"}', '-infinity', 'infinity')
 ask for a person's contacts|analyst,author,approver,admin|SELECT * FROM journey.contacts('{"customer_id": "A"}', '-infinity', 'infinity')
 export a document|analyst,author,approver,admin|SELECT journey.export('template', 'live')
 lint|author,approver,admin|SELECT * FROM journey.lint('{"kind": "template"}')

@@ -58,7 +58,7 @@ SELECT count(*) AS n FROM journey.attach('rights.orders', 'order', '{"key": "id"
 SELECT count(*) AS n FROM journey.attach('rights.stock', 'stock', '{"sku": "sku", "available": "on_hand"}') \gset
 SELECT ok(NOT has_table_privilege('journey_owner', 'rights.orders', 'SELECT') AND NOT has_schema_privilege('journey_owner', 'rights', 'USAGE'),
     'attach gives journey_owner no right to the shop''s tables');
-SELECT results_eq($$SELECT * FROM journey._stock('{J1}')$$, $$VALUES ('J1', 5::numeric)$$, 'they are read as their owner');
+SELECT results_eq($$SELECT sku, available FROM journey._stock('{J1}')$$, $$VALUES ('J1', 5::numeric)$$, 'they are read as their owner');
 
 SET ROLE rights_shop;
 ALTER TABLE rights.stock RENAME TO kept;
@@ -85,7 +85,7 @@ SELECT is((SELECT string_agg(concat_ws(' ', what, value), '; ') FROM journey.att
         '{"key": "id", "subject": {"customer_id": "customer"}, "status": "sku"}', dry_run => true) WHERE what = 'unmapped'),
     'unmapped (J1)', 'values of the shop''s own types are what they print');
 SELECT count(*) AS n FROM journey.attach('rights.coded', 'stock', '{"sku": "sku", "available": "on_hand"}') \gset
-SELECT results_eq($$SELECT * FROM journey._stock('{(J1)}')$$, $$VALUES ('(J1)', 5::numeric)$$, 'as stock, too');
+SELECT results_eq($$SELECT sku, available FROM journey._stock('{(J1)}')$$, $$VALUES ('(J1)', 5::numeric)$$, 'as stock, too');
 SELECT is_empty('SELECT * FROM ran_as', 'no cast of theirs is called');
 
 SET ROLE rights_shop;
