@@ -27,6 +27,7 @@ _PG_init(void)
 	if (process_shared_preload_libraries_in_progress)
 	{
 		jny_shmem_init();
+		jny_rest_init();
 		jny_launcher_register();
 	}
 	jny_ddl_guard_init();

@@ -1,7 +1,7 @@
 # The object files, room by room. Listed by hand: a file that nobody lists
 # is a file that nobody builds.
 CORE_OBJS = src/core/guc.o src/core/hash.o src/core/node.o src/core/pin.o src/core/plan.o src/core/cols.o src/core/snap.o src/core/table.o src/core/table_read.o src/core/table_write.o \
-	src/core/doc.o src/core/fault.o src/core/ids.o src/core/profile.o src/core/shmem.o src/core/zone.o src/core/inbox.o src/core/keys.o \
+	src/core/doc.o src/core/fault.o src/core/ids.o src/core/profile.o src/core/shmem.o src/core/rest.o src/core/zone.o src/core/inbox.o src/core/keys.o \
 	src/core/fenced.o src/core/fence.o src/core/link.o src/core/stock.o src/core/text.o src/core/try.o src/core/value.o src/core/watch.o
 OBSERVE_OBJS = src/observe/window.o src/observe/track.o src/observe/message.o src/observe/envelope.o \
 	src/observe/capture.o src/observe/capture_row.o src/observe/attach_spec.o \
@@ -28,5 +28,5 @@ DELIVER_OBJS = src/deliver/settings.o src/deliver/work.o src/deliver/gate.o src/
 ORCHESTRATE_OBJS += src/orchestrate/document.o src/orchestrate/journey_doc.o \
 	src/orchestrate/doc_fields.o
 MEASURE_OBJS =
-WORKER_OBJS = src/worker/lap.o src/worker/count.o src/worker/merge.o src/worker/strangers.o src/worker/adopt.o src/worker/launcher.o src/worker/limit.o \
+WORKER_OBJS = src/worker/lap.o src/worker/count.o src/worker/merge.o src/worker/due.o src/worker/strangers.o src/worker/adopt.o src/worker/launcher.o src/worker/limit.o \
 	src/worker/worker.o src/worker/ddl_guard.o src/worker/status.o

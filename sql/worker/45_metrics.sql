@@ -128,7 +128,7 @@ BEGIN
         ('journey_worker_events_total', 'counter', 'Events that it has taken in since the server started.'),
         ('journey_worker_failures', 'gauge', 'Failures of the worker in a row.'),
         ('journey_worker_held_up_seconds', 'gauge', 'How long its laps have waited in vain for a lock.'),
-        ('journey_cursor_age_seconds', 'gauge', 'Since the last lap that took something in or looked whether there is anything.'),
+        ('journey_cursor_age_seconds', 'gauge', 'Since the last lap that took something in or looked whether there is anything. There is none while nobody commits anything: alert on journey_inbox_lag_seconds.'),
         ('journey_inbox_events', 'gauge', 'Events that no lap has taken in yet.'),
         ('journey_inbox_lag_seconds', 'gauge', 'Age of the oldest of them; above journey.max_permit_lag permits wait.'),
         ('journey_table_bytes', 'gauge', 'Size of a table with its indexes and partitions.'),

@@ -200,8 +200,6 @@ DECLARE
     n integer;
     total bigint := 0;
 BEGIN
-    -- old orders count no longer, either
-    PERFORM journey._count_sales();
     -- under a test clock, which says nothing of how old anything is, all is kept
     IF (SELECT n.test_clock FROM journey.node n) IS NOT NULL THEN
         RETURN 0;
@@ -221,7 +219,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey._forget() IS
-    'Deletes a portion of the rows that have been kept for as long as their setting says, of tables without partitions and of default partitions, and writes down in journey.retention from when on each table is whole. Partitions go by _drop_parts(). Nothing under a test clock. Has the orders of products counted anew as well.';
+    'Deletes a portion of the rows that have been kept for as long as their setting says, of tables without partitions and of default partitions, and writes down in journey.retention from when on each table is whole. Partitions go by _drop_parts(). Nothing under a test clock.';
 
 CREATE FUNCTION journey._drop_parts() RETURNS integer
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

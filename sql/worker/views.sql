@@ -15,7 +15,7 @@ COMMENT ON COLUMN journey.stat_worker.database IS 'Name of the database.';
 COMMENT ON COLUMN journey.stat_worker.state IS 'unknown, starting, running, stopping, absent (no extension there), backoff (failed, tries again at next_try), no slot (max_worker_processes used up) or no room (as many databases as the launcher serves have journey, or had it).';
 COMMENT ON COLUMN journey.stat_worker.pid IS 'Process id; null = not running.';
 COMMENT ON COLUMN journey.stat_worker.started_at IS 'When it started; null = never.';
-COMMENT ON COLUMN journey.stat_worker.last_lap_at IS 'When its last lap ended; null = none yet.';
+COMMENT ON COLUMN journey.stat_worker.last_lap_at IS 'When its last lap ended, or it last saw, at rest, that none is due; null = none yet.';
 COMMENT ON COLUMN journey.stat_worker.laps IS 'Laps since the server started.';
 COMMENT ON COLUMN journey.stat_worker.events IS 'Events taken in since the server started.';
 COMMENT ON COLUMN journey.stat_worker.failures IS 'Failures in a row.';

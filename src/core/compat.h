@@ -10,6 +10,7 @@
 
 #include "postgres.h"
 
+#include "access/transam.h"
 #include "utils/wait_event.h"
 
 /* PostgreSQL 18 lets a module say who it is; older ones take the bare mark. */
@@ -24,6 +25,13 @@
 #define jny_wait_event(name) WaitEventExtensionNew(name)
 #else
 #define jny_wait_event(name) PG_WAIT_EXTENSION
+#endif
+
+/* What all backends know of transaction ids got another name in 17. */
+#if PG_VERSION_NUM >= 170000
+#define jny_xacts_ended() (TransamVariables->xactCompletionCount)
+#else
+#define jny_xacts_ended() (ShmemVariableCache->xactCompletionCount)
 #endif
 
 /* The date parser explains itself further since 16. */

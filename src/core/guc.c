@@ -75,8 +75,8 @@ jny_guc_init(void)
 							 "Starts a background worker in each database where journey is installed.",
 							 "Needs journey in shared_preload_libraries; without it journey.run_once() does the same work.",
 							 &jny_worker_enabled, true, PGC_SIGHUP, 0, NULL, NULL, NULL);
-	define_int("journey.naptime", "How long the worker sleeps when nothing wakes it.",
-			   "A commit with new events wakes the worker at once; this is the safety net behind that.",
+	define_int("journey.naptime", "How long the worker sleeps after a lap when nothing wakes it.",
+			   "A commit with new events wakes the worker at once. When nobody has committed anything for a second, it makes no further lap until somebody does or something is due.",
 			   &jny_naptime_ms, 10, INT_MAX, PGC_SIGHUP, GUC_UNIT_MS);
 	define_int("journey.batch_events", "Most events that one lap takes in.", NULL,
 			   &jny_batch_events, 1, 1000000, PGC_SIGHUP, 0);

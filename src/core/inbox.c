@@ -96,7 +96,8 @@ forget(Datum arg, Oid relid)
 /*
  * Runs when the transaction's id has left the list of running ones, so the
  * woken worker sees its rows. Neither allocates nor raises. A prepared
- * transaction wakes nobody; the worker's nap ends in time for it.
+ * transaction wakes nobody here; a worker's nap ends in time for it, or its
+ * rest (rest.c).
  */
 static void
 at_end_of_xact(XactEvent event, void *arg)

@@ -3,8 +3,8 @@
  *		The shared state: one slot per database, with a condition variable and
  *		the counter of captured rows.
  *
- * Locking: every field of JnyShared but those two is guarded by
- * JnyShared.lock, held for a few instructions only and never across I/O, a
+ * Locking: every field of JnyShared but those two and rest_at, which is only
+ * written under it, is guarded by JnyShared.lock, held for a few instructions only and never across I/O, a
  * wait or another lock. Latch pointers are published by their owner at start
  * and cleared before it leaves; a stale one would be a spurious wakeup for
  * the next owner of the same PGPROC, nothing worse.
@@ -47,6 +47,7 @@ startup(void)
 	{
 		memset(jny_shared, 0, sizeof(JnyShared));
 		jny_shared->lock = &(GetNamedLWLockTranche("journey"))->lock;
+		pg_atomic_init_u64(&jny_shared->rest_at, 0);
 		for (int i = 0; i < JNY_MAX_DATABASES; i++)
 		{
 			ConditionVariableInit(&jny_shared->db[i].work);

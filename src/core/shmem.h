@@ -48,6 +48,8 @@ typedef struct JnyDatabase
 	int64		errors;
 	TimestampTz lap_at;			/* real time at which the lap under way began, 0 = none */
 	pid_t		lap_pid;		/* whose it is */
+	bool		resting;		/* the worker sleeps until others have committed */
+	uint64		rest_commits;	/* since this count */
 	TimestampTz held_since;		/* since when the worker's laps wait for somebody's lock in vain, 0 = they do not */
 	ConditionVariable work;		/* claims that wait for work in this database */
 	Oid			sequence;		/* of next_seq: a new extension counts anew */
@@ -60,6 +62,9 @@ typedef struct JnyShared
 	pid_t		launcher_pid;
 	Latch	   *launcher_latch;
 	uint64		generation;
+	int			committing;		/* workers whose commit the server may or may not have counted yet */
+	uint64		worker_commits; /* of all workers, so far */
+	pg_atomic_uint64 rest_at;	/* the server's count up to which no resting worker is to be woken; 0 = none rests */
 	JnyDatabase db[JNY_MAX_DATABASES];
 } JnyShared;
 
@@ -103,5 +108,28 @@ extern void jny_work_broadcast(void);			/* after commit */
  */
 extern void jny_lap_begins(void);
 extern TimestampTz jny_lap_under_way(void);
+
+/* ---- rest.c --------------------------------------------------------------- */
+
+/*
+ * How many transactions with an id have ended in this cluster that were not a
+ * worker's: as long as this stays, nobody but workers has changed anything,
+ * however it was done. Asked before a snapshot is taken, it is no newer than
+ * that. JNY_COMMITS_UNKNOWN = a worker commits just now. Invalidation messages
+ * and the release of locks follow a moment after it.
+ */
+#define JNY_COMMITS_UNKNOWN PG_UINT64_MAX
+extern uint64 jny_commits_of_others(void);
+/* Around a worker's commit that has an id; jny_worker_committed() also where that failed. */
+extern void jny_worker_commits(void);
+extern void jny_worker_committed(bool counted);
+
+/*
+ * A worker that rests: its latch is set as soon as that count is another than
+ * the one that its last lap began with, also when it is already.
+ */
+extern void jny_rest_init(void);	/* from _PG_init while the postmaster preloads libraries */
+extern void jny_rest_begins(JnyDatabase *db, uint64 commits);
+extern void jny_rest_ends(JnyDatabase *db);
 
 #endif							/* JNY_SHMEM_H */

@@ -136,6 +136,12 @@ jny_attachments_check_if_touched(void)
 		jny_attachments_check();
 }
 
+bool
+jny_attachments_touched(void)
+{
+	return touched;
+}
+
 PG_FUNCTION_INFO_V1(journey_attachments_changed);
 
 Datum

@@ -39,6 +39,8 @@ extern void jny_history_failed(const ErrorData *error);
 extern void jny_attachments_check(void);
 /* The same, when something has happened to one of their tables since, and nobody is attaching. */
 extern void jny_attachments_check_if_touched(void);
+/* Has something happened that is still to be looked at? */
+extern bool jny_attachments_touched(void);
 
 /*
  * Partitions that attached tables get later (attach_leaf.c). Within the

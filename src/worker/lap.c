@@ -486,6 +486,7 @@ jny_lap_guarded(JnyBatch *batch, int max_events)
 	return mine;
 }
 
+JNY_PLAN(count_sales, "", "SELECT journey._count_sales()");
 JNY_PLAN(forget, "", "SELECT journey._forget()");
 JNY_PLAN(make_partitions, "timestamptz", "SELECT journey._partitions($1)");
 JNY_PLAN(drop_partitions, "", "SELECT journey._drop_parts()");
@@ -498,6 +499,7 @@ maintain(JnyBatch *batch, int events, int timers)
 
 	SPI_connect();
 	settle("maintenance");
+	jny_run(&count_sales, NULL, NULL);
 	jny_run(&forget, NULL, NULL);
 	JNY_FAULT("maintain_cleaned");
 	jny_attachments_check();

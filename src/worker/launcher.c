@@ -206,6 +206,7 @@ reap(int i)
 	handles[i] = NULL;
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
 	db->pid = 0;
+	db->resting = false;
 	db->latch = NULL;
 	if (db->state == JNY_WORKER_ABSENT)
 		db->next_try = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), ABSENT_MS);

@@ -35,18 +35,48 @@
 #include "core/shmem.h"
 
 #define MAINTAIN_MS 10000L
+/* As long as nothing has happened each pause is four times the last one: what the clock alone makes old can wait. */
+#define MAINTAIN_AT_REST_MS 1800000L
+/* A worker at rest looks at the clock, which somebody may have set. */
+#define REST_MS 60000L
+/*
+ * A commit is counted before its locks are released and its messages are sent:
+ * a lap that finds nothing to do is believed when it comes so much later.
+ */
+#define SETTLE_MS 1000
 #define HELD_UP_MS 10L			/* the wait for the lock is the pause */
 
 static JnyDatabase *slot = NULL;
 static uint64 my_generation;
 
+/* The last maintenance, and what there was then. */
+static struct
+{
+	TimestampTz at;
+	uint64		commits;
+	bool		again;			/* it, or a lap since, has changed something */
+	long		pause;			/* until the next one, when nothing happens */
+} maintained;
+
+static bool reloaded = false;	/* the settings, since the last lap */
+
+/* A lap, and what it leaves to do. */
+typedef struct Lap
+{
+	JnyBatch	batch;
+	bool		look_ahead;		/* find out when the next one is due */
+	TimestampTz due;			/* by the clock alone; DT_NOBEGIN = not known */
+} Lap;
+
 static void
 leave(int code, Datum arg)
 {
+	jny_worker_committed(false);
 	LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
 	if (slot->pid == MyProcPid)
 	{
 		slot->pid = 0;
+		slot->resting = false;
 		slot->held_since = 0;
 		slot->latch = NULL;
 	}
@@ -130,9 +160,12 @@ hold_extension(void)
 	return get_extension_oid("journey", true) == oid && OidIsValid(jny_owner_oid(true));
 }
 
-/* Runs one short transaction of ours as journey_owner; false when the extension has gone. */
+/*
+ * Runs one short transaction of ours as journey_owner; false when the extension
+ * has gone. wrote: did it change anything?
+ */
 static bool
-as_owner(void (*work) (void *arg), void *arg, const char *what)
+as_owner(void (*work) (void *arg), void *arg, const char *what, bool *wrote)
 {
 	Oid			user;
 	int			context;
@@ -156,7 +189,11 @@ as_owner(void (*work) (void *arg), void *arg, const char *what)
 	}
 	PopActiveSnapshot();
 	JNY_FAULT("lap_before_commit");
+	*wrote = TransactionIdIsValid(GetTopTransactionIdIfAny());
+	if (*wrote)
+		jny_worker_commits();
 	CommitTransactionCommand();
+	jny_worker_committed(true);
 	JNY_FAULT_COMMITTED("lap_committed");
 	debug_query_string = NULL;
 	(void) pgstat_report_stat(false);	/* once a second is enough */
@@ -164,12 +201,22 @@ as_owner(void (*work) (void *arg), void *arg, const char *what)
 	return there;
 }
 
+static bool
+did_nothing(const JnyBatch *batch)
+{
+	return !batch->more && batch->taken == 0 && batch->stepped == 0 && batch->merged == 0 && !batch->held_up;
+}
+
 static void
 lap_work(void *arg)
 {
-	JnyBatch   *batch = arg;
+	Lap		   *lap = arg;
 
-	(void) jny_lap_guarded(batch, jny_batch_events);
+	if (!jny_lap_guarded(&lap->batch, jny_batch_events) || !lap->look_ahead || !did_nothing(&lap->batch))
+		return;
+	SPI_connect();
+	lap->due = jny_lap_due(&lap->batch.node);
+	SPI_finish();
 }
 
 static void
@@ -201,50 +248,129 @@ count_lap(const JnyBatch *batch)
 /*
  * Between two laps, also when there is more to do: a worker that never looked
  * would outlive its postmaster for as long as its backlog lasts, and no server
- * starts beside it. A latch that is set hides the postmaster's death.
+ * starts beside it. A latch that is set hides the postmaster's death. True when
+ * the latch was not set.
  */
-static void
+static bool
 nap(long ms)
 {
+	int			events;
+
 	if (!PostmasterIsAlive())
 		proc_exit(1);
-	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
-					 jny_wait_event("JourneyWorkerMain"));
+	events = WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, ms,
+					   jny_wait_event("JourneyWorkerMain"));
 	ResetLatch(MyLatch);
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
 		ConfigReloadPending = false;
 		ProcessConfigFile(PGC_SIGHUP);
+		reloaded = true;
 	}
+	return (events & WL_LATCH_SET) == 0;
+}
+
+static bool
+is_maintained(void)
+{
+	return !maintained.again && maintained.commits == jny_commits_of_others();
+}
+
+static TimestampTz
+maintenance_due(void)
+{
+	return TimestampTzPlusMilliseconds(maintained.at, is_maintained() ? maintained.pause : MAINTAIN_MS);
+}
+
+/* First of all, or what has come in while no worker ran would find no partition of today. */
+static void
+maintain_when_due(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (now < maintenance_due())
+		return;
+	maintained.pause = is_maintained() ? Min(maintained.pause * 4, MAINTAIN_AT_REST_MS) : MAINTAIN_MS;
+	maintained.at = now;
+	maintained.commits = jny_commits_of_others();
+	if (!as_owner(maintain_work, NULL, "journey: maintenance", &maintained.again))
+		goes_away(JNY_WORKER_ABSENT);
+}
+
+/*
+ * With nothing due by the clock before that, and nothing committed by others
+ * since, the next lap would do what the last one did, which is nothing: so
+ * there is none until others commit, which sets our latch. Signals do, too,
+ * and the time limit of a lap that ended long ago: so we look whether it was
+ * for something. What the lap itself has put into the inbox has set it by now.
+ */
+static void
+rest(TimestampTz due, uint64 commits)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	due = Min(due, maintenance_due());
+	if (due > now)
+		(void) pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, "journey: rest");
+	jny_rest_begins(slot, commits);
+	if (nap(0))
+		while (due > now && !reloaded && commits == jny_commits_of_others() && !told_to_stop())
+		{
+			LWLockAcquire(jny_shared->lock, LW_EXCLUSIVE);
+			slot->last_lap_at = now;
+			LWLockRelease(jny_shared->lock);
+			(void) nap(Min(Max(REST_MS, jny_naptime_ms), TimestampDifferenceMilliseconds(now, due)));
+			now = GetCurrentTimestamp();
+		}
+	jny_rest_ends(slot);
+}
+
+/* What was committed last is this long ago, and there was no worker's commit on its way when we looked. */
+static bool
+has_settled(uint64 commits)
+{
+	static uint64 last = JNY_COMMITS_UNKNOWN;
+	static TimestampTz since;
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (commits != last)
+		since = now;
+	last = commits;
+	return commits != JNY_COMMITS_UNKNOWN && TimestampDifferenceExceeds(since, now, SETTLE_MS);
 }
 
 static void
 run(void)
 {
-	TimestampTz maintained = 0;
-
 	for (;;)
 	{
-		JnyBatch	batch;
-		bool		busy;
+		Lap			lap;
+		uint64		commits;
+		bool		wrote;
 
 		CHECK_FOR_INTERRUPTS();
 		if (told_to_stop())
 			goes_away(JNY_WORKER_STOPPING);
-		/* first of all, or what has come in while no worker ran would find no partition of today */
-		if (TimestampDifferenceExceeds(maintained, GetCurrentTimestamp(), MAINTAIN_MS))
-		{
-			maintained = GetCurrentTimestamp();
-			if (!as_owner(maintain_work, NULL, "journey: maintenance"))
-				goes_away(JNY_WORKER_ABSENT);
-		}
-		memset(&batch, 0, sizeof(batch));
-		if (!as_owner(lap_work, &batch, "journey: lap"))
+		reloaded = false;
+		commits = jny_commits_of_others();
+		maintain_when_due();
+		memset(&lap, 0, sizeof(lap));
+		lap.look_ahead = has_settled(commits);
+		lap.due = DT_NOBEGIN;
+		if (!as_owner(lap_work, &lap, "journey: lap", &wrote))
 			goes_away(JNY_WORKER_ABSENT);
-		busy = batch.more || batch.timers_left > 0;
-		count_lap(&batch);
-		nap(batch.held_up ? HELD_UP_MS : busy ? 0 : jny_naptime_ms);
+		count_lap(&lap.batch);
+		maintained.again |= !did_nothing(&lap.batch);
+		if (lap.batch.held_up)
+			(void) nap(HELD_UP_MS);
+		else if (lap.batch.more || lap.batch.timers_left > 0)
+			(void) nap(0);
+		else if (lap.due > GetCurrentTimestamp())
+			rest(lap.due, commits);
+		else
+			(void) nap(jny_naptime_ms);
 	}
 }
 

@@ -30,6 +30,13 @@ extern void jny_count_failed(const ErrorData *error);
 extern bool jny_merges_wait(const JnyBatch *batch);
 extern void jny_merge(JnyBatch *batch);
 
+/*
+ * due.c: when the clock, and nothing else, next gives a lap something to do.
+ * DT_NOEND = never; not later than the clock = at once. Inside SPI_connect(),
+ * after what the lap has done.
+ */
+extern TimestampTz jny_lap_due(const JnyNode *node);
+
 /* strangers.c: what of somebody else's hangs on our tables, and what to do about it; NULL = nothing */
 extern const char *jny_stranger(char **hint);
 /* False as long as nobody has touched our tables since that was asked. */

@@ -31,6 +31,7 @@ detach: a kind of 1 MB^42704^SELECT journey.detach('pg_class', repeat('x', 10000
 detach: a name of 1 MB^42704^SELECT journey.detach(repeat('x', 1000000), repeat('x', 1000000), '{}')
 activate: a kind and a name of 1 MB^42704^SELECT journey.activate(repeat('x', 1000000), repeat('x', 1000000), 1)
 retire: a kind and a name of 1 MB^42704^SELECT journey.retire(repeat('x', 1000000), repeat('x', 1000000))
+narrow_paths: of no time, fewer than none^ok^SELECT journey.narrow_paths('-1 year', -5)
 recommend: a context that is an array^22023^SELECT journey.recommend('{"customer_id": "1"}', 3, '[]')
 recommend: a field of 1 MB^22023^SELECT journey.recommend('{"customer_id": "1"}', 3, jsonb_build_object(repeat('x', 1000000), 1))
 recommend: fewer than none, of a category of 1 MB, without a number^ok^SELECT journey.recommend('{"customer_id": "1"}', -5, jsonb_build_object('category', repeat('x', 1000000), 'exclude', 5))

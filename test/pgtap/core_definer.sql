@@ -41,6 +41,7 @@ mark_test(jsonb,boolean)|a person
 merge(jsonb,jsonb,text)|two people
 migrate()|makes the views
 mode()|reads the node
+narrow_paths(interval,integer)|reads documents and decisions
 next_due(text)|a sender's word
 pause(text,text,text)|stops permits
 plan(jsonb)|documents
