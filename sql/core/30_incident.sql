@@ -14,6 +14,22 @@ $$;
 COMMENT ON FUNCTION journey._demand(boolean, text, text) IS
     'Raises 22004 unless the arguments that a call cannot do without were given.';
 
+CREATE FUNCTION journey._demand_span(span interval, call text) RETURNS void
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF span NOT BETWEEN interval '-1000 years' AND interval '1000 years' THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'invalid_parameter_value',
+            MESSAGE = format('%s() was given a span of %s', call, span),
+            HINT = 'Give one of at most 1000 years, as in interval ''30 days''.';
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION journey._demand_span(interval, text) IS
+    'Raises 22023 for a span that may lead out of the calendar; null passes.';
+
 CREATE FUNCTION journey._incident(kind text, name text, severity text, message text, hint text, detail jsonb)
     RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE

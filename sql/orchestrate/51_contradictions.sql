@@ -41,6 +41,7 @@ DECLARE
     person uuid := journey.profile_id(contradictions.subject);
     b smallint := journey.bucket(person);
 BEGIN
+    PERFORM journey._demand_span(contradictions.within, 'contradictions');
     RETURN QUERY
     WITH message AS MATERIALIZED (SELECT m.* FROM journey._messages_of(person) AS m),
     tickets AS (

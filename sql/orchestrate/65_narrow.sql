@@ -38,6 +38,7 @@ CREATE FUNCTION journey.narrow_paths(since interval DEFAULT '30 days', few integ
 AS $$
 #variable_conflict use_column
 BEGIN
+    PERFORM journey._demand_span(narrow_paths.since, 'narrow_paths');
     RETURN QUERY
     WITH taken AS (
         SELECT d.journey, d.version, d.step, d.rule, count(DISTINCT d.profile_id) AS people

@@ -159,6 +159,8 @@ stages: 6,000 objects deep^ok^SELECT * FROM journey.stages((repeat('{"a":', 6000
 why: a reference of 1 MB^ok^SELECT journey.why(repeat('x', 1000000))
 why_not: a number^ok^SELECT journey.why_not('5', 'x')
 contradictions: from the end to the beginning, within less than nothing^ok^SELECT journey.contradictions('{"customer_id": "1"}', 'infinity', '-infinity', '-1 year')
+contradictions: within longer than there are times^22023^SELECT journey.contradictions('{"customer_id": "1"}', within => '170000000 years')
+narrow_paths: since longer than there are times^22023^SELECT journey.narrow_paths('170000000 years')
 contacts: from the end to the beginning^ok^SELECT journey.contacts('{"customer_id": "1"}', 'infinity', '-infinity')
 preview: a journey that is none, in the year 294276^42704^SELECT journey.preview('no such', '{"customer_id": "1"}', '294276-12-31')
 pause: a kind that is none^22023^SELECT journey.pause('planet', 'x')
