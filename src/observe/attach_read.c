@@ -684,9 +684,8 @@ typedef struct StockTable
 
 /* Older than the map's max_age, of no known age, or so far ahead that it was misread. */
 static bool
-is_stale(Interval *max_age, const char *text)
+is_stale(Interval *max_age, TimestampTz now, const char *text)
 {
-	TimestampTz now = jny_now();
 	TimestampTz at;
 	Datum		age = IntervalPGetDatum(max_age);
 
@@ -716,6 +715,7 @@ read_stock(void *arg)
 	const char *at = field_column(table->map, "at");
 	const char *limit = jny_json_text(table->map, "max_age");
 	Interval   *max_age = NULL;
+	TimestampTz now = 0;
 	Identity	identity;
 	char	   *sql;
 
@@ -725,6 +725,9 @@ read_stock(void *arg)
 		return;
 	if (limit != NULL && !jny_value_interval(limit, &max_age))
 		max_age = palloc0(sizeof(Interval));	/* then nothing is young enough */
+	/* the clock is a row: read once, and before there are rows of the table to be kept */
+	if (max_age != NULL)
+		now = jny_now();
 	sql = psprintf("SELECT pg_catalog.btrim(%s), %s, %s FROM %s t WHERE %s",
 				   column_text(relid, sku), column_text(relid, available),
 				   at != NULL && get_attnum(relid, at) > 0 ? column_text(relid, at) : "NULL",
@@ -734,7 +737,7 @@ read_stock(void *arg)
 	read_end(&identity);
 	for (uint64 row = 0; row < SPI_processed; row++)
 		add_row(table->all, jny_get_text(row, 1), jny_get_text(row, 2),
-				is_stale(max_age, jny_get_text(row, 3)));
+				is_stale(max_age, now, jny_get_text(row, 3)));
 }
 
 /* One that its owner may not read, or not whole, must not stop what needs no stock: _check_attachments() names it. */

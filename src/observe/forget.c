@@ -80,6 +80,22 @@ unknown_keys(JnyTake *take)
 	return asked;
 }
 
+static bool
+is_any_unknown(const JnyTake *take)
+{
+	HASH_SEQ_STATUS scan;
+	JnyKey	   *key;
+
+	hash_seq_init(&scan, take->keys);
+	while ((key = hash_seq_search(&scan)) != NULL)
+		if (!key->known)
+		{
+			hash_seq_term(&scan);
+			return true;
+		}
+	return false;
+}
+
 void
 jny_forget_find(JnyTake *take)
 {
@@ -92,7 +108,7 @@ jny_forget_find(JnyTake *take)
 	/* who was erased is somebody new */
 	return;
 #endif
-	if (!is_any_forgotten())
+	if (!is_any_unknown(take) || !is_any_forgotten())
 		return;
 	asked = unknown_keys(take);
 	if (asked == NIL)
