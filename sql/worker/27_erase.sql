@@ -65,6 +65,46 @@ $$;
 COMMENT ON FUNCTION journey._keys_of(uuid, jsonb) IS
     'The keys by which a person is known, with their carts and orders, and those that a subject names, in every form.';
 
+CREATE FUNCTION journey._names_one_of(original jsonb, cols text[], namespaces text[], keys text[]) RETURNS boolean
+    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM unnest(namespaces, keys) AS k (namespace, value)
+        WHERE position(k.value IN lower(concat_ws(' ', original, cols))) > 0
+          AND (EXISTS (SELECT FROM jsonb_path_query(original, 'strict $.** ? (@.type() == "object")') AS o (object), jsonb_each_text(o.object) AS m (name, value)
+                       WHERE lower(m.value) = k.value
+                         AND (replace(lower(m.name), '_', '') = replace(k.namespace, '_', '') OR m.name IN ('userId', 'anonymousId', 'previousId')))
+               -- a short number is also an amount, or a year, of somebody else
+               OR k.value !~ '^([0-9]{0,6}|.{0,3})$'
+                  AND EXISTS (SELECT FROM (SELECT o.scalar #>> '{}' FROM jsonb_path_query(original, 'strict $.** ? (@.type() == "string" || @.type() == "number")') AS o (scalar)
+                                           UNION ALL SELECT unnest(cols)) AS t (said)
+                              WHERE lower(t.said) = k.value
+                                 OR length(k.value) > 5 AND lower(t.said) ~ ('(^|[^[:alnum:]._@+-])' || regexp_replace(k.value, '([^[:alnum:]])', '\\\1', 'g') || '\.?($|[^[:alnum:]._@+-])'))));
+END
+$$;
+COMMENT ON FUNCTION journey._names_one_of(jsonb, text[], text[], text[]) IS
+    'Whether what was set aside names one of these keys (normalised): as the value of a field of that name, or as a value of any field, or apart within one; keys of less than four characters or seven digits only under their name.';
+
+CREATE FUNCTION journey._forget_quarantined(id uuid, subject jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    said record;
+BEGIN
+    SELECT array_agg(k.namespace) AS namespaces,
+           array_agg(lower(CASE WHEN n.crosses_scopes THEN k.value ELSE substr(k.value, strpos(k.value, ':') + 1) END)) AS keys INTO said
+    FROM journey._keys_of(id, _forget_quarantined.subject) k JOIN journey.namespace n ON n.namespace = k.namespace
+    WHERE k.class <> 'object';
+    UPDATE journey.quarantine q SET original = NULL, original_text = NULL, reason = 'of a person who was erased'
+    WHERE journey._names_one_of(q.original, q.original_text::text[], said.namespaces, said.keys);
+END
+$$;
+COMMENT ON FUNCTION journey._forget_quarantined(uuid, jsonb) IS
+    'Takes a person, and those whom a subject names, out of what was set aside. Reads all of it.';
+
 CREATE FUNCTION journey._tell_all(id uuid, type text, moment timestamptz, subject jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
@@ -140,6 +180,7 @@ BEGIN
     VALUES (proof, session_user, moment, erase.reason, 0, CASE WHEN id IS NULL THEN erase.subject END)
     ON CONFLICT DO NOTHING;
     PERFORM journey._forget_keys(id, erase.subject, proof, moment);
+    PERFORM journey._forget_quarantined(id, erase.subject);
     RETURN proof;
 END
 $$;
@@ -211,12 +252,8 @@ DECLARE
     t record;
     n bigint;
     deleted jsonb := '{}';
-    said text[];
 BEGIN
-    said := ARRAY(SELECT lower(i.value) FROM journey.identity i JOIN journey.namespace s USING (namespace)
-                  WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id AND s.class = 'person' AND length(i.value) > 3);
-    UPDATE journey.quarantine q SET original = NULL, original_text = NULL, reason = 'of a person who was erased'
-    WHERE EXISTS (SELECT FROM unnest(said) v WHERE position(v IN lower(COALESCE(q.original::text, q.original_text))) > 0);
+    PERFORM journey._forget_quarantined(id, '{}');
     -- keys that came since it was asked
     PERFORM journey._forget_keys(id, '{}', proof, journey.clock());
     DELETE FROM journey.early_opt_out e USING journey.identity i
@@ -260,6 +297,7 @@ DECLARE
                 ORDER BY k.rank DESC, i.profile_id LIMIT 1);
 BEGIN
     IF id IS NULL THEN
+        PERFORM journey._forget_quarantined(NULL, e.subject) FROM journey.erasure e WHERE e.erasure_id = proof;
         UPDATE journey.erasure e SET subject = NULL, erased_at = moment WHERE e.erasure_id = proof;
     END IF;
     RETURN id;
