@@ -103,6 +103,18 @@ ok($node->poll_query_until('postgres', "SELECT resolved_at IS NOT NULL FROM jour
 	'and when it could be done');
 is($node->safe_psql('postgres', $worker), $pid, 'in the same worker');
 
+# what recommend() ranks by cannot be counted: the rest is maintained all the same
+$holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN');
+$holder->query_safe('LOCK TABLE journey.product_sales IN ACCESS EXCLUSIVE MODE');
+$node->safe_psql('postgres', 'DELETE FROM journey.sales_count');
+ok($node->poll_query_until('postgres', "SELECT count(*) > 0 FROM journey.incident WHERE kind = 'sales' AND resolved_at IS NULL"),
+	'sales that cannot be counted are told of');
+is($node->safe_psql('postgres', "SELECT count(*) FROM journey.incident WHERE kind = 'maintenance' AND resolved_at IS NULL"), '0', 'and hold up no other maintenance');
+is($node->safe_psql('postgres', "SELECT due_at > now() + interval '50 minutes' FROM journey.sales_count"), 't', 'nor the laps, by being tried each time');
+$holder->query_safe('COMMIT');
+$holder->quit;
+
 # somebody else's trigger on a table of ours
 $node->safe_psql('postgres', q{
 CREATE FUNCTION public.audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;
