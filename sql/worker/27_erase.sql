@@ -99,7 +99,8 @@ BEGIN
     FROM journey._keys_of(id, _forget_quarantined.subject) k JOIN journey.namespace n ON n.namespace = k.namespace
     WHERE k.class <> 'object';
     UPDATE journey.quarantine q SET original = NULL, original_text = NULL, reason = 'of a person who was erased'
-    WHERE journey._names_one_of(q.original, q.original_text::text[], said.namespaces, said.keys);
+    WHERE CASE WHEN EXISTS (SELECT FROM unnest(said.keys) AS v WHERE position(v IN lower(concat_ws(' ', q.original, q.original_text))) > 0)
+               THEN journey._names_one_of(q.original, q.original_text::text[], said.namespaces, said.keys) END;
 END
 $$;
 COMMENT ON FUNCTION journey._forget_quarantined(uuid, jsonb) IS
@@ -263,6 +264,9 @@ BEGIN
       AND l.other_bucket = f.bucket AND l.other_id = f.profile_id;
     DELETE FROM journey.profile_link l WHERE l.bucket = journey.bucket(id) AND l.profile_id = id;
     DELETE FROM journey.merge_wish w WHERE w.bucket = journey.bucket(id) AND w.profile_id = id OR w.other_bucket = journey.bucket(id) AND w.other_id = id;
+    DELETE FROM journey.outbox_event o
+    WHERE o.payload ->> 'profile_id' = ANY (ARRAY(SELECT _erase_person.id::text UNION ALL
+        SELECT a.profile_id::text FROM journey.profile_alias a WHERE a.into_bucket = journey.bucket(_erase_person.id) AND a.into_id = _erase_person.id));
     DELETE FROM journey.profile_alias a WHERE a.into_bucket = journey.bucket(id) AND a.into_id = id;
     DELETE FROM journey.identity i WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id;
     GET DIAGNOSTICS n = ROW_COUNT;
