@@ -169,6 +169,14 @@ DECLARE
     id uuid := journey._hold_person(journey.profile_id(erase.subject));
 BEGIN
     PERFORM journey._demand(jsonb_typeof(erase.subject) = 'object', 'erase', 'Name the person, as {"customer_id": "42"}.');
+    -- a proof of nothing would be worse than none
+    IF NOT EXISTS (SELECT FROM journey._keys_of(NULL, erase.subject)) THEN
+        RAISE EXCEPTION 'erase() was given a subject that names nobody'
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = format('It has %s.', (SELECT COALESCE(string_agg(quote_ident(left(k, 100)), ', '), 'no key') FROM jsonb_object_keys(erase.subject) k)),
+                  HINT = format('Name the person by %s.', (SELECT string_agg(n.namespace, ', ' ORDER BY n.rank DESC, n.namespace)
+                                                           FROM journey.namespace n WHERE n.class IN ('person', 'session')));
+    END IF;
     PERFORM journey._tell_all(id, 'erased', moment, erase.subject);
     -- Whom nobody knows yet, a lap that is at work may come to know: the next one looks
     -- again. Who is to be erased already keeps the proof that there is.
@@ -186,7 +194,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION journey.erase(jsonb, text) IS
-    'Forgets a person: permits are refused when this commits, and the next lap deletes every row of theirs; who is in an audience is taken out of it first. What stays is a keyed digest of each key, so that a re-import contacts nobody, and the proof in journey.erasure, whose id this returns; who is to be erased already keeps the proof that there is. The shop''s own tables are the shop''s to clean. A subject that nobody is known by is remembered all the same, and whoever is found by it in what was captured before goes, too.';
+    'Forgets a person: permits are refused when this commits, and the next lap deletes every row of theirs; who is in an audience is taken out of it first. What stays is a keyed digest of each key, so that a re-import contacts nobody, and the proof in journey.erasure, whose id this returns; who is to be erased already keeps the proof that there is. The shop''s own tables are the shop''s to clean. A subject that nobody is known by is remembered all the same, and whoever is found by it in what was captured before goes, too. 22023 for one without a key that we know.';
 
 CREATE FUNCTION journey.restrict(subject jsonb, restricted boolean DEFAULT true) RETURNS boolean
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER

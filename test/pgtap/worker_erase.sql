@@ -1,7 +1,7 @@
 -- The rights of a person: to be forgotten, to be left alone, to see what is known.
 \ir ../fixtures/orchestrate.sql
 \ir ../lib/orphans.sql
-SELECT plan(43);
+SELECT plan(44);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 -- mission: 218
 CREATE FUNCTION pg_temp.rows_of(id uuid) RETURNS TABLE (name text) LANGUAGE plpgsql AS $$
@@ -150,6 +150,7 @@ SELECT journey.erase('{"email": "lone@example.com"}') \g /dev/null
 SELECT journey.run_until_idle() \g /dev/null
 SELECT is_empty($$SELECT pg_temp.mentions('lone@example')$$, 'whom nobody ever knew is forgotten in what was set aside');
 
+SELECT throws_ok($$SELECT journey.erase('{"custmer_id": "42"}')$$, '22023', 'erase() was given a subject that names nobody', 'a name that is misspelt is no erasure');
 SELECT throws_ok($$SELECT journey.erase(NULL)$$, '22004', NULL, 'whom to forget must be said');
 
 SELECT is_empty('SELECT pg_temp.orphans()', 'no row of any table is left behind');
