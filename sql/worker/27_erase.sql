@@ -66,7 +66,7 @@ COMMENT ON FUNCTION journey._keys_of(uuid, jsonb) IS
     'The keys by which a person is known, with their carts and orders, and those that a subject names, in every form.';
 
 CREATE FUNCTION journey._names_one_of(original jsonb, cols text[], namespaces text[], keys text[]) RETURNS boolean
-    LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
     SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN

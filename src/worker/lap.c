@@ -493,11 +493,8 @@ JNY_PLAN(drop_partitions, "", "SELECT journey._drop_parts()");
 /* ---- maintenance ------------------------------------------------------ */
 
 JNY_PLAN(count_sales, "", "SELECT WHERE journey._count_sales()");
-JNY_PLAN(put_off_sales, "timestamptz",
-		 "INSERT INTO journey.sales_count AS c (one, counted_at, due_at) VALUES (true, '-infinity', $1)"
-		 " ON CONFLICT (one) DO UPDATE SET due_at = EXCLUDED.due_at");
-
 static TimestampTz sales_began;
+static TimestampTz sales_due = 0;	/* after a failure; of this process, because whoever holds the row may be the reason */
 
 static bool
 sales(JnyBatch *batch, int events, int timers)
@@ -514,9 +511,8 @@ static void
 sales_failed(const ErrorData *error)
 {
 	TimestampTz now = GetCurrentTimestamp();
-	Datum		due = TimestampTzGetDatum(now + Max(USECS_PER_HOUR, 1000 * (now - sales_began)));
 
-	jny_run(&put_off_sales, &due, NULL);
+	sales_due = now + Max(USECS_PER_HOUR, 1000 * (now - sales_began));
 	note("sales", "worker", error, "recommend() goes on with what was counted last. See to the reason; where the orders of 90 days are too many, give journey.lap_timeout more.");
 }
 
@@ -528,7 +524,8 @@ static void
 sales_guarded(JnyBatch *batch)
 {
 	sales_began = GetCurrentTimestamp();
-	on_the_side(sales, sales_failed, batch);
+	if (sales_began >= sales_due)
+		on_the_side(sales, sales_failed, batch);
 }
 
 /* What locks most comes last, so that it is locked for an instant. */
