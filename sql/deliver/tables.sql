@@ -285,6 +285,7 @@ CREATE TABLE journey.outbox_event (
     created_at timestamptz NOT NULL
 );
 CREATE INDEX outbox_event_created ON journey.outbox_event USING brin (created_at); -- for retention
+CREATE INDEX outbox_event_person ON journey.outbox_event ((payload ->> 'profile_id')); -- for erase()
 COMMENT ON TABLE journey.outbox_event IS
     'What became of actions, append-only, in the columns of Debezium''s outbox event router, for change data capture; written while journey.outbox_events is on. It tells, and permits nothing: who sends asks claim() and begin_send().';
 COMMENT ON COLUMN journey.outbox_event.id IS 'Made of action, type and time: the same for the same, whoever tells it again.';

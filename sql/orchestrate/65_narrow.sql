@@ -14,7 +14,7 @@ BEGIN
         WHERE d.kind = 'journey' AND d.state = 'active' AND s.value ? 'branch' AND journey._unreadable(d.kind, d.name, d.doc) IS NULL),
     judged AS (
         -- a condition that reads nothing is what it is
-        SELECT b.*, CASE WHEN journey._names_read(b.condition) = '{}' AND journey._bare(b.condition) !~* '\m(now|current_\w+|clock_timestamp|key|stage)\M'
+        SELECT b.*, CASE WHEN journey._names_read(b.condition) = '{}' AND journey._bare(b.condition) !~* '\m(now|current_\w+|local\w+|\w+_timestamp|key|stage)\M'
                          THEN coalesce(journey._rule_value(b.condition) = 'true', false) END AS always
         FROM branch AS b)
     SELECT j.name, j.version, j.step, j.place, j.condition, j.to_step,

@@ -65,6 +65,47 @@ $$;
 COMMENT ON FUNCTION journey._keys_of(uuid, jsonb) IS
     'The keys by which a person is known, with their carts and orders, and those that a subject names, in every form.';
 
+CREATE FUNCTION journey._names_one_of(original jsonb, cols text[], namespaces text[], keys text[]) RETURNS boolean
+    LANGUAGE plpgsql STABLE PARALLEL SAFE
+    SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN EXISTS (
+        SELECT FROM unnest(namespaces, keys) AS k (namespace, value)
+        WHERE position(k.value IN lower(concat_ws(' ', original, cols))) > 0
+          AND (EXISTS (SELECT FROM jsonb_path_query(original, 'strict $.** ? (@.type() == "object")') AS o (object), jsonb_each_text(o.object) AS m (name, value)
+                       WHERE lower(m.value) = k.value
+                         AND (replace(lower(m.name), '_', '') = replace(k.namespace, '_', '') OR m.name IN ('userId', 'anonymousId', 'previousId')))
+               -- a short number is also an amount, or a year, of somebody else
+               OR k.value !~ '^([0-9]{0,6}|.{0,3})$'
+                  AND EXISTS (SELECT FROM (SELECT o.scalar #>> '{}' FROM jsonb_path_query(original, 'strict $.** ? (@.type() == "string" || @.type() == "number")') AS o (scalar)
+                                           UNION ALL SELECT unnest(cols)) AS t (said)
+                              WHERE lower(t.said) = k.value
+                                 OR length(k.value) > 5 AND lower(t.said) ~ ('(^|[^[:alnum:]._@+-])' || regexp_replace(k.value, '([^[:alnum:]])', '\\\1', 'g') || '\.?($|[^[:alnum:]._@+-])'))));
+END
+$$;
+COMMENT ON FUNCTION journey._names_one_of(jsonb, text[], text[], text[]) IS
+    'Whether what was set aside names one of these keys (normalised): as the value of a field of that name, or as a value of any field, or apart within one; keys of less than four characters or seven digits only under their name.';
+
+CREATE FUNCTION journey._forget_quarantined(id uuid, subject jsonb) RETURNS void
+    LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    said record;
+BEGIN
+    SELECT array_agg(k.namespace) AS namespaces,
+           array_agg(lower(CASE WHEN n.crosses_scopes THEN k.value ELSE substr(k.value, strpos(k.value, ':') + 1) END)) AS keys INTO said
+    FROM journey._keys_of(id, _forget_quarantined.subject) k JOIN journey.namespace n ON n.namespace = k.namespace
+    WHERE k.class <> 'object';
+    UPDATE journey.quarantine q SET original = NULL, original_text = NULL, reason = 'of a person who was erased'
+    WHERE CASE WHEN EXISTS (SELECT FROM unnest(said.keys) AS v WHERE position(v IN lower(concat_ws(' ', q.original, q.original_text))) > 0)
+               THEN journey._names_one_of(q.original, q.original_text::text[], said.namespaces, said.keys) END;
+END
+$$;
+COMMENT ON FUNCTION journey._forget_quarantined(uuid, jsonb) IS
+    'Takes a person, and those whom a subject names, out of what was set aside. Reads all of it.';
+
 CREATE FUNCTION journey._tell_all(id uuid, type text, moment timestamptz, subject jsonb) RETURNS void
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
@@ -128,6 +169,14 @@ DECLARE
     id uuid := journey._hold_person(journey.profile_id(erase.subject));
 BEGIN
     PERFORM journey._demand(jsonb_typeof(erase.subject) = 'object', 'erase', 'Name the person, as {"customer_id": "42"}.');
+    -- a proof of nothing would be worse than none
+    IF NOT EXISTS (SELECT FROM journey._keys_of(NULL, erase.subject)) THEN
+        RAISE EXCEPTION 'erase() was given a subject that names nobody'
+            USING ERRCODE = 'invalid_parameter_value',
+                  DETAIL = format('It has %s.', (SELECT COALESCE(string_agg(quote_ident(left(k, 100)), ', '), 'no key') FROM jsonb_object_keys(erase.subject) k)),
+                  HINT = format('Name the person by %s.', (SELECT string_agg(n.namespace, ', ' ORDER BY n.rank DESC, n.namespace)
+                                                           FROM journey.namespace n WHERE n.class IN ('person', 'session')));
+    END IF;
     PERFORM journey._tell_all(id, 'erased', moment, erase.subject);
     -- Whom nobody knows yet, a lap that is at work may come to know: the next one looks
     -- again. Who is to be erased already keeps the proof that there is.
@@ -140,11 +189,12 @@ BEGIN
     VALUES (proof, session_user, moment, erase.reason, 0, CASE WHEN id IS NULL THEN erase.subject END)
     ON CONFLICT DO NOTHING;
     PERFORM journey._forget_keys(id, erase.subject, proof, moment);
+    PERFORM journey._forget_quarantined(id, erase.subject);
     RETURN proof;
 END
 $$;
 COMMENT ON FUNCTION journey.erase(jsonb, text) IS
-    'Forgets a person: permits are refused when this commits, and the next lap deletes every row of theirs; who is in an audience is taken out of it first. What stays is a keyed digest of each key, so that a re-import contacts nobody, and the proof in journey.erasure, whose id this returns; who is to be erased already keeps the proof that there is. The shop''s own tables are the shop''s to clean. A subject that nobody is known by is remembered all the same, and whoever is found by it in what was captured before goes, too.';
+    'Forgets a person: permits are refused when this commits, and the next lap deletes every row of theirs; who is in an audience is taken out of it first. What stays is a keyed digest of each key, so that a re-import contacts nobody, and the proof in journey.erasure, whose id this returns; who is to be erased already keeps the proof that there is. The shop''s own tables are the shop''s to clean. A subject that nobody is known by is remembered all the same, and whoever is found by it in what was captured before goes, too. 22023 for one without a key that we know.';
 
 CREATE FUNCTION journey.restrict(subject jsonb, restricted boolean DEFAULT true) RETURNS boolean
     LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
@@ -211,12 +261,8 @@ DECLARE
     t record;
     n bigint;
     deleted jsonb := '{}';
-    said text[];
 BEGIN
-    said := ARRAY(SELECT lower(i.value) FROM journey.identity i JOIN journey.namespace s USING (namespace)
-                  WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id AND s.class = 'person' AND length(i.value) > 3);
-    UPDATE journey.quarantine q SET original = NULL, original_text = NULL, reason = 'of a person who was erased'
-    WHERE EXISTS (SELECT FROM unnest(said) v WHERE position(v IN lower(COALESCE(q.original::text, q.original_text))) > 0);
+    PERFORM journey._forget_quarantined(id, '{}');
     -- keys that came since it was asked
     PERFORM journey._forget_keys(id, '{}', proof, journey.clock());
     DELETE FROM journey.early_opt_out e USING journey.identity i
@@ -226,6 +272,9 @@ BEGIN
       AND l.other_bucket = f.bucket AND l.other_id = f.profile_id;
     DELETE FROM journey.profile_link l WHERE l.bucket = journey.bucket(id) AND l.profile_id = id;
     DELETE FROM journey.merge_wish w WHERE w.bucket = journey.bucket(id) AND w.profile_id = id OR w.other_bucket = journey.bucket(id) AND w.other_id = id;
+    DELETE FROM journey.outbox_event o
+    WHERE o.payload ->> 'profile_id' = ANY (ARRAY(SELECT _erase_person.id::text UNION ALL
+        SELECT a.profile_id::text FROM journey.profile_alias a WHERE a.into_bucket = journey.bucket(_erase_person.id) AND a.into_id = _erase_person.id));
     DELETE FROM journey.profile_alias a WHERE a.into_bucket = journey.bucket(id) AND a.into_id = id;
     DELETE FROM journey.identity i WHERE i.profile_bucket = journey.bucket(id) AND i.profile_id = id;
     GET DIAGNOSTICS n = ROW_COUNT;
@@ -260,6 +309,7 @@ DECLARE
                 ORDER BY k.rank DESC, i.profile_id LIMIT 1);
 BEGIN
     IF id IS NULL THEN
+        PERFORM journey._forget_quarantined(NULL, e.subject) FROM journey.erasure e WHERE e.erasure_id = proof;
         UPDATE journey.erasure e SET subject = NULL, erased_at = moment WHERE e.erasure_id = proof;
     END IF;
     RETURN id;

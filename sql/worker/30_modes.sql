@@ -106,6 +106,8 @@ BEGIN
                   HINT = 'Run it in a transaction of its own, at READ COMMITTED.';
     END IF;
     PERFORM journey._adopt();
+    -- who asked elsewhere to be erased: by another cluster's ids nobody can tell what came before it
+    UPDATE journey.person_wish SET xact = pg_current_xact_id();
     -- Orders whose events stood in the inbox that no dump carries: read them again from the shop's tables.
     PERFORM journey._attach_follow();
     FOR a IN

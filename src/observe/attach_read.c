@@ -682,18 +682,18 @@ typedef struct StockTable
 	Levels	   *all;
 } StockTable;
 
-/* Older than the map's max_age, of no known age, or so far ahead that it was misread. */
+/* Older than the map's max_age, of no known age, or so far ahead that it was misread. Neither sum leaves the calendar. */
 static bool
 is_stale(Interval *max_age, TimestampTz now, const char *text)
 {
 	TimestampTz at;
-	Datum		age = IntervalPGetDatum(max_age);
 
 	if (max_age == NULL)
 		return false;
-	return text == NULL || !jny_value_time(text, &at)
-		|| DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(at), age)) < now
-		|| DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(now), age)) < at;
+	if (text == NULL || !jny_value_time(text, &at))
+		return true;
+	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_pl_interval, TimestampTzGetDatum(Min(at, now)), IntervalPGetDatum(max_age)))
+		< Max(at, now);
 }
 
 /* Some of the goods in a place that has spoken lately are enough; without any nobody can tell. */

@@ -486,10 +486,47 @@ jny_lap_guarded(JnyBatch *batch, int max_events)
 	return mine;
 }
 
-JNY_PLAN(count_sales, "", "SELECT journey._count_sales()");
 JNY_PLAN(forget, "", "SELECT journey._forget()");
 JNY_PLAN(make_partitions, "timestamptz", "SELECT journey._partitions($1)");
 JNY_PLAN(drop_partitions, "", "SELECT journey._drop_parts()");
+
+/* ---- maintenance ------------------------------------------------------ */
+
+JNY_PLAN(count_sales, "", "SELECT WHERE journey._count_sales()");
+static TimestampTz sales_began;
+static TimestampTz sales_due = 0;	/* after a failure; of this process, because whoever holds the row may be the reason */
+
+static bool
+sales(JnyBatch *batch, int events, int timers)
+{
+	SPI_connect();
+	if (jny_run(&count_sales, NULL, NULL) > 0)
+		settle("sales");
+	SPI_finish();
+	return true;
+}
+
+/* Within SPI. As after a count that was made: a thousandth of the time. */
+static void
+sales_failed(const ErrorData *error)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	sales_due = now + Max(USECS_PER_HOUR, 1000 * (now - sales_began));
+	note("sales", "worker", error, "recommend() goes on with what was counted last. See to the reason; where the orders of 90 days are too many, give journey.lap_timeout more.");
+}
+
+/*
+ * On the side, or orders that are too many to be counted in time would leave
+ * nothing else maintained; and first, because maintenance ends with locks.
+ */
+static void
+sales_guarded(JnyBatch *batch)
+{
+	sales_began = GetCurrentTimestamp();
+	if (sales_began >= sales_due)
+		on_the_side(sales, sales_failed, batch);
+}
 
 /* What locks most comes last, so that it is locked for an instant. */
 static bool
@@ -499,7 +536,6 @@ maintain(JnyBatch *batch, int events, int timers)
 
 	SPI_connect();
 	settle("maintenance");
-	jny_run(&count_sales, NULL, NULL);
 	jny_run(&forget, NULL, NULL);
 	JNY_FAULT("maintain_cleaned");
 	jny_attachments_check();
@@ -521,7 +557,10 @@ jny_maintain_guarded(JnyBatch *batch)
 	if (is_refused(batch))
 		return;
 	start_batch(batch);
-	if (!batch->node.adopted || (error = attempt(maintain, batch, 0, 0, &mine)) == NULL)
+	if (!batch->node.adopted)
+		return;
+	sales_guarded(batch);
+	if ((error = attempt(maintain, batch, 0, 0, &mine)) == NULL)
 		return;
 	ereport(LOG,
 			(errmsg("journey could not maintain its tables: %s", error->message)));
@@ -585,7 +624,10 @@ journey_maintain(PG_FUNCTION_ARGS)
 	{
 		start_batch(&batch);
 		if (batch.node.adopted)
+		{
+			sales_guarded(&batch);
 			(void) maintain(&batch, 0, 0);
+		}
 	}
 	PG_RETURN_VOID();
 }

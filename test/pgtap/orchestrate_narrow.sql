@@ -12,11 +12,14 @@ SELECT count(*) FROM journey.apply(jsonb_build_array(
           "a": {"exit": "a"}, "b": {"exit": "b"}, "c": {"exit": "c"}, "done": {"exit": "finished"}}'),
     pg_temp.journey_doc('wall', '{"on": "searched"}',
         '{"way": {"branch": [{"when": "1 = 2", "to": "a"}, {"when": "true", "to": "b"}, {"when": "profile.tier = ''gold''", "to": "a"}], "else": "done", "on_unknown": "done"},
-          "a": {"exit": "a"}, "b": {"exit": "b"}, "done": {"exit": "finished"}}')));
+          "a": {"exit": "a"}, "b": {"exit": "b"}, "done": {"exit": "finished"}}'),
+    pg_temp.journey_doc('dawn', '{"on": "group_joined"}',
+        '{"way": {"branch": [{"when": "localtimestamp < timestamp ''2001-01-01''", "to": "a"}], "else": "done", "on_unknown": "done"}, "a": {"exit": "a"}, "done": {"exit": "finished"}}')));
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.narrow()$$, $$VALUES ('fork | way | event.sku = ''A'' | c | 0 of 0 | unreachable'), ('wall | way | 1 = 2 | a | 0 of 0 | unreachable'),
     ('wall | way | profile.tier = ''gold'' | a | 0 of 0 | unreachable'), ('wall | way | else | done | 0 of 0 | unreachable')$$,
     'before anybody has come: what nobody can reach, behind its like, behind what takes everybody, or by itself');
+SELECT journey.retire('journey', 'dawn');
 SELECT is((SELECT hint FROM journey.narrow_paths() WHERE journey = 'wall' AND branch = 'else'), '"true" before it takes everybody: remove it, or mend the condition.', 'and why');
 
 SELECT pg_temp.person('p' || i), journey.track('shop', 'wishlist_added', pg_temp.who('p' || i), jsonb_build_object('sku', CASE WHEN i <= 6 THEN 'A' WHEN i <= 8 THEN 'B' ELSE 'D' END)) FROM generate_series(1, 14) i;

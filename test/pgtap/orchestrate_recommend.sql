@@ -4,7 +4,7 @@
 -- What would break if this failed: somebody is offered the shoes that they have just sent back.
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(29);
+SELECT plan(30);
 SELECT journey.set_clock('2026-03-02 10:00+00') \g /dev/null
 CREATE FUNCTION pg_temp.who(c text) RETURNS jsonb LANGUAGE sql AS $$ SELECT jsonb_build_object('customer_id', c) $$;
 CREATE FUNCTION pg_temp.top(c text, n int DEFAULT 10, context jsonb DEFAULT '{}') RETURNS text LANGUAGE sql AS $$
@@ -77,6 +77,17 @@ FROM (VALUES (1, 'a line'), (2, 'asked for, with order and product'), (3, 'with 
 SELECT is(pg_temp.top('r7', 10, '{"category": "coffee"}'), 'C1 C2', 'what was kept of the same order may come again');
 SELECT is(pg_temp.top('r9', 10, '{"category": "coffee"}'), 'C1 C2', 'as may what was not taken back');
 SELECT is_empty($$SELECT c, r.sku FROM unnest('{r1,r2,r3,r4,r5,r6,r8}'::text[]) c, journey.recommend(pg_temp.who(c), 100) r WHERE r.sku = 'C1'$$, 'nor among all there are');
+
+-- beside a plan that runs in parallel: stock is read behind a savepoint
+CREATE TABLE shelf (sku text, n integer);
+INSERT INTO shelf VALUES ('S1', 5);
+SELECT count(*) FROM journey.attach('shelf', 'stock', '{"sku": "sku", "available": "n"}') \g /dev/null
+CREATE TABLE many AS SELECT i, 'new' AS who FROM generate_series(1, 20000) AS i;
+ANALYZE many;
+BEGIN;
+SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0; SET LOCAL min_parallel_table_scan_size = 0;
+SELECT lives_ok($$SELECT (SELECT count(*) FROM journey.recommend(jsonb_build_object('customer_id', m.who))) FROM many AS m WHERE m.i = 5$$, 'somebody asks for many people at once');
+COMMIT;
 
 -- whose data rest
 SELECT journey.restrict(pg_temp.who('ann'), true) \g /dev/null

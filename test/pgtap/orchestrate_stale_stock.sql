@@ -3,7 +3,7 @@
 -- mission: 72
 -- What would break if this failed: somebody is called to a shop for what was sold an hour ago.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(25);
+SELECT plan(26);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 CREATE TABLE store_stock (sku text, store text, on_hand int, counted_at timestamptz, PRIMARY KEY (sku, store));
 INSERT INTO store_stock VALUES ('J1', 'north', 4, '2026-03-02 09:50+00'), ('J2', 'north', 0, '2026-03-02 09:50+00');
@@ -69,6 +69,11 @@ UPDATE store_stock SET on_hand = 0, counted_at = '2026-03-02 12:29+00';
 SELECT is((SELECT count(*) FROM journey.claim('email', 10)), 0::bigint, 'sold out');
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT pg_temp.stands('cy')$$, $$VALUES ('pickup finished out_of_stock')$$, 'takes the edge of what is out of stock');
+
+-- a place whose clock is off by ages is unknown, and the others go on telling
+INSERT INTO store_stock VALUES ('J9', 'north', 1, '294276-12-31 23:59:59+00');
+SELECT results_eq($$SELECT s.sku, s.available, s.stale FROM journey._stock('{J1,J9}') s ORDER BY s.sku$$, $$VALUES ('J1', 0::numeric, false), ('J9', NULL, true)$$, 'a time at the end of the calendar makes nothing else unknown');
+DELETE FROM store_stock WHERE sku = 'J9';
 
 -- without a limit the figure counts however old it is
 SELECT journey.attach('store_stock', 'stock', '{"sku": "sku", "available": "on_hand", "at": "counted_at"}');

@@ -1,7 +1,7 @@
 -- The rights of a person: to be forgotten, to be left alone, to see what is known.
 \ir ../fixtures/orchestrate.sql
 \ir ../lib/orphans.sql
-SELECT plan(38);
+SELECT plan(44);
 SELECT pg_temp.move('2026-03-02 10:00+00');
 -- mission: 218
 CREATE FUNCTION pg_temp.rows_of(id uuid) RETURNS TABLE (name text) LANGUAGE plpgsql AS $$
@@ -126,6 +126,31 @@ INSERT INTO cart_lines VALUES (3, 'GD', 'J1');
 SELECT journey.run_once() \g /dev/null
 SELECT is((SELECT count(*) FROM journey.cart c WHERE c.cart_id = 'GD' AND c.profile_id = journey.profile_id('{"email": "ghost@example.com"}')), 1::bigint, 'who comes back fills another');
 
+-- what was set aside: theirs goes, however it came, and of others nothing
+CREATE TABLE odd_orders (id text PRIMARY KEY, email text, customer text, amount text);
+SELECT count(*) FROM journey.attach('odd_orders', 'order', '{"key": "id", "subject": {"email": "email", "customer_id": "customer"}, "amount": "amount", "currency": {"const": "EUR"}, "status": {"const": "placed"}}') \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+DELETE FROM journey.quarantine;
+SELECT journey.track('shop', 'product_viewed', jsonb_build_object('customer_id', c), '{"sku": "J1"}') FROM unnest('{2026,42}'::text[]) c;
+SELECT journey.track('shop', 'identified', '{"customer_id": "odo", "email": "odo@example.com"}', '{}');
+INSERT INTO odd_orders VALUES ('O1', 'odo@example.com', 'odo', 'a lot'), ('O2', 'jo.odo@example.com', 'jo', 'a lot');
+SELECT count(*) FROM journey.ingest('[{"type": "track", "userId": "other", "timestamp": "2026-01-01T00:00:00Z", "properties": {"note": "42 pieces", "pieces": 42}},
+    {"type": "track", "userId": "42", "properties": {"note": "of 42"}},
+    {"type": "track", "userId": "other2", "properties": {"url": "https://shop.example/?to=Lone@example.com&x=1"}}]') \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+SELECT is((SELECT count(*) FROM journey.quarantine WHERE original IS NOT NULL), 5::bigint, 'five messages are set aside');
+SELECT journey.erase('{"customer_id": "odo"}') \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+SELECT is_empty($$SELECT FROM journey.quarantine WHERE original_text ~ '[,{"]odo'$$, 'the columns of a row that was set aside are forgotten with the person');
+SELECT journey.erase(jsonb_build_object('customer_id', c)) FROM unnest('{2026,42}'::text[]) c \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+SELECT is_empty($$SELECT FROM journey.quarantine WHERE original ->> 'userId' = '42'$$, 'so is a message under a short number');
+SELECT is((SELECT count(*) FROM journey.quarantine WHERE original_text ~ 'jo.odo@example' OR original ->> 'userId' LIKE 'other%'), 3::bigint, 'of others all is there, whatever numbers it holds');
+SELECT journey.erase('{"email": "lone@example.com"}') \g /dev/null
+SELECT journey.run_until_idle() \g /dev/null
+SELECT is_empty($$SELECT pg_temp.mentions('lone@example')$$, 'whom nobody ever knew is forgotten in what was set aside');
+
+SELECT throws_ok($$SELECT journey.erase('{"custmer_id": "42"}')$$, '22023', 'erase() was given a subject that names nobody', 'a name that is misspelt is no erasure');
 SELECT throws_ok($$SELECT journey.erase(NULL)$$, '22004', NULL, 'whom to forget must be said');
 
 SELECT is_empty('SELECT pg_temp.orphans()', 'no row of any table is left behind');

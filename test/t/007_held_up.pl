@@ -103,6 +103,22 @@ ok($node->poll_query_until('postgres', "SELECT resolved_at IS NOT NULL FROM jour
 	'and when it could be done');
 is($node->safe_psql('postgres', $worker), $pid, 'in the same worker');
 
+# what recommend() ranks by cannot be counted: the rest is maintained all the same
+$holder = $node->background_psql('postgres');
+$holder->query_safe('BEGIN');
+$holder->query_safe('LOCK TABLE journey.product_sales IN ACCESS EXCLUSIVE MODE');
+$node->safe_psql('postgres', 'UPDATE journey.sales_count SET due_at = now()');
+ok($node->poll_query_until('postgres', "SELECT count(*) > 0 FROM journey.incident WHERE kind = 'sales' AND resolved_at IS NULL"),
+	'sales that cannot be counted are told of');
+is($node->safe_psql('postgres', "SELECT count(*) FROM journey.incident WHERE kind = 'maintenance' AND resolved_at IS NULL"), '0', 'and hold up no other maintenance');
+sleep(11);
+is($node->safe_psql('postgres', "SELECT count FROM journey.incident WHERE kind = 'sales'"), '1', 'nor the laps, by being tried each time');
+is($node->safe_psql('postgres', $worker), $pid, 'the worker stays');
+$holder->query_safe('COMMIT');
+$holder->quit;
+$node->safe_psql('postgres', 'SELECT journey.maintain()');
+is($node->safe_psql('postgres', "SELECT count(*) FROM journey.incident WHERE kind = 'sales' AND resolved_at IS NULL"), '0', 'when they can be, it is over');
+
 # somebody else's trigger on a table of ours
 $node->safe_psql('postgres', q{
 CREATE FUNCTION public.audit() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NEW; END $$;

@@ -116,6 +116,14 @@ q1('SELECT journey.maintain()');
 is(q1('SELECT count(*) FROM journey.outbox_event'), 3, 'rows go after journey.outbox_event_retention');
 $node->wait_for_catchup('events');
 is(in_db('warehouse', 'SELECT count(*) FROM journey.outbox_event'), 6, 'in the warehouse they stay');
+
+# -- a person who is erased ------------------------------------------------------------------------
+my $who = q1(q{SELECT journey.profile_id('{"customer_id": "8"}')});
+isnt(q1("SELECT count(*) FROM journey.outbox_event WHERE payload::text ~ '$who'"), 0, 'rows name a person by the id that is made of their key');
+q1(q{SELECT journey.erase('{"customer_id": "8"}')});
+q1('SELECT journey.run_until_idle()') for 1 .. 3;
+is(q1("SELECT count(*) FROM journey.outbox_event WHERE payload::text ~ '$who'"), 0, 'and go when that person is erased');
+isnt(q1('SELECT count(*) FROM journey.outbox_event'), 0, 'those of others stay');
 is(q1('SELECT count(*) FROM journey.check_invariants()'), 0, 'invariants hold');
 in_db('warehouse', 'ALTER SUBSCRIPTION events DISABLE');
 q1('ALTER SUBSCRIPTION of_orders DISABLE');

@@ -219,6 +219,12 @@ $node->safe_psql('other', q{SELECT journey.set_clock('2026-03-02 11:00:01+00')})
 ok($node->poll_query_until('other', 'SELECT exited_at IS NOT NULL FROM journey.enrollment'), 'the clock is moved: the timer fires');
 cmp_ok(time - $began, '<', 4, 'soon');
 
+# ahead of the real clock, too: leases are looked after 200 at a time
+$node->safe_psql('other', q{
+SELECT journey.set_clock('2100-01-01 10:00+00');
+INSERT INTO journey.lease SELECT '2100-01-01 09:00+00', gen_random_uuid(), '{}' FROM generate_series(1, 5000)});
+ok($node->poll_query_until('other', 'SELECT count(*) = 0 FROM journey.lease'), 'what is due by a clock that is ahead is not left for the day');
+
 for my $db ('shop', 'other')
 {
 	is($node->safe_psql($db, 'SELECT * FROM journey.check_invariants()'), '', "the invariants hold in $db");
