@@ -127,6 +127,24 @@ lines_json(const JnyOrder *o)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }
 
+/* One code a line, as an array. */
+static Jsonb *
+codes_json(const char *codes)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	v = {.type = jbvString};
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (const char *p = codes;; p += v.val.string.len + 1)
+	{
+		v.val.string.val = unconstify(char *, p);
+		v.val.string.len = strcspn(p, "\n");
+		pushJsonbValue(&state, WJB_ELEM, &v);
+		if (p[v.val.string.len] == '\0')
+			return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+	}
+}
+
 static void
 emit_order(JnyTake *take, JnyFact *fact, const JnyOrder *o, const char *type, const char *status)
 {
@@ -141,7 +159,10 @@ emit_order(JnyTake *take, JnyFact *fact, const JnyOrder *o, const char *type, co
 	jny_object_text(&p, "origin", o->origin);
 	jny_object_text(&p, "status", status);
 	if (o->codes != NULL)
+	{
 		jny_object_text(&p, "code", pnstrdup(o->codes, strcspn(o->codes, "\n")));
+		jny_object_json(&p, "codes", codes_json(o->codes));
+	}
 	if (strcmp(type, "order_placed") == 0)
 		jny_object_json(&p, "lines", lines_json(o));
 	jny_emit(take, fact, type, jny_object_end(&p));
