@@ -468,6 +468,20 @@ status_of(JnyTake *take, JnyFact *fact)
 	return NULL;
 }
 
+/* Two tables that count by themselves: whoever bought first loses the order to whoever has its number. */
+static void
+report_clash(JnyTake *take, const JnyFact *fact, const JnyOrder *o)
+{
+	const JnyProfile *before = o->key->stored_at;
+
+	if ((fact->op != JNY_OP_INSERT && fact->op != JNY_OP_BACKFILL) || o->status == NULL ||
+		before == NULL || before == o->key->profile || before->is_session || strcmp(fact->source, o->source) == 0)
+		return;
+	jny_tally_incident(take, "order_clash", psprintf("%s and %s", o->source, fact->source), "warning",
+					   "two sources told of an order of the same number, for different people; it was taken as one that has changed hands",
+					   "If they are two orders, give the numbers of one table a prefix, as by a generated column that its map names as key.");
+}
+
 /* Captured for the first time by an UPDATE: what it was before is no news. */
 static void
 assume_old(JnyFact *fact, JnyOrder *o)
@@ -520,6 +534,7 @@ apply_row(JnyTake *take, JnyFact *fact, JnyOrder *o)
 
 		apply_row(take, &row, o);
 	}
+	report_clash(take, fact, o);
 	assume_old(fact, o);
 	from = o->status;
 	was_bought = counts(o);
