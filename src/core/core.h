@@ -61,6 +61,8 @@ extern char *jny_clip(const char *text, int bytes);	/* at most so many bytes of 
 
 /* Bits that nobody can guess. */
 extern void jny_random(void *out, size_t n);
+/* Drawn for many at once: asking the system costs more than all the rest of an id. */
+extern void jny_random_drawn(uint8 out[8]);
 /* Time-ordered, real time even under the test clock. */
 extern void jny_uuid_v7(pg_uuid_t *out);
 /* The same parts give the same id for ever (uuid version 8). NULL-terminated list of strings. */

@@ -28,9 +28,8 @@ jny_random(void *out, size_t n)
 				 errhint("Try again; if it stays so, see to the random source of the server's operating system.")));
 }
 
-/* Drawn for many ids at once: asking the system costs more than all the rest of one. */
-static void
-put_random(uint8 *out)
+void
+jny_random_drawn(uint8 out[8])
 {
 	static uint8 drawn[64 * 8];
 	static size_t left = 0;
@@ -69,7 +68,7 @@ jny_uuid_v7(pg_uuid_t *out)
 		out->data[i] = (ms >> (40 - 8 * i)) & 0xff;
 	out->data[6] = (ticks >> 8) & 0x0f;
 	out->data[7] = ticks & 0xff;
-	put_random(out->data + 8);
+	jny_random_drawn(out->data + 8);
 	stamp(out, 7);
 }
 

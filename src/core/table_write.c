@@ -313,9 +313,9 @@ change_column(JnyPath *path, int i, Datum value, bool isnull, TupleTableSlot *sl
 	slot->tts_isnull[at] = isnull;
 }
 
-/* Writes over w->old. */
+/* Writes over w->old. wait: else what others hold is TM_BeingModified. */
 static TM_Result
-update_old(Writer *w, const Datum *values, const bool *nulls)
+update_old(Writer *w, const Datum *values, const bool *nulls, bool wait)
 {
 	TM_FailureData failure;
 	LockTupleMode mode;
@@ -333,7 +333,7 @@ update_old(Writer *w, const Datum *values, const bool *nulls)
 	check_row(w, w->slot);
 	w->slot->tts_tableOid = RelationGetRelid(w->rel);
 	result = table_tuple_update(w->rel, &tid, w->slot, w->cid, InvalidSnapshot, InvalidSnapshot,
-								true, &failure, &mode, &which);
+								wait, &failure, &mode, &which);
 	if (result == TM_Ok && w->target->ri_NumIndices > 0)
 		list_free(jny_update_index_tuples(w->target, w->slot, w->estate, which));
 	ResetPerTupleExprContext(w->estate);
@@ -341,12 +341,12 @@ update_old(Writer *w, const Datum *values, const bool *nulls)
 }
 
 static TM_Result
-delete_old(Writer *w)
+delete_old(Writer *w, bool wait)
 {
 	TM_FailureData failure;
 
 	return table_tuple_delete(w->rel, &w->old->tts_tid, w->cid, InvalidSnapshot, InvalidSnapshot,
-							  true, &failure, false);
+							  wait, &failure, false);
 }
 
 /* False when another transaction was quicker. */
@@ -390,7 +390,7 @@ upsert_row(Writer *w, const Datum *values, const bool *nulls)
 		}
 		if (!w->path->updates)
 			return 0;
-		if (is_done(w, update_old(w, values, nulls)))
+		if (is_done(w, update_old(w, values, nulls, true)))
 			return 1;
 	}
 }
@@ -402,8 +402,8 @@ change_row(Writer *w, const Datum *values, const bool *nulls)
 
 	while (find_latest(w, values, nulls))
 	{
-		if (is_done(w, w->path->access->verb == JNY_DO_DELETE ? delete_old(w)
-					: update_old(w, values + nkeys, nulls + nkeys)))
+		if (is_done(w, w->path->access->verb == JNY_DO_DELETE ? delete_old(w, true)
+					: update_old(w, values + nkeys, nulls + nkeys, true)))
 			return 1;
 	}
 	return 0;
@@ -434,9 +434,9 @@ write_at(Writer *w, const ItemPointerData *tid, const Datum *values, const bool 
 	if (!table_tuple_fetch_row_version(w->rel, &at, SnapshotSelf, w->old))
 		done = false;
 	else if (w->path->access->verb == JNY_DO_DELETE)
-		done = is_done(w, delete_old(w));
+		done = is_done(w, delete_old(w, true));
 	else
-		done = is_done(w, update_old(w, values, nulls));
+		done = is_done(w, update_old(w, values, nulls, true));
 	if (!done)
 		elog(ERROR, "row of %s is not where it was locked", RelationGetRelationName(w->rel));
 }
@@ -456,18 +456,20 @@ typedef struct Change
 
 /*
  * The row in w.old, which was judged as the snapshot sees it. To change it is
- * to lock it; but what others hold cannot be left out other than by locking
- * first, and a row that has moved on is locked before it is judged again.
+ * to lock it, without a lock's own record in the log; one that has moved on is
+ * locked before it is judged again, and so is one that somebody holds and that
+ * may be left out: the lock knows whether that is ourselves.
  */
 static bool
 change_found(Change *c, ScanKey keys, JnyRow *row)
 {
 	Writer	   *w = &c->w;
-	bool		lock = c->skip;
+	bool		lock = false;
 
 	for (;;)
 	{
 		ItemPointerData seen = w->old->tts_tid;
+		bool		wait = lock || !c->skip;
 
 		if (lock && !jny_row_lock(w->rel, w->old, c->snapshot, c->skip))
 			return false;
@@ -477,7 +479,7 @@ change_found(Change *c, ScanKey keys, JnyRow *row)
 			if (!jny_path_fits(w->path, keys, w->old) || c->judge(row, c->arg) != JNY_CHOOSE)
 				return false;
 		}
-		switch (w->path->updates ? update_old(w, row->values, row->nulls) : delete_old(w))
+		switch (w->path->updates ? update_old(w, row->values, row->nulls, wait) : delete_old(w, wait))
 		{
 			case TM_Ok:
 				return true;
@@ -485,6 +487,7 @@ change_found(Change *c, ScanKey keys, JnyRow *row)
 				return false;
 			case TM_Updated:
 			case TM_Deleted:
+			case TM_BeingModified:
 				lock = true;
 				break;
 			default:

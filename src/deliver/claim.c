@@ -35,7 +35,7 @@
 /* rows that a call may judge for each that it wants; JNY_MAX_BATCH in all */
 #define ROUNDS 100
 /* rows that commit late, other than a lap's, appear a little below what was taken before them */
-#define HINT_SLACK (100 * INT64CONST(1000))
+#define HINT_SLACK (20 * INT64CONST(1000))
 /* a look from the beginning may take this part of the time */
 #define RESCAN_SHARE 20
 /* microseconds; one that costs less is always made ... */
@@ -129,7 +129,7 @@ random_seed(void)
 {
 	int64		seed;
 
-	jny_random(&seed, sizeof(seed));
+	jny_random_drawn((uint8 *) &seed);
 #ifdef JOURNEY_BUG_TOKEN_REUSED
 	/* who claimed an action before can answer for it still */
 	seed = 1;

@@ -30,7 +30,8 @@ CREATE TEMP TABLE sent (journey text);
 SELECT format($$SELECT journey.set_clock(%L), journey.run_until_idle();
     WITH c AS (SELECT * FROM journey.claim_and_begin('email', 100)), k AS (SELECT journey.ack(array_agg(action_id), array_agg(token)) FROM c HAVING count(*) > 0)
     INSERT INTO sent SELECT journey FROM c, k;
-    SELECT journey.run_until_idle(), pg_sleep(CASE WHEN extract(minute FROM %L::timestamptz) IN (49, 55) THEN 1.1 ELSE 0 END)$$, at, at)
+    SELECT journey.run_until_idle();
+    SELECT pg_sleep(CASE WHEN extract(minute FROM %L::timestamptz) IN (49, 55) THEN 1.1 ELSE 0 END)$$, at, at)
 FROM generate_series(timestamptz '2026-03-04 10:41+00', '2026-03-04 10:59+00', interval '1 minute') at \o /dev/null
 \gexec
 \o
