@@ -29,13 +29,13 @@ WHERE e.arm = 'control';
 SELECT format('Invariants checked: %s violations.', count(*)) FROM journey.check_invariants();
 \echo
 \echo 'One reminder that was sent:'
-SELECT '  ' || w.line FROM (
+SELECT format('  %s  %s%s', to_char(y.at, 'HH24:MI:SS'), y.what, ': ' || y.because) FROM (
     SELECT action_id FROM journey.outbox_history
     WHERE journey = 'demo_cart_recovery' AND status = 'sent' ORDER BY finished_at LIMIT 1) a,
-    LATERAL (SELECT to_jsonb(y)::text AS line FROM journey.why(a.action_id) y) w;
+    LATERAL journey.why(a.action_id) y;
 \echo
 \echo 'One that an order ended:'
-SELECT '  ' || w.line FROM (
+SELECT format('  %s  %s%s', to_char(y.at, 'HH24:MI:SS'), y.what, ': ' || y.because) FROM (
     SELECT action_id FROM journey.outbox_history
     WHERE journey = 'demo_cart_recovery' AND reason = 'ordered' ORDER BY in_flight DESC, finished_at LIMIT 1) a,
-    LATERAL (SELECT to_jsonb(y)::text AS line FROM journey.why(a.action_id) y) w;
+    LATERAL journey.why(a.action_id) y;

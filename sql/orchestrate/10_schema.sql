@@ -91,13 +91,11 @@ $$;
 COMMENT ON FUNCTION journey._schema_fits(jsonb, jsonb) IS
     'Whether a value looks like the one that an alternative of the schema means: type, fixed values, pattern, required fields. The depth is left to _schema_check.';
 
-CREATE FUNCTION journey._schema_choice(defs jsonb, rule jsonb, doc jsonb, pointer text) RETURNS jsonb
+CREATE FUNCTION journey._schema_by_fields(defs jsonb, rule jsonb, same jsonb[], doc jsonb, pointer text) RETURNS jsonb
     LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
-    choices jsonb[];
-    same jsonb[];
     choice jsonb;
     best jsonb;
     score bigint;
@@ -106,52 +104,6 @@ DECLARE
     names text[];
     label text;
 BEGIN
-    FOR choice IN SELECT c FROM jsonb_array_elements(rule -> 'oneOf') WITH ORDINALITY AS t (c, n) ORDER BY n LOOP
-        choice := journey._schema_rule(defs, choice);
-        -- alternatives of an alternative are alternatives: event_types is a text or an array
-        IF journey._schema_fits(choice, doc)
-            AND (NOT choice ? 'oneOf' OR choice ? 'type' OR EXISTS (
-                SELECT FROM jsonb_array_elements(choice -> 'oneOf') AS c
-                WHERE journey._schema_fits(journey._schema_rule(defs, c), doc)))
-        THEN
-            RETURN journey._schema_check(defs, choice, doc, pointer);
-        END IF;
-        choices := choices || choice;
-        IF choice ->> 'type' = jsonb_typeof(doc) THEN
-            same := same || choice;
-        END IF;
-    END LOOP;
-
-    IF cardinality(same) = 1 THEN
-        RETURN journey._schema_check(defs, same[1], doc, pointer);
-    ELSIF same IS NULL OR jsonb_typeof(doc) <> 'object' THEN
-        RETURN journey._finding('error', CASE WHEN same IS NULL AND NOT rule -> 'oneOf' @> '[{"enum": []}]' THEN 'wrong_type' ELSE 'wrong_value' END,
-            pointer, format('%s does not fit here', left(doc::text, 60)),
-            'Expected: ' || (SELECT string_agg(coalesce(c ->> 'x-form', c ->> 'description', c ->> 'const', c ->> 'enum'), ' Or: ')
-                             FROM unnest(choices) AS c WHERE NOT c ? 'not'));
-    END IF;
-
-    -- Several kinds of object: told apart by a fixed field?
-    IF (SELECT bool_and(c #> '{properties,kind}' IS NOT NULL) FROM unnest(same) AS c) THEN
-        SELECT array_agg(k) INTO names
-        FROM unnest(same) AS c,
-             jsonb_array_elements_text(coalesce(c #> '{properties,kind,enum}', jsonb_build_array(c #> '{properties,kind,const}'))) AS k
-        WHERE NOT c ? 'not';
-        FOREACH choice IN ARRAY same LOOP
-            IF choice #> '{properties,kind,const}' = doc -> 'kind'
-                OR choice #> '{properties,kind,enum}' @> jsonb_build_array(doc -> 'kind') THEN
-                RETURN journey._schema_check(defs, choice, doc, pointer);
-            END IF;
-        END LOOP;
-        IF NOT doc ? 'kind' THEN
-            RETURN journey._finding('error', 'missing_field', pointer, 'the field "kind" is missing',
-                                    journey._did_you_mean('', names));
-        END IF;
-        RETURN journey._finding('error', 'wrong_value', pointer || '/kind',
-            format('unknown kind %s', doc -> 'kind'), journey._did_you_mean(coalesce(doc ->> 'kind', ''), names));
-    END IF;
-
-    -- Or by the fields it has: the alternative that knows most of them.
     FOREACH choice IN ARRAY same LOOP
         SELECT count(*) INTO score FROM jsonb_object_keys(doc) AS k WHERE choice -> 'properties' ? k;
         IF score > best_score THEN
@@ -178,6 +130,67 @@ BEGIN
     RETURN journey._finding('error', 'missing_field', pointer,
         format('one of the fields %s is needed', (SELECT string_agg(format('"%s"', n), ', ' ORDER BY n) FROM unnest(names) AS n)),
         rule ->> 'description');
+END
+$$;
+COMMENT ON FUNCTION journey._schema_by_fields(jsonb, jsonb, jsonb[], jsonb, text) IS
+    'Checks an object against the one of several kinds of object that knows most of its fields, or says that none is meant.';
+
+CREATE FUNCTION journey._schema_choice(defs jsonb, rule jsonb, doc jsonb, pointer text) RETURNS jsonb
+    LANGUAGE plpgsql STABLE STRICT PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    choices jsonb[];
+    same jsonb[];
+    choice jsonb;
+    names text[];
+BEGIN
+    FOR choice IN SELECT c FROM jsonb_array_elements(rule -> 'oneOf') WITH ORDINALITY AS t (c, n) ORDER BY n LOOP
+        choice := journey._schema_rule(defs, choice);
+        -- alternatives of an alternative are alternatives: event_types is a text or an array
+        IF journey._schema_fits(choice, doc)
+            AND (NOT choice ? 'oneOf' OR choice ? 'type' OR EXISTS (
+                SELECT FROM jsonb_array_elements(choice -> 'oneOf') AS c
+                WHERE journey._schema_fits(journey._schema_rule(defs, c), doc)))
+        THEN
+            RETURN journey._schema_check(defs, choice, doc, pointer);
+        END IF;
+        choices := choices || choice;
+        IF choice ->> 'type' = jsonb_typeof(doc) THEN
+            same := same || choice;
+        END IF;
+    END LOOP;
+
+    IF cardinality(same) = 1 THEN
+        RETURN journey._schema_check(defs, same[1], doc, pointer);
+    ELSIF same IS NULL OR jsonb_typeof(doc) <> 'object' THEN
+        RETURN journey._finding('error', CASE WHEN same IS NULL AND NOT rule -> 'oneOf' @> '[{"enum": []}]' THEN 'wrong_type' ELSE 'wrong_value' END,
+            pointer, format('%s does not fit here', left(doc::text, 60)),
+            'Expected: ' || (SELECT string_agg(coalesce(c ->> 'x-form', c ->> 'description', c ->> 'const', c ->> 'enum'), ' Or: ')
+                             FROM unnest(choices) AS c WHERE NOT c ? 'not'));
+    END IF;
+
+    -- Several kinds of object: told apart by a fixed field, or by the fields it has?
+    IF (SELECT bool_and(c #> '{properties,kind}' IS NOT NULL) FROM unnest(same) AS c) THEN
+        SELECT array_agg(k) INTO names
+        FROM unnest(same) AS c,
+             jsonb_array_elements_text(coalesce(c #> '{properties,kind,enum}', jsonb_build_array(c #> '{properties,kind,const}'))) AS k
+        WHERE NOT c ? 'not';
+        FOREACH choice IN ARRAY same LOOP
+            IF choice #> '{properties,kind,const}' = doc -> 'kind'
+                OR choice #> '{properties,kind,enum}' @> jsonb_build_array(doc -> 'kind') THEN
+                RETURN journey._schema_check(defs, choice, doc, pointer);
+            END IF;
+        END LOOP;
+        IF NOT doc ? 'kind' THEN
+            RETURN journey._finding('error', 'missing_field', pointer, 'the field "kind" is missing',
+                                    journey._did_you_mean('', names));
+        END IF;
+        RETURN journey._finding('error', 'wrong_value', pointer || '/kind',
+            format('unknown kind %s', doc -> 'kind'), journey._did_you_mean(coalesce(doc ->> 'kind', ''), names));
+    END IF;
+
+    RETURN journey._schema_by_fields(defs, rule, same, doc, pointer);
 END
 $$;
 COMMENT ON FUNCTION journey._schema_choice(jsonb, jsonb, jsonb, text) IS

@@ -130,29 +130,14 @@ $$;
 COMMENT ON FUNCTION journey._views_of_others() IS
     'Views under the names of ours that belong to another, as after pg_restore --no-owner, and the command that gives them back.';
 
-CREATE FUNCTION journey._health()
+CREATE FUNCTION journey._health_worker(state text)
     RETURNS TABLE (topic text, status text, detail text, hint text)
-    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL UNSAFE
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
 AS $$
 DECLARE
     w record;
-    i record;
-    n bigint;
-    state text := journey._node_state();
 BEGIN
-    topic := 'mode';
-    detail := journey.mode();
-    IF state <> 'adopted' THEN
-        status := CASE WHEN state LIKE 'the data tables%' THEN 'error' ELSE 'warning' END;
-        detail := detail || ': ' || state;
-        hint := journey._node_hint(state);
-    ELSE
-        status := 'ok';
-        hint := CASE detail WHEN 'off' THEN 'journey.resume() goes live; journey.sandbox() contacts test profiles only.' END;
-    END IF;
-    RETURN NEXT;
-
     topic := 'worker';
     SELECT * INTO w FROM journey._workers() WHERE here;
     IF pg_is_in_recovery() THEN
@@ -171,7 +156,8 @@ BEGIN
                                                    ELSE coalesce(w.state, 'unknown') END;
         hint := CASE w.state WHEN 'no slot' THEN 'Raise max_worker_processes.'
                              WHEN 'no room' THEN 'Let a scheduler call journey.run_once() in this database, or drop a database that needs journey no more.'
-                             ELSE 'Look into the server''s log; check journey.worker.' END;
+                             ELSE CASE WHEN current_setting('journey.worker')::boolean THEN 'Look into the server''s log.'
+                                       ELSE 'Turn journey.worker on in the configuration and reload it, or let a scheduler call journey.run_once().' END END;
     ELSIF w.held_since IS NOT NULL THEN
         status := 'error';
         detail := format('pid %s has waited for %s for a lock that is held by %s', w.pid,
@@ -185,6 +171,31 @@ BEGIN
         hint := NULL;
     END IF;
     RETURN NEXT;
+END
+$$;
+COMMENT ON FUNCTION journey._health_worker(text) IS 'Rows of the view journey.health: the worker.';
+
+CREATE FUNCTION journey._health_node(state text)
+    RETURNS TABLE (topic text, status text, detail text, hint text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    i record;
+BEGIN
+    topic := 'mode';
+    detail := journey.mode();
+    IF state <> 'adopted' THEN
+        status := CASE WHEN state LIKE 'the data tables%' THEN 'error' ELSE 'warning' END;
+        detail := detail || ': ' || state;
+        hint := journey._node_hint(state);
+    ELSE
+        status := 'ok';
+        hint := CASE detail WHEN 'off' THEN 'journey.resume() goes live; journey.sandbox() contacts test profiles only.' END;
+    END IF;
+    RETURN NEXT;
+
+    RETURN QUERY SELECT * FROM journey._health_worker(state);
 
     topic := 'inbox';
     IF current_setting('transaction_isolation') = 'serializable' THEN
@@ -229,12 +240,16 @@ BEGIN
     LOOP
         RETURN NEXT;
     END LOOP;
+END
+$$;
+COMMENT ON FUNCTION journey._health_node(text) IS 'Rows of the view journey.health: mode, worker, inbox, and what is not ours in our schema.';
 
-    -- the rest stands in the tables, which may be another's after pg_restore --no-owner
-    IF to_regclass('journey.schema_version') IS NULL OR EXISTS (SELECT FROM journey._strangers() s WHERE s.of_owner) THEN
-        RETURN;
-    END IF;
-
+CREATE FUNCTION journey._health_shop(state text)
+    RETURNS TABLE (topic text, status text, detail text, hint text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
     IF state = 'adopted' AND (SELECT x.test_clock FROM journey.node x) IS NULL THEN
         FOR topic, status, detail, hint IN
             SELECT 'partitions', 'warning', format('%s has no partition of today: what comes lies in %1$s_default', t.name),
@@ -309,7 +324,18 @@ BEGIN
     LOOP
         RETURN NEXT;
     END LOOP;
+END
+$$;
+COMMENT ON FUNCTION journey._health_shop(text) IS 'Rows of the view journey.health: what comes in, and where from.';
 
+CREATE FUNCTION journey._health_work()
+    RETURNS TABLE (topic text, status text, detail text, hint text)
+    LANGUAGE plpgsql STABLE PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    n bigint;
+BEGIN
     FOR topic, status, detail, hint IN
         SELECT 'document', 'error', format('%s "%s" version %s is stored, but cannot be read: %s', x.kind, x.name, x.version, x.fault),
                CASE x.kind WHEN 'policy' THEN 'What it forbids is not known, so nothing but transactional messages is decided or permitted'
@@ -364,6 +390,25 @@ BEGIN
     LOOP
         RETURN NEXT;
     END LOOP;
+END
+$$;
+COMMENT ON FUNCTION journey._health_work() IS 'Rows of the view journey.health: documents, what was set aside, and what goes out.';
+
+CREATE FUNCTION journey._health()
+    RETURNS TABLE (topic text, status text, detail text, hint text)
+    LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL UNSAFE
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+DECLARE
+    state text := journey._node_state();
+BEGIN
+    RETURN QUERY SELECT * FROM journey._health_node(state);
+    -- the rest stands in the tables, which may be another's after pg_restore --no-owner
+    IF to_regclass('journey.schema_version') IS NULL OR EXISTS (SELECT FROM journey._strangers() s WHERE s.of_owner) THEN
+        RETURN;
+    END IF;
+    RETURN QUERY SELECT * FROM journey._health_shop(state);
+    RETURN QUERY SELECT * FROM journey._health_work();
 END
 $$;
 COMMENT ON FUNCTION journey._health() IS 'The rows of the view journey.health.';

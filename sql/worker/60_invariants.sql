@@ -229,7 +229,7 @@ BEGIN
           FROM journey.transition x
           WINDOW w AS (PARTITION BY x.bucket, x.profile_id, x.enrollment_id ORDER BY x.n)) t
     WHERE (t.before IS NULL AND (t.n <> 1 OR t.from_step IS NOT NULL))
-       OR (t.before IS NOT NULL AND (t.n <> t.before + 1 OR t.from_step IS DISTINCT FROM t.stood));
+       OR (t.before IS NOT NULL AND (t.n <> t.before + 1 OR t.stood IS NULL OR t.from_step IS DISTINCT FROM t.stood));
     RETURN QUERY
     SELECT 'I7', e.enrollment_id::text, format('stands on %s, the chain ends on %s', COALESCE(e.step, '(end)'), COALESCE(l.to_step, '(end)'))
     FROM journey.enrollment e
@@ -319,6 +319,40 @@ END
 $$;
 COMMENT ON FUNCTION journey._check_caps() IS
     'I6 of check_invariants(): every permit but transactional ones, by the caps of the version that decided it and of the house policy of its moment.';
+
+CREATE FUNCTION journey._check_quiet_hours()
+    RETURNS TABLE (invariant text, subject text, detail text)
+    LANGUAGE plpgsql STABLE PARALLEL RESTRICTED
+    SET search_path = pg_catalog, journey, pg_temp
+AS $$
+BEGIN
+    -- the journey's own, of the version that decided; else the house's, as they were at the permit
+    RETURN QUERY
+    WITH permit AS (
+        SELECT t.action_id, t.attempt, t.granted_at, COALESCE(own.doc, h.doc -> 'quiet_hours') AS quiet,
+               COALESCE(p.zone, h.doc ->> 'zone', 'UTC') AS zone
+        FROM journey.attempt_log t
+        JOIN journey._actions() a ON a.bucket = t.bucket AND a.profile_id = t.profile_id AND a.action_id = t.action_id
+        JOIN journey.document d ON d.kind = 'journey' AND d.name = a.journey AND d.version = a.version
+        JOIN journey.profile p ON p.bucket = t.bucket AND p.profile_id = t.profile_id
+        LEFT JOIN journey.document ch ON ch.kind = 'channel' AND ch.name = t.channel AND ch.state = 'active'
+        LEFT JOIN LATERAL journey._house_at(t.permit_batch) h (doc) ON true
+        CROSS JOIN LATERAL (SELECT NULLIF(d.doc -> 'quiet_hours', 'null')) own (doc)
+        WHERE a.purpose <> 'transactional' AND NOT a.removal AND COALESCE(ch.doc ->> 'mode', 'push') = 'push'
+          -- whoever has moved since may have had another zone
+          AND p.changed_at <= a.decided_at
+    )
+    SELECT 'I10', q.action_id::text, format('permit %s at %s, %s there, in quiet hours from %s to %s', q.attempt, q.granted_at, q.clock, q.first, q.last)
+    FROM (SELECT x.*, (x.granted_at AT TIME ZONE CASE WHEN x.quiet ->> 'zone' <> 'profile' THEN x.quiet ->> 'zone' ELSE x.zone END)::time::interval AS clock,
+                 (x.quiet ->> 'from')::interval AS first, (x.quiet ->> 'to')::interval AS last
+          FROM permit x
+          WHERE x.quiet ->> 'from' ~ '^\d\d?:\d\d(:\d\d)?$' AND x.quiet ->> 'to' ~ '^\d\d?:\d\d(:\d\d)?$') q
+    WHERE CASE WHEN q.first < q.last THEN q.clock >= q.first AND q.clock < q.last
+               ELSE q.first > q.last AND (q.clock >= q.first OR q.clock < q.last) END;
+END
+$$;
+COMMENT ON FUNCTION journey._check_quiet_hours() IS
+    'I10 of check_invariants(): no permit in the quiet hours that it was judged by, on the clock of the person.';
 
 CREATE FUNCTION journey._check_hygiene()
     RETURNS TABLE (invariant text, subject text, detail text)
@@ -417,8 +451,9 @@ BEGIN
     RETURN QUERY SELECT * FROM journey._check_promises();
     RETURN QUERY SELECT * FROM journey._check_books();
     RETURN QUERY SELECT * FROM journey._check_caps();
+    RETURN QUERY SELECT * FROM journey._check_quiet_hours();
     RETURN QUERY SELECT * FROM journey._check_hygiene();
 END
 $$;
 COMMENT ON FUNCTION journey.check_invariants() IS
-    'A row per violation of what journey promises; none when all is well. I1 fence, I2 none lost, I3 one effect per key, I4 audit, I5 holdout, I6 caps, I7 one state, I9 leases, I10 timers, I11 consent, I12 the shop''s tables, I13 hygiene. Reads the data tables whole: for tests, after a crash, and at quiet hours.';
+    'A row per violation of what journey promises; none when all is well. I1 fence, I2 none lost, I3 one effect per key, I4 audit, I5 holdout, I6 caps, I7 one state, I9 leases, I10 times and quiet hours, I11 consent, I12 the shop''s tables, I13 hygiene. Reads the data tables whole: for tests, after a crash, and at quiet hours.';

@@ -162,13 +162,16 @@ hides_rows(Oid relid, Oid owner)
 	return check_enable_rls(relid, owner, true) == RLS_ENABLED;
 }
 
-/* The column as text. A type of the shop's own may have casts of its own: what it prints counts. */
+/* The column as text, as it is captured. A type of the shop's own may have casts of its own: what it prints counts. */
 static const char *
 column_text(Oid relid, const char *column)
 {
 	const char *quoted = quote_identifier(column);
+	Oid			type = getBaseType(get_atttype(relid, get_attnum(relid, column)));
 
-	if (getBaseType(get_atttype(relid, get_attnum(relid, column))) < FirstNormalObjectId)
+	if (type == MONEYOID)
+		return psprintf("t.%s::pg_catalog.money::pg_catalog.\"numeric\"::pg_catalog.text", quoted);
+	if (type < FirstNormalObjectId)
 		return psprintf("t.%s::pg_catalog.text", quoted);
 	return psprintf("NULLIF(pg_catalog.format('%%s', t.%s), '')", quoted);
 }

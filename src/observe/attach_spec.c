@@ -110,6 +110,8 @@ form_of(Oid type)
 			return JNY_FORM_TIMESTAMP;
 		case TIMESTAMPTZOID:
 			return JNY_FORM_TIMESTAMPTZ;
+		case MONEYOID:
+			return JNY_FORM_MONEY;
 		case FLOAT4OID:
 		case FLOAT8OID:
 		case TIMEOID:

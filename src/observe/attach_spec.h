@@ -44,6 +44,7 @@ typedef enum JnyForm
 	JNY_FORM_TIMESTAMPTZ,
 	JNY_FORM_PLAIN,				/* output function of a built-in scalar: cannot fail */
 	JNY_FORM_STYLED,			/* the same, and it looks at the session's settings */
+	JNY_FORM_MONEY,				/* as a number: what it prints depends on lc_monetary; guarded */
 	JNY_FORM_ODD				/* any other output function: guarded */
 } JnyForm;
 

@@ -3,7 +3,8 @@
  *		A row of the shop as text, keys and status.
  *
  * Called by the capture trigger with the row's slot. Values are written as
- * the output functions of their types do. Built-in scalars cannot fail; any other type's output runs in a subtransaction of its own
+ * the output functions of their types do, but for money, which is written as
+ * the number that it is. Built-in scalars cannot fail; any other type's output runs in a subtransaction of its own
  * that writes nothing and so takes no transaction id: when it raises, the
  * value is null and flagged. Values larger than journey.max_value are cut
  * before they are detoasted, where the type allows it.
@@ -106,12 +107,21 @@ write_cstring(JnyText *text, const char *data)
 		set_null(text, true);
 }
 
+static char *
+output_of(JnyColumn *column, Datum value)
+{
+	if (column->form == JNY_FORM_MONEY)
+		return DatumGetCString(DirectFunctionCall1(numeric_out, DirectFunctionCall1(cash_numeric, value)));
+	return OutputFunctionCall(&column->out, value);
+}
+
 /*
- * Output of a type that we know nothing about. What it raises ends here, but
- * for a cancel, which is the shop's own.
+ * Output of a type that we know nothing about, or of money, which asks the
+ * system for its locale. What it raises ends here, but for a cancel, which is
+ * the shop's own.
  */
 static char *
-guarded_output(FmgrInfo *out, Datum value)
+guarded_output(JnyColumn *column, Datum value)
 {
 	MemoryContext cxt = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -121,7 +131,7 @@ guarded_output(FmgrInfo *out, Datum value)
 	MemoryContextSwitchTo(cxt);
 	PG_TRY();
 	{
-		result = OutputFunctionCall(out, value);
+		result = output_of(column, value);
 		ReleaseCurrentSubTransaction();
 	}
 	PG_CATCH();
@@ -159,9 +169,9 @@ write_output(JnyText *text, JnyColumn *column, Datum value)
 		set_null(text, true);
 		return;
 	}
-	data = column->form == JNY_FORM_ODD
-		? guarded_output(&column->out, value)
-		: OutputFunctionCall(&column->out, value);
+	data = column->form == JNY_FORM_ODD || column->form == JNY_FORM_MONEY
+		? guarded_output(column, value)
+		: output_of(column, value);
 	if (data == NULL)
 		set_null(text, true);
 	else

@@ -127,6 +127,24 @@ lines_json(const JnyOrder *o)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }
 
+/* One code a line, as an array. */
+static Jsonb *
+codes_json(const char *codes)
+{
+	JsonbParseState *state = NULL;
+	JsonbValue	v = {.type = jbvString};
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (const char *p = codes;; p += v.val.string.len + 1)
+	{
+		v.val.string.val = unconstify(char *, p);
+		v.val.string.len = strcspn(p, "\n");
+		pushJsonbValue(&state, WJB_ELEM, &v);
+		if (p[v.val.string.len] == '\0')
+			return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+	}
+}
+
 static void
 emit_order(JnyTake *take, JnyFact *fact, const JnyOrder *o, const char *type, const char *status)
 {
@@ -141,7 +159,10 @@ emit_order(JnyTake *take, JnyFact *fact, const JnyOrder *o, const char *type, co
 	jny_object_text(&p, "origin", o->origin);
 	jny_object_text(&p, "status", status);
 	if (o->codes != NULL)
+	{
 		jny_object_text(&p, "code", pnstrdup(o->codes, strcspn(o->codes, "\n")));
+		jny_object_json(&p, "codes", codes_json(o->codes));
+	}
 	if (strcmp(type, "order_placed") == 0)
 		jny_object_json(&p, "lines", lines_json(o));
 	jny_emit(take, fact, type, jny_object_end(&p));
@@ -447,6 +468,20 @@ status_of(JnyTake *take, JnyFact *fact)
 	return NULL;
 }
 
+/* Two tables that count by themselves: whoever bought first loses the order to whoever has its number. */
+static void
+report_clash(JnyTake *take, const JnyFact *fact, const JnyOrder *o)
+{
+	const JnyProfile *before = o->key->stored_at;
+
+	if ((fact->op != JNY_OP_INSERT && fact->op != JNY_OP_BACKFILL) || o->status == NULL ||
+		before == NULL || before == o->key->profile || before->is_session || strcmp(fact->source, o->source) == 0)
+		return;
+	jny_tally_incident(take, "order_clash", psprintf("%s and %s", o->source, fact->source), "warning",
+					   "two sources told of an order of the same number, for different people; it was taken as one that has changed hands",
+					   "If they are two orders, give the numbers of one table a prefix, as by a generated column that its map names as key.");
+}
+
 /* Captured for the first time by an UPDATE: what it was before is no news. */
 static void
 assume_old(JnyFact *fact, JnyOrder *o)
@@ -499,6 +534,7 @@ apply_row(JnyTake *take, JnyFact *fact, JnyOrder *o)
 
 		apply_row(take, &row, o);
 	}
+	report_clash(take, fact, o);
 	assume_old(fact, o);
 	from = o->status;
 	was_bought = counts(o);

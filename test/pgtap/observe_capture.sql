@@ -1,6 +1,6 @@
 -- What the capture trigger writes, and what it never does to the shop.
 -- mission: 15, 117
-SELECT plan(60);
+SELECT plan(62);
 SET client_min_messages = warning;
 
 -- what was captured since the last look
@@ -233,5 +233,18 @@ CREATE TRIGGER forged BEFORE INSERT ON rls FOR EACH ROW EXECUTE FUNCTION journey
 SELECT throws_ok('INSERT INTO rls VALUES (3)', '39P01', NULL, 'the function is no BEFORE trigger');
 DROP TRIGGER forged ON rls;
 SELECT is((SELECT count(*) FROM pg_trigger WHERE tgname LIKE 'journey%' AND tgenabled <> 'A'), 0::bigint, 'every trigger of ours is ENABLE ALWAYS');
+-- ---- money is a number, whatever it prints ------------------------------------
+CREATE DOMAIN till_price AS money;
+CREATE TABLE till_line (id integer PRIMARY KEY, cart text, sku text, pieces money, price till_price);
+INSERT INTO till_line VALUES (1, 'T1', 'J1', 2, 1000.25);
+SELECT journey.attach('till_line', 'cart_line', '{"key": "cart", "line": "id", "sku": "sku", "quantity": "pieces", "price": "price"}');
+INSERT INTO till_line VALUES (2, 'T1', 'J2', 1, -5.5);
+SELECT results_eq('SELECT op, cols FROM captured()', $$VALUES ('B'::"char", '{T1,J1,1,1000.25,2.00}'::text[]), ('I', '{T1,J2,2,-5.50,1.00}')$$, 'money is captured as a number, also by a back-fill');
+CREATE TABLE till_stock (sku text, pieces money);
+INSERT INTO till_stock VALUES ('J1', 1234);
+SELECT journey.attach('till_stock', 'stock', '{"sku": "sku", "available": "pieces"}');
+SELECT results_eq($$SELECT sku, available FROM journey._stock('{J1}')$$, $$VALUES ('J1', 1234::numeric)$$, 'and read live as one');
+SELECT count(*) FROM captured();
+
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();

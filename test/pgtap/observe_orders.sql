@@ -1,7 +1,7 @@
 -- Orders: one status machine for rows and events, lines joined to their
 -- order, illegal steps reported and not taken, odd values no loss of an order.
 \ir ../lib/orphans.sql
-SELECT plan(45);
+SELECT plan(49);
 SELECT journey.set_clock('2026-03-01 10:00+00');
 
 CREATE TABLE "Orders" (id int PRIMARY KEY, customer int, cart text, state text, total text, coupon text, at timestamptz) ;
@@ -38,6 +38,10 @@ SELECT results_eq($$SELECT props ->> 'sku', (props ->> 'quantity')::int FROM jou
     $$VALUES ('A', 1), ('B', 2)$$, 'and an event per line');
 SELECT results_eq($$SELECT amount, currency, codes, cart_id FROM journey.orders WHERE order_id = '2'$$,
     $$VALUES (30::numeric, 'EUR', '{SPRING,VIP}'::text[], 'k2')$$, 'amounts carry their currency');
+SELECT results_eq($$SELECT props -> 'codes', props ->> 'code' FROM journey.event WHERE type = 'order_placed' AND props ->> 'order_id' = '2'$$,
+    $$VALUES ('["SPRING", "VIP"]'::jsonb, 'SPRING')$$, 'and the event all its codes');
+SELECT is((SELECT string_agg(verdict, ' ') FROM journey.explain_rule('''VIP'' = any (event.codes) and event.code = ''SPRING''', '{"customer_id": "42"}',
+    (SELECT jsonb_build_object('event', jsonb_build_object('type', type, 'props', props)) FROM journey.event WHERE type = 'order_placed' AND props ->> 'order_id' = '2'))), 'true true', 'which rules read');
 -- lines before their order
 BEGIN;
 INSERT INTO order_lines VALUES (3, 'C', 1, 5);
@@ -156,6 +160,17 @@ DELETE FROM dated_ahead WHERE id = 'ahead2';
 SELECT journey.run_until_idle();
 SELECT results_eq($$SELECT order_id, placed_at <= journey.clock() FROM journey.orders WHERE order_id LIKE 'ahead%' ORDER BY 1$$,
     $$VALUES ('ahead1', true), ('ahead2', true)$$, 'no order is placed in the future');
+
+-- a till that counts from 1, too
+CREATE TABLE till (id int PRIMARY KEY, customer int);
+SELECT count(*) FROM journey.attach('till', 'order', '{"source": "till", "key": "id", "subject": {"customer_id": "customer"}}');
+INSERT INTO till VALUES (2, 42);
+SELECT journey.run_until_idle();
+SELECT is_empty($$SELECT * FROM journey.incident WHERE kind = 'order_clash'$$, 'an order that two sources tell of is one');
+INSERT INTO till VALUES (1, 99);
+SELECT journey.run_until_idle();
+SELECT results_eq($$SELECT name, severity, hint LIKE '%prefix%' FROM journey.incident WHERE kind = 'order_clash'$$, $$VALUES ('commerce and till', 'warning', true)$$,
+    'two orders of one number are noticed');
 
 SELECT is_empty('SELECT pg_temp.orphans()', 'no row of any table is left behind');
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');

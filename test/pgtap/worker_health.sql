@@ -23,7 +23,7 @@ ROLLBACK;
 SELECT is(pg_temp.health('mode'), 'ok: test', 'and back');
 
 -- worker: this server's is turned off
-SELECT matches(pg_temp.health('worker'), '^error: no worker is running: journey.worker is off: .*check journey\.worker', 'worker');
+SELECT matches(pg_temp.health('worker'), '^error: no worker is running: journey.worker is off: Turn journey\.worker on .*reload.*journey\.run_once\(\)\.$', 'worker');
 
 -- inbox
 SELECT matches(pg_temp.health('inbox'), '^ok: 0 events wait', 'inbox');

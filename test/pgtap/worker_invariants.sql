@@ -1,7 +1,7 @@
 -- check_invariants() after damage: each promise, broken by hand, is named, and
 -- nothing is named before. Every test that moves data ends with this function.
 \ir ../fixtures/orchestrate.sql
-SELECT plan(48);
+SELECT plan(54);
 
 -- A past with a bit of everything: a reminder that was sent, one that an order stopped,
 -- one that waits, one in a sender's hands, a held-out person, an opt-out, a shop's table.
@@ -136,6 +136,8 @@ SELECT doesnt_match(pg_temp.damage(format($$
     INSERT INTO journey.attempt_log SELECT (pg_temp.again(pg_temp.again(t, 'action_id', gen_random_uuid()), 'journey', 'other')).* FROM journey.attempt_log t WHERE t.profile_id = %L$$, :'sent')), '\mI6\M', 'I6: nor by a cap of the house that came later');
 -- I7: one state
 SELECT matches(pg_temp.damage(format($$DELETE FROM journey.transition WHERE profile_id = %L AND n = 2$$, :'sent')), '\mI7\M', 'I7: a broken chain');
+SELECT is(pg_temp.damage(format($$
+    INSERT INTO journey.transition SELECT (pg_temp.again(pg_temp.again(t, 'n', t.n + 1), 'from_step', NULL::text)).* FROM journey.transition t WHERE t.profile_id = %L AND t.to_step IS NULL$$, :'sent')), 'I7', 'I7: a move after the end');
 SELECT matches(pg_temp.damage(format($$UPDATE journey.enrollment SET step = 'idle' WHERE profile_id = %L$$, :'sent')), '\mI7\M', 'I7: stands where no step led');
 SELECT matches(pg_temp.damage(format($$
     INSERT INTO journey.enrollment SELECT (pg_temp.again(pg_temp.again(e, 'enrollment_id', gen_random_uuid()), 'occurrence', 9)).* FROM journey.enrollment e WHERE e.profile_id = %L AND e.exited_at IS NULL$$, :'held')), '\mI7\M', 'I7: twice in one journey');
@@ -144,6 +146,15 @@ SELECT is(pg_temp.damage(format($$UPDATE journey.outbox SET sender = NULL WHERE 
 SELECT is(pg_temp.damage(format($$INSERT INTO journey.attempt_log SELECT (pg_temp.again(t, 'attempt', t.attempt + 1)).* FROM journey.attempt_log t WHERE t.profile_id = %L$$, :'sent')), 'I9', 'I9: a token that served twice');
 SELECT is(pg_temp.damage(format($$UPDATE journey.outbox SET due_at = due_at + interval '1 day' WHERE profile_id = %L$$, :'held')), 'I10', 'I10: a permit before its time');
 SELECT is(pg_temp.damage(format($$UPDATE journey.outbox SET not_after = due_at - interval '1 day', due_at = due_at - interval '2 days' WHERE profile_id = %L$$, :'held')), 'I10', 'I10: a permit after its time');
+-- the permits were at half past eleven in UTC, half past six in New York
+CREATE FUNCTION pg_temp.quiet(what text, hours text, more text DEFAULT '') RETURNS text LANGUAGE sql AS $$
+    SELECT pg_temp.damage(format('UPDATE journey.document SET doc = doc || %L WHERE kind = %L', '{"quiet_hours": ' || hours || '}', what) || more)
+$$;
+SELECT is(pg_temp.quiet('journey', '{"from": "11:00", "to": "12:00"}'), 'I10', 'I10: a permit in the journey''s quiet hours');
+SELECT is(pg_temp.quiet('policy', '{"from": "21:00", "to": "11:31"}'), 'I10', 'I10: or in the house''s, over midnight');
+SELECT is(pg_temp.quiet('journey', '{"from": "11:31", "to": "11:30"}'), 'nothing is named', 'I10: not at the minute when they end');
+SELECT is(pg_temp.quiet('journey', '{"from": "06:00", "to": "07:00", "zone": "profile"}', $$; UPDATE journey.profile SET zone = 'America/New_York'$$), 'I10', 'I10: by the clock of the person');
+SELECT is(pg_temp.quiet('journey', '{"from": "11:00", "to": "12:00"}', $$; UPDATE journey.profile SET zone = 'America/New_York', changed_at = '2026-03-02 11:31+00'$$), 'nothing is named', 'I10: who has moved since had another');
 -- I12: the shop's tables
 SELECT is(pg_temp.damage('ALTER TABLE public.shop_order DISABLE TRIGGER USER'), 'I12', 'I12: nobody watches the orders');
 -- I13: nothing is forgotten

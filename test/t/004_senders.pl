@@ -25,16 +25,16 @@ SET client_min_messages = warning;
 CREATE EXTENSION journey;
 SELECT journey.install();
 SELECT journey.adopt();
-SELECT journey.apply(jsonb '[{"kind": "channel", "name": "mail", "mode": "push"},
+SELECT journey.apply(jsonb '[{"kind": "channel", "name": "mail", "mode": "push"}, {"kind": "channel", "name": "other", "mode": "push"},
  {"kind": "channel", "name": "slow", "mode": "push", "rate": {"per_second": 100, "burst": 100}},
- {"kind": "template", "name": "t", "channels": ["mail", "slow"], "variables": {}, "content": {"en": {"body": "x"}}}]'
+ {"kind": "template", "name": "t", "channels": ["mail", "slow", "other"], "variables": {}, "content": {"en": {"body": "x"}}}]'
  || (SELECT jsonb_agg(jsonb_build_object('kind', 'journey', 'name', 'confirm_' || c, 'scope', '*', 'purpose', 'transactional', 'stage', 'fulfillment',
   'objective', 'x', 'kpi', 'where_is_my_order_rate', 'owners', jsonb '{"business": "b", "technical": "t", "qa": "q"}',
   'entry', jsonb_build_array(jsonb_build_object('on', 'order_placed', 'key', 'order', 'when', format('event.category = ''%s''', c))),
   'reentry', jsonb '{"per": "key", "after": "never"}', 'control', jsonb '{"none": true, "reason": "test"}',
   'defaults', jsonb '{"on_refused": "done", "on_failed": "done", "on_unknown": "done", "not_after": "2 days"}',
   'steps', jsonb_build_object('say', jsonb_build_object('send', jsonb_build_object('channel', c, 'template', 't', 'data', jsonb '{}'), 'next', 'done'),
-                              'done', jsonb '{"exit": "finished"}'))) FROM unnest('{mail,slow}'::text[]) c));
+                              'done', jsonb '{"exit": "finished"}'))) FROM unnest('{mail,slow,other}'::text[]) c));
 SELECT journey.resume();
 CREATE ROLE mailer LOGIN IN ROLE journey_sender;
 });
@@ -87,6 +87,19 @@ for (1 .. 100)
 	sleep 0.1;
 }
 like($listener->{out}, qr/Asynchronous notification "journey_outbox_mail" received/, 'new work is announced to those who LISTEN');
+# one transaction is one batch: twenty messages on two channels are one notification of each
+says($listener, "LISTEN journey_outbox_other;\n\\echo both\n", qr/both/);
+$node->safe_psql('shop', q{SELECT journey.track('shop', 'order_placed', jsonb_build_object('customer_id', 'b' || i),
+	jsonb_build_object('order_id', 'b' || i, 'category', (ARRAY['mail', 'other'])[1 + i % 2])) FROM generate_series(1, 20) i});
+$node->poll_query_until('shop', q{SELECT count(*) = 20 FROM journey.outbox o JOIN journey.enrollment e USING (bucket, profile_id, enrollment_id) WHERE e.key ~ '^b'});
+for (1 .. 100)
+{
+	last if $listener->{out} =~ /_other" received/;
+	says($listener, "SELECT 'again $_';\n", qr/again $_\n/);
+	sleep 0.1;
+}
+says($listener, "SELECT 'the end';\n", qr/the end\n/);
+is(join(' ', map { my $c = $_; "$c " . (() = $listener->{out} =~ /"journey_outbox_$c" received/g) } qw(mail other)), 'mail 2 other 1', 'once per channel and batch');
 $listener->{run}->finish;
 $node->safe_psql('shop', q{SELECT count(*) FROM journey.claim('mail')});
 
