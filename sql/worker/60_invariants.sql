@@ -445,6 +445,8 @@ CREATE FUNCTION journey.check_invariants()
     RETURNS TABLE (invariant text, subject text, detail text)
     LANGUAGE plpgsql STABLE SECURITY DEFINER PARALLEL UNSAFE
     SET search_path = pg_catalog, journey, pg_temp
+    -- many queries, each short: compiling them takes longer than they do
+    SET jit = off
     SET timezone = 'UTC' -- a day of a rolling cap is 24 hours
 AS $$
 BEGIN

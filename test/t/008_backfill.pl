@@ -26,14 +26,14 @@ SELECT journey.install();
 SELECT journey.adopt();
 CREATE TABLE flushed (n integer);
 CREATE TABLE orders (id integer, email text, status text);
-INSERT INTO orders SELECT n, 'c' || n % 5000 || '@x.example', 'placed' FROM generate_series(1, 30000) n;
+INSERT INTO orders SELECT n, 'c' || n % 10000 || '@x.example', 'placed' FROM generate_series(1, 60000) n;
 });
 is($node->safe_psql('postgres', q{SELECT count(*) FROM journey.attach('orders', 'order', '{"key": "id", "subject": {"email": "email"}, "status": "status"}') WHERE value LIKE 'above 1 MB%'}),
 	'1', 'a table above 1 MB is left to the worker');
 
 my $worker = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'journey worker' AND datname = 'postgres'";
 my $done = 0;
-for my $percent (10, 40, 70)
+for my $percent (10, 30, 50)
 {
 	ok($node->poll_query_until('postgres', "SELECT blocks_done * 100 >= blocks_total * $percent FROM journey.stat_progress"),
 		"the worker reads, $percent of 100");
@@ -53,10 +53,10 @@ for my $percent (10, 40, 70)
 }
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 0 FROM journey.stat_progress'), 'it comes to an end');
 is($node->safe_psql('postgres', 'SELECT backfilled_at IS NOT NULL FROM journey.attachment'), 't', 'which is noted');
-is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT order_id) FROM journey.orders'), '30000|30000', 'each order is known');
+is($node->safe_psql('postgres', 'SELECT count(*), count(DISTINCT order_id) FROM journey.orders'), '60000|60000', 'each order is known');
 is($node->safe_psql('postgres', q{SELECT count(*), count(DISTINCT props ->> 'order_id') FROM journey.event WHERE type = 'order_placed'}),
-	'30000|30000', 'and was taken in once');
-is($node->safe_psql('postgres', 'SELECT sum(orders), max(orders), min(orders) FROM journey.profile_state'), '30000|6|6', 'none counts twice for its buyer');
+	'60000|60000', 'and was taken in once');
+is($node->safe_psql('postgres', 'SELECT sum(orders), max(orders), min(orders) FROM journey.profile_state'), '60000|6|6', 'none counts twice for its buyer');
 is($node->safe_psql('postgres', 'SELECT * FROM journey.check_invariants()'), '', 'the invariants hold');
 $node->stop;
 unlike(slurp_file($node->logfile), qr/PANIC|TRAP|segfault/, 'no crash in the log but the one that was asked for');
