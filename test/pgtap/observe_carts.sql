@@ -64,16 +64,25 @@ SELECT journey.run_until_idle();
 CREATE PROCEDURE edits(n int) LANGUAGE plpgsql AS $$
 DECLARE
     c text;
+    l int;
+    q int;
+    p numeric;
+    s text;
 BEGIN
     FOR i IN 1..n LOOP
+        -- drawn here, or how many are drawn would hang on the plans
         c := 'r' || (random() * 4)::int;
+        l := (random() * 3)::int;
+        q := (random() * 9)::int;
+        p := round((random() * 50)::numeric, 2);
+        s := 'S' || (random() * 5)::int;
         CASE (random() * 7)::int
-            WHEN 0 THEN DELETE FROM cart_lines WHERE cart = c AND line = (random() * 3)::int;
+            WHEN 0 THEN DELETE FROM cart_lines WHERE cart = c AND line = l;
             WHEN 1 THEN DELETE FROM cart_lines WHERE cart = c;
-            WHEN 2 THEN UPDATE cart_lines SET qty = (random() * 9)::int, price = round((random() * 50)::numeric, 2) WHERE cart = c;
+            WHEN 2 THEN UPDATE cart_lines SET qty = (q + line) % 10, price = p + line WHERE cart = c;
             WHEN 3 THEN UPDATE cart_lines SET line = line + 10 WHERE cart = c AND line < 10 AND NOT EXISTS (SELECT FROM cart_lines l WHERE l.cart = c AND l.line >= 10);
             WHEN 4 THEN INSERT INTO carts VALUES (c, NULL, 'd' || c) ON CONFLICT DO NOTHING;
-            ELSE INSERT INTO cart_lines VALUES (c, (random() * 3)::int, 'S' || (random() * 5)::int, 1 + (random() * 5)::int, round((random() * 50)::numeric, 2))
+            ELSE INSERT INTO cart_lines VALUES (c, l, s, 1 + q % 5, p)
                  ON CONFLICT (cart, line) DO UPDATE SET qty = excluded.qty, sku = excluded.sku;
         END CASE;
         IF random() < 0.1 THEN ROLLBACK; ELSIF random() < 0.5 THEN COMMIT; END IF;

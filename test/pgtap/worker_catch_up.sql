@@ -46,7 +46,7 @@ DECLARE
     n bigint;
 BEGIN
     LOOP
-        WITH c AS (SELECT * FROM journey.claim_and_begin('email', 100)), a AS (SELECT journey.ack(array_agg(action_id), array_agg(token)) FROM c)
+        WITH c AS (SELECT * FROM journey.claim_and_begin('email', 100)), a AS (SELECT journey.ack(array_agg(action_id), array_agg(token)) FROM c HAVING count(*) > 0)
         INSERT INTO sent SELECT journey.clock(), c.journey, i.value, o.due_at
         FROM c JOIN journey.identity i ON i.profile_id = c.profile_id AND i.namespace = 'customer_id'
         JOIN journey.outbox o USING (action_id), a;
