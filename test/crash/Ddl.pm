@@ -37,7 +37,7 @@ sub drop_attached
 	my $done = run($quiet, "CREATE TABLE $t (sku text, on_hand integer)", "INSERT INTO $t SELECT 'G' || n, 5 FROM generate_series(1, 20) n",
 		qq{SELECT journey.attach('$t', 'stock', '{"sku": "sku", "available": "on_hand"}')}, "UPDATE $t SET on_hand = 4", "DROP TABLE $t");
 	# until somebody says that it is meant, permits stop
-	$quiet->query("SELECT journey.detach('shop', 'gone_${n}_$$')") for 1 .. 2;
+	$quiet->query("SELECT journey.detach('$t')") for 1 .. 2;
 	return $done;
 }
 
