@@ -127,22 +127,20 @@ lines_json(const JnyOrder *o)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }
 
-/* One code a line, as an array. */
 static Jsonb *
 codes_json(const char *codes)
 {
 	JsonbParseState *state = NULL;
 	JsonbValue	v = {.type = jbvString};
+	const char *code;
 
 	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	for (const char *p = codes;; p += v.val.string.len + 1)
+	while ((code = jny_order_next_code(&codes, &v.val.string.len)) != NULL)
 	{
-		v.val.string.val = unconstify(char *, p);
-		v.val.string.len = strcspn(p, "\n");
+		v.val.string.val = unconstify(char *, code);
 		pushJsonbValue(&state, WJB_ELEM, &v);
-		if (p[v.val.string.len] == '\0')
-			return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 	}
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }
 
 static void

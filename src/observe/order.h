@@ -56,4 +56,18 @@ extern JnyOrder *jny_order_of(JnyTake *take, JnyFact *fact);
 extern JnyOrderLine *jny_order_line_of(JnyOrder *order, const char *line);
 extern void jny_order_recount(JnyTake *take, JnyProfile *profile);
 
+/* The codes of an order one by one: its length, and *rest behind it; NULL behind the last. */
+static inline const char *
+jny_order_next_code(const char **rest, int *len)
+{
+	const char *code = *rest;
+
+	if (code != NULL)
+	{
+		*len = (int) strcspn(code, "\n");
+		*rest = code[*len] == '\0' ? NULL : code + *len + 1;
+	}
+	return code;
+}
+
 #endif							/* JNY_ORDER_H */

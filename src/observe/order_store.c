@@ -82,17 +82,13 @@ static Datum
 array_of_codes(const char *codes)
 {
 	ArrayBuildState *array = NULL;
+	const char *code;
+	int			n;
 
-	for (;;)
-	{
-		size_t		n = strcspn(codes, "\n");
-
-		array = accumArrayResult(array, PointerGetDatum(cstring_to_text_with_len(codes, (int) n)), false, TEXTOID,
+	while ((code = jny_order_next_code(&codes, &n)) != NULL)
+		array = accumArrayResult(array, PointerGetDatum(cstring_to_text_with_len(code, n)), false, TEXTOID,
 								 CurrentMemoryContext);
-		if (codes[n] == '\0')
-			return makeArrayResult(array, CurrentMemoryContext);
-		codes += n + 1;
-	}
+	return makeArrayResult(array, CurrentMemoryContext);
 }
 
 static void

@@ -493,7 +493,6 @@ JNY_PLAN(drop_partitions, "", "SELECT journey._drop_parts()");
 /* ---- maintenance ------------------------------------------------------ */
 
 JNY_PLAN(count_sales, "", "SELECT WHERE journey._count_sales()");
-static TimestampTz sales_began;
 static TimestampTz sales_due = 0;	/* after a failure; of this process, because whoever holds the row may be the reason */
 
 static bool
@@ -506,13 +505,13 @@ sales(JnyBatch *batch, int events, int timers)
 	return true;
 }
 
-/* Within SPI. As after a count that was made: a thousandth of the time. */
+/* Within SPI. As after a count that was made: a thousandth of the time; the count comes first in its transaction. */
 static void
 sales_failed(const ErrorData *error)
 {
 	TimestampTz now = GetCurrentTimestamp();
 
-	sales_due = now + Max(USECS_PER_HOUR, 1000 * (now - sales_began));
+	sales_due = now + Max(USECS_PER_HOUR, 1000 * (now - GetCurrentTransactionStartTimestamp()));
 	note("sales", "worker", error, "recommend() goes on with what was counted last. See to the reason; where the orders of 90 days are too many, give journey.lap_timeout more.");
 }
 
@@ -523,8 +522,7 @@ sales_failed(const ErrorData *error)
 static void
 sales_guarded(JnyBatch *batch)
 {
-	sales_began = GetCurrentTimestamp();
-	if (sales_began >= sales_due)
+	if (GetCurrentTimestamp() >= sales_due)
 		on_the_side(sales, sales_failed, batch);
 }
 

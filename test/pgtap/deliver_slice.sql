@@ -2,7 +2,7 @@
 -- mission: 22
 \set QUIET on
 SET client_min_messages = warning;
-SELECT plan(30);
+SELECT plan(31);
 
 SELECT journey.set_clock('2026-03-02 12:00+00') \gset
 \ir ../lib/deliver.sql
@@ -81,5 +81,12 @@ SELECT is(journey.next_due('push'), NULL, 'nor when everything is paused');
 SELECT journey.unpause(catch_up => 'as-is') \gset
 SELECT journey.unpause('journey', 'cart_recovery', 'as-is') \gset
 SELECT is(journey.next_due('push'), '2026-03-02 11:00+00', 'afterwards it is as before');
+
+-- what the caller has locked is not what others hold
+SELECT pg_temp.action('D', channel => 'sms') AS d \gset
+BEGIN;
+SELECT count(*) FROM (SELECT FROM journey.outbox WHERE action_id = :'d' FOR UPDATE) x \g /dev/null
+SELECT results_eq($$SELECT action_id FROM journey.claim('sms', 10)$$, format('VALUES (%L::uuid)', :'d'), 'a row that the caller has locked is claimed');
+COMMIT;
 SELECT is_empty('SELECT * FROM journey.check_invariants()', 'invariants hold');
 SELECT * FROM finish();
